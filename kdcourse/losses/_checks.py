@@ -1,0 +1,123 @@
+"""Checks at the public edge of every loss: bad input gets a ValueError that teaches.
+
+Each message says what came, what is needed, and why. Nothing is compared by value on a GPU, where looking at a
+value would make the processor wait for the device, nor under ``torch.func`` transforms, where there is no value yet.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Raise unless temperature is positive and finite. A tensor passes: it may be an axis of ``torch.func.vmap``."""
+    if isinstance(temperature, Tensor):
+        return
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(
+            f"temperature must be positive and finite, got {temperature}. It divides the logits: "
+            "T = 1 leaves the softmax unchanged, larger T flattens it."
+        )
+
+
+def check_alpha(alpha: float | Tensor, name: str = "alpha") -> None:
+    """Raise unless alpha is in [0, 1]. A tensor passes: it may be an axis of ``torch.func.vmap``."""
+    if isinstance(alpha, Tensor):
+        return
+    if not 0 <= alpha <= 1:
+        raise ValueError(
+            f"{name} must be in [0, 1], got {alpha}. It is the share of the teacher's term in a weighted mean: "
+            "0 means labels only, 1 means teacher only."
+        )
+
+
+def check_weight(weight: float | Tensor, name: str) -> None:
+    """Raise unless a weight is finite and not negative."""
+    if isinstance(weight, Tensor):
+        return
+    if not (weight >= 0 and math.isfinite(weight)):
+        raise ValueError(f"{name} must be finite and not negative, got {weight}. A negative weight would reward error.")
+
+
+def check_floating(tensor: Tensor, name: str) -> None:
+    """Raise unless the tensor is floating point."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}.")
+    if not tensor.is_floating_point():
+        raise ValueError(
+            f"{name} must be floating point, got {tensor.dtype}. Class indices or counts cannot be matched by a loss."
+        )
+
+
+def check_same_shape(student: Tensor, teacher: Tensor, what: str = "logits", *, min_dim: int = 2) -> None:
+    """Raise unless student and teacher are floating point, equal in shape, not empty, at least ``min_dim``-D."""
+    check_floating(student, f"student {what}")
+    check_floating(teacher, f"teacher {what}")
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student and teacher {what} must have the same shape, got {tuple(student.shape)} and "
+            f"{tuple(teacher.shape)}. Broadcasting would compare the wrong pairs without a word."
+        )
+    if student.dim() < min_dim:
+        raise ValueError(
+            f"{what} need at least {min_dim} dimensions with the batch first, got shape {tuple(student.shape)}. "
+            "For one sample, add the batch dimension: x.unsqueeze(0)."
+        )
+    if student.numel() == 0:
+        raise ValueError(f"{what} must not be empty, got shape {tuple(student.shape)}: the mean of nothing is NaN.")
+
+
+def check_same_batch(student: Tensor, teacher: Tensor, what: str = "features") -> None:
+    """Raise unless student and teacher are floating point with the same, non-zero batch size."""
+    check_floating(student, f"student {what}")
+    check_floating(teacher, f"teacher {what}")
+    if student.dim() < 2 or teacher.dim() < 2:
+        raise ValueError(
+            f"{what} need a batch dimension and at least one more, got shapes {tuple(student.shape)} and "
+            f"{tuple(teacher.shape)}."
+        )
+    if student.shape[0] != teacher.shape[0]:
+        raise ValueError(
+            f"student and teacher {what} must come from the same batch, got {student.shape[0]} and "
+            f"{teacher.shape[0]} samples. Row i of one is compared with row i of the other."
+        )
+    if student.numel() == 0 or teacher.numel() == 0:
+        raise ValueError(f"{what} must not be empty, got {tuple(student.shape)} and {tuple(teacher.shape)}.")
+
+
+def check_labels(labels: Tensor, logits: Tensor, *, ignore_index: int | None = None) -> None:
+    """Raise unless labels are integers of shape ``logits.shape[:-1]`` in [0, K).
+
+    Values are looked at only where that is free: on the CPU and outside ``torch.func`` transforms.
+    """
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels must be a torch.Tensor of class indices, got {type(labels).__name__}.")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be class indices (torch.long), got {labels.dtype}. One-hot? Use argmax(dim=-1).")
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels must have shape {tuple(logits.shape[:-1])}, one per row of logits {tuple(logits.shape)}, "
+            f"got {tuple(labels.shape)}."
+        )
+    if labels.device.type != "cpu" or torch._C._functorch.is_functorch_wrapped_tensor(labels):
+        return
+    classes = logits.shape[-1]
+    inside = (labels >= 0) & (labels < classes)
+    if ignore_index is not None:
+        inside |= labels == ignore_index
+    if not bool(inside.all()):
+        wrong = labels[~inside].flatten()[0].item()
+        raise ValueError(f"labels must be in [0, {classes}), got {wrong}. The logits have {classes} classes.")
+
+
+def check_paired_lists(student: Sequence[Tensor], teacher: Sequence[Tensor], what: str) -> None:
+    """Raise unless two lists are non-empty and of equal length."""
+    if len(student) != len(teacher):
+        raise ValueError(
+            f"student and teacher need as many {what} each, got {len(student)} and {len(teacher)}. "
+            "zip would drop the rest without a word."
+        )
+    if len(student) == 0:
+        raise ValueError(f"got empty lists of {what}: there is nothing to match, and a mean over it divides by zero.")

@@ -1,0 +1,136 @@
+"""Soft targets: the loss that named the field (Hinton, Vinyals and Dean, 2015).
+
+Chapter 02. Letters: B batch, K classes; T is ``temperature``, α is ``alpha``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._checks import check_alpha, check_floating, check_labels, check_same_shape, check_temperature
+
+
+def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
+    r"""Probabilities at a temperature: :math:`\mathrm{softmax}(z / T)`.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., K)
+        Scores before the softmax.
+    temperature : float
+        T > 0. At 1 the softmax is unchanged; as T grows the K probabilities approach 1/K.
+
+    Returns
+    -------
+    Tensor, shape (..., K)
+        Probabilities; each row sums to 1. Gradients flow to ``logits``.
+
+    Raises
+    ------
+    ValueError
+        If the temperature is not positive and finite, or the logits are not floating point.
+
+    References
+    ----------
+    Hinton, Vinyals, Dean (2015), arXiv:1503.02531, equation 1.
+    """
+    check_floating(logits, "logits")
+    check_temperature(temperature)
+    return _log_soften(logits, temperature).exp()
+
+
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor) -> Tensor:
+    r"""KL divergence from the teacher's soft targets, scaled by :math:`T^2`.
+
+    .. math:: T^2 \cdot \frac{1}{B} \sum_{b} \mathrm{KL}\big(\mathrm{softmax}(z^t_b / T) \,\|\,
+              \mathrm{softmax}(z^s_b / T)\big)
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor, shape (B, K)
+        Logits for the same samples. Further leading dimensions, as in (B, L, K), are averaged over too. The
+        teacher's side receives no gradient.
+    temperature : float
+        T > 0.
+
+    Returns
+    -------
+    Tensor, shape ()
+        In nats times T². 0 when the two distributions agree; never negative beyond rounding.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a tensor is not floating point, or the temperature is not positive and finite.
+
+    Notes
+    -----
+    The divergence is taken in log space: a saturated teacher (probability exactly 0) gives 0, not NaN. It is
+    written out instead of calling ``F.kl_div``, which has no batching rule for ``torch.func.vmap``. The gradient
+    with respect to the student's logits is :math:`T (q - p) / B`; for T large against the logits it tends to
+    :math:`(z^s - z^t) / (B K)` (centred logits), so T² keeps its size nearly constant there, and only there.
+
+    References
+    ----------
+    Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2 and equations 2-4.
+    """
+    check_same_shape(student_logits, teacher_logits)
+    check_temperature(temperature)
+    log_q = _log_soften(student_logits, temperature)  # (B, K) student
+    log_p = _log_soften(teacher_logits.detach(), temperature)  # (B, K) teacher
+    kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (B,)
+    # Gradients shrink like 1/T² once T is large against the logits: T² keeps alpha meaningful as T changes.
+    return temperature**2 * kl.mean()
+
+
+def distillation_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor | None = None,
+    *,
+    temperature: float | Tensor = 4.0,
+    alpha: float | Tensor = 0.7,
+) -> Tensor:
+    r"""Soft targets and labels together: :math:`\alpha\,\mathrm{KD} + (1-\alpha)\,\mathrm{CE}`.
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor, shape (B, K)
+        Logits for the same samples; the teacher's side receives no gradient.
+    labels : Tensor of int, shape (B,), optional
+        Class indices in [0, K). Without labels the result is ``kd_loss`` alone, whatever ``alpha`` says: unlabelled
+        data can still be distilled.
+    temperature : float
+        T > 0, for the teacher's term only; the cross-entropy is taken at T = 1.
+    alpha : float
+        In [0, 1], the share of the teacher's term.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over the batch, in nats (the teacher's term times T²).
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, labels are out of range or of the wrong shape, temperature is not positive and finite, or
+        alpha is outside [0, 1].
+
+    References
+    ----------
+    Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2.
+    """
+    check_alpha(alpha)
+    kd = kd_loss(student_logits, teacher_logits, temperature=temperature)
+    if labels is None:
+        return kd
+    check_labels(labels, student_logits)
+    cross_entropy = F.cross_entropy(student_logits.flatten(0, -2), labels.flatten())
+    return alpha * kd + (1 - alpha) * cross_entropy
+
+
+def _log_soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """Log-probabilities at a temperature; half precision is raised to float32, as autocast would."""
+    half = logits.dtype in (torch.float16, torch.bfloat16)
+    scaled = logits.float() / temperature if half else logits / temperature
+    return F.log_softmax(scaled, dim=-1)
