@@ -51,7 +51,9 @@ def check_floating(tensor: Tensor, name: str) -> None:
         )
 
 
-def check_same_shape(student: Tensor, teacher: Tensor, what: str = "logits", *, min_dim: int = 2) -> None:
+def check_same_shape(
+    student: Tensor, teacher: Tensor, what: str = "logits", *, min_dim: int = 2, allow_empty: bool = False
+) -> None:
     """Raise unless student and teacher are floating point, equal in shape, not empty, at least ``min_dim``-D."""
     check_floating(student, f"student {what}")
     check_floating(teacher, f"teacher {what}")
@@ -65,7 +67,7 @@ def check_same_shape(student: Tensor, teacher: Tensor, what: str = "logits", *, 
             f"{what} need at least {min_dim} dimensions with the batch first, got shape {tuple(student.shape)}. "
             "For one sample, add the batch dimension: x.unsqueeze(0)."
         )
-    if student.numel() == 0:
+    if student.numel() == 0 and not allow_empty:
         raise ValueError(f"{what} must not be empty, got shape {tuple(student.shape)}: the mean of nothing is NaN.")
 
 
@@ -110,6 +112,19 @@ def check_labels(labels: Tensor, logits: Tensor, *, ignore_index: int | None = N
     if not bool(inside.all()):
         wrong = labels[~inside].flatten()[0].item()
         raise ValueError(f"labels must be in [0, {classes}), got {wrong}. The logits have {classes} classes.")
+
+
+def check_mask(mask: Tensor, shape: Sequence[int], name: str, why: str) -> None:
+    """Raise unless a mask is a tensor of this shape that holds only 0 and 1 (values are seen on the CPU only)."""
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor of 0 and 1, got {type(mask).__name__}.")
+    if tuple(mask.shape) != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(mask.shape)}. {why}")
+    if mask.dtype == torch.bool or mask.device.type != "cpu" or torch._C._functorch.is_functorch_wrapped_tensor(mask):
+        return
+    wrong = mask[(mask != 0) & (mask != 1)]
+    if wrong.numel():
+        raise ValueError(f"{name} must hold only 0 and 1, got {wrong[0].item():g}. {why}")
 
 
 def check_paired_lists(student: Sequence[Tensor], teacher: Sequence[Tensor], what: str) -> None:
