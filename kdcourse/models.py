@@ -5,8 +5,9 @@ Chapters 01 to 03. Every model takes images (B, 1, 28, 28) and returns logits (B
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def make_mlp(*hidden: int, dropout: float = 0.0, input_dropout: float = 0.0) -> 
     if input_dropout:
         layers.append(nn.Dropout(input_dropout))
     widths = [784, *hidden]
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
         if dropout:
             layers.append(nn.Dropout(dropout))
@@ -175,7 +176,9 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     for layer in layers:
         if layer not in modules or layer == "":
             near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.4) or [name for name in modules if name][:8]
-            raise ValueError(f"the model has no layer {layer!r}. Did you mean one of {near}? See model.named_modules().")
+            raise ValueError(
+                f"the model has no layer {layer!r}. Did you mean one of {near}? See model.named_modules()."
+            )
     features: dict[str, Tensor] = {}
     handles = [model.register_forward_pre_hook(lambda module, args: features.clear())]
     try:
@@ -187,7 +190,7 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def _make_hook(features: dict[str, Tensor], layer: str):  # noqa: ANN202 — a closure with torch's hook signature
+def _make_hook(features: dict[str, Tensor], layer: str) -> Callable[[nn.Module, tuple, object], None]:
     def hook(module: nn.Module, args: tuple, output: object) -> None:
         if not isinstance(output, Tensor):
             raise ValueError(
