@@ -17,10 +17,27 @@ T, α     ``temperature``, ``alpha``
 =======  =====================================================================================
 """
 
-from .soft_targets import distillation_loss, kd_loss, soften
+# isort: off
+# In chapter order; append your family at its chapter's place, here and below.
+from .soft_targets import distillation_loss, kd_loss, soften  # 02
+from .self_distillation import deep_supervision_loss  # 06
+from .mutual import mutual_ensemble_loss, mutual_learning_loss  # 07
+from .detection import FPNAdapters, box_regression_loss, detection_classification_loss, fpn_feature_loss  # 08
+from .modern import decoupled_kd_loss, dist_loss, generalized_jsd_loss, standardize_logits  # 11
 
-__all__ = [
-    "distillation_loss",
-    "kd_loss",
+__all__ = [  # noqa: RUF022
     "soften",
+    "kd_loss",
+    "distillation_loss",
+    "deep_supervision_loss",
+    "mutual_learning_loss",
+    "mutual_ensemble_loss",
+    "detection_classification_loss",
+    "box_regression_loss",
+    "FPNAdapters",
+    "fpn_feature_loss",
+    "decoupled_kd_loss",
+    "dist_loss",
+    "standardize_logits",
+    "generalized_jsd_loss",
 ]

@@ -1,0 +1,128 @@
+"""Self-distillation: the deepest exit of a network teaches its shallower exits (Be Your Own Teacher, 2019).
+
+Chapter 06. Letters: B batch, K classes, D embedding width; T is ``temperature``, α is ``alpha``.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._checks import (
+    check_alpha,
+    check_floating,
+    check_labels,
+    check_same_shape,
+    check_temperature,
+    check_weight,
+)
+from .soft_targets import kd_loss
+
+
+def deep_supervision_loss(
+    exit_logits: Sequence[Tensor],
+    labels: Tensor,
+    *,
+    temperature: float | Tensor,
+    alpha: float | Tensor,
+    exit_features: Sequence[Tensor] | None = None,
+    hint_weight: float | Tensor = 0.0,
+) -> Tensor:
+    r"""Labels for every exit, and the deepest exit's soft targets for the shallower ones.
+
+    .. math:: \mathrm{CE}(z^E, y) + \sum_{e<E} \big[(1-\alpha)\,\mathrm{CE}(z^e, y)
+              + \alpha\,\mathrm{KD}_T(z^e, z^E) + \lambda\,\lVert f^e - f^E \rVert_2^2\big]
+
+    Parameters
+    ----------
+    exit_logits : sequence of Tensor, each of shape (B, K)
+        One per exit, shallow to deep: the deepest exit comes last. At least two, and the last one is the network's
+        own output, not a second classifier beside it. As the teacher of the others the deepest exit is detached:
+        it learns from the labels alone.
+    labels : Tensor of int, shape (B,)
+        Class indices in [0, K).
+    temperature : float
+        T > 0 for the soft targets.
+    alpha : float
+        In [0, 1], the share of the soft targets at each shallower exit. 0 leaves plain deep supervision.
+    exit_features : sequence of Tensor, each of shape (B, ...), optional
+        The features in front of each classifier, one per exit and of one shape: bring the shallower ones to the
+        deepest one's shape first, by a learned layer. The deepest is detached here too.
+    hint_weight : float
+        λ ≥ 0 for the feature hint. Must be given with ``exit_features``, and only then.
+
+    Returns
+    -------
+    Tensor, shape ()
+        A sum over exits of means over the batch, in nats (soft targets times T²).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two exits, shapes differ, labels are out of range, temperature is not positive and
+        finite, alpha is outside [0, 1], or ``exit_features`` and ``hint_weight`` come without each other.
+
+    Notes
+    -----
+    The paper writes the soft-target term without T²; it stands here as in ``kd_loss``, so α means the same at each
+    T. The hint is the paper's squared norm, which grows with the number of features: expect a λ far below 1.
+
+    References
+    ----------
+    Zhang et al. (2019), arXiv:1905.08094, section 3 and equation 5.
+    """
+    _check_exits(exit_logits)
+    check_labels(labels, exit_logits[-1])
+    check_temperature(temperature)
+    check_alpha(alpha)
+    *shallower, deepest = exit_logits
+    loss = F.cross_entropy(deepest, labels)
+    for logits in shallower:
+        soft = kd_loss(logits, deepest, temperature=temperature)
+        loss = loss + (1 - alpha) * F.cross_entropy(logits, labels) + alpha * soft
+    _check_hint(exit_features, hint_weight)
+    if exit_features is not None:
+        if len(exit_features) != len(exit_logits):
+            raise ValueError(
+                f"need one feature tensor per exit, got {len(exit_features)} for {len(exit_logits)} exits. "
+                "zip would drop the rest without a word."
+            )
+        loss = loss + hint_weight * _feature_hint(exit_features)
+    return loss
+
+
+def _feature_hint(exit_features: Sequence[Tensor]) -> Tensor:
+    """Squared distance of each shallower exit's features from the deepest's: summed over exits, mean over B."""
+    *shallower, deepest = exit_features
+    distances = []
+    for features in shallower:
+        check_same_shape(features, deepest, "features (a shallower exit's and the deepest exit's)")
+        distances.append((features - deepest.detach()).flatten(1).square().sum(dim=1).mean())  # (B, D) -> (B,) -> ()
+    return sum(distances[1:], start=distances[0])
+
+
+def _check_exits(exit_logits: Sequence[Tensor]) -> None:
+    if isinstance(exit_logits, Tensor):
+        raise ValueError(
+            f"exit_logits must be a list with one (B, K) tensor per exit, got one tensor of shape "
+            f"{tuple(exit_logits.shape)}. Does the model return only its last exit?"
+        )
+    if len(exit_logits) < 2:
+        raise ValueError(
+            f"exit_logits needs at least two exits, deepest last, got {len(exit_logits)}: "
+            "the deepest exit teaches the shallower ones, and alone it has nobody to teach."
+        )
+    for logits in exit_logits:
+        check_floating(logits, "exit logits")
+        if logits.dim() != 2:
+            raise ValueError(f"exit logits must have shape (B, K), got {tuple(logits.shape)}.")
+        check_same_shape(logits, exit_logits[-1], "exit logits (a shallower exit's and the deepest exit's)")
+
+
+def _check_hint(exit_features: Sequence[Tensor] | None, hint_weight: float | Tensor) -> None:
+    check_weight(hint_weight, "hint_weight")
+    weighted = isinstance(hint_weight, Tensor) or hint_weight > 0
+    if exit_features is None and weighted:
+        raise ValueError(f"hint_weight={hint_weight} needs exit_features: the hint compares features, not logits.")
+    if exit_features is not None and not weighted:
+        raise ValueError("exit_features need a hint_weight above 0: at weight 0 they would change nothing.")
