@@ -1,0 +1,52 @@
+# make lab   opens the course in JupyterLab        make test   runs every test
+# Both make .venv on first use. The rest is for those who write the course: see docs/developing.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAB_ARGS ?=
+# nbval runs each notebook afresh; a cell that takes longer than this is a mistake.
+CELL_TIMEOUT := 180
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint unit notebooks-test notebooks bench docs clean
+
+help:
+	@head -2 Makefile | sed 's/^# //'
+
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+test: lint unit notebooks-test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest tests
+
+notebooks-test: $(VENV)/.dev
+	$(BIN)/python tools/build_notebooks.py --check
+	$(BIN)/python -m pytest -x --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) -p no:python notebooks/*.ipynb
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python tools/build_notebooks.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.lab: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[lab]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[dev,peers]'
+	touch $@ $(VENV)/.lab
+
+clean:
+	rm -rf $(VENV) .venv-* artifacts site build *.egg-info

@@ -1,0 +1,104 @@
+"""What works on this machine: device, threads, widgets, sandbox, Colab or not.
+
+Chapter 00. ``check_env`` is the first cell's short table; ``kdcourse doctor`` prints all of it.
+"""
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+import torch
+
+from .training import choose_threads, pick_device
+
+REQUIRED = {"torch": (2, 6), "torchvision": (0, 21), "numpy": (1, 26), "matplotlib": (3, 8), "ipywidgets": (7, 7)}
+
+
+def check_env() -> None:
+    """Choose the number of threads and print a short table of what works here."""
+    for name, value in _short_report().items():
+        print(f"{name:<9} {value}")
+
+
+def report() -> dict[str, str]:
+    """Return what works on this machine, as name and sentence, in the order it is printed."""
+    found = _short_report()
+    found["memory"] = _memory()
+    found["packages"] = ", ".join(f"{name} {_version(name) or 'missing'}" for name in REQUIRED)
+    found["jupyter"] = ", ".join(
+        f"{name} {_version(name) or 'missing'}" for name in ("jupyterlab", "ipykernel", "ipython", "nbval")
+    )
+    optional = {"transformers": "chapter 09", "nbgrader": "teachers' tools", "playwright": "browser tests"}
+    found["optional"] = ", ".join(f"{name} {_version(name) or f'missing ({use})'}" for name, use in optional.items())
+    found["sandbox"] = _sandbox()
+    found["problems"] = "; ".join(problems()) or "none found"
+    return found
+
+
+def problems() -> list[str]:
+    """Return what is missing or too old, with the command that mends it."""
+    found = []
+    for name, least in REQUIRED.items():
+        version = _version(name)
+        needed = ".".join(map(str, least))
+        if version is None:
+            found.append(f"{name} is missing: pip install '{name}>={needed}'")
+        elif tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit()) < least:
+            found.append(f"{name} {version} is older than {needed}: pip install -U '{name}>={needed}'")
+    return found
+
+
+def in_colab() -> bool:
+    """Whether this runs on Google Colab."""
+    return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+def _short_report() -> dict[str, str]:
+    from . import __version__
+
+    device = pick_device()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else {"mps": "Apple GPU"}.get(device.type, "no GPU")
+    threads = choose_threads()
+    cores = os.cpu_count() or 1
+    return {
+        "kdcourse": f"{__version__} on Python {platform.python_version()}" + (", Google Colab" if in_colab() else ""),
+        "device": f"{device} ({name})",
+        "threads": f"{threads} of {cores} cores" + (": one is faster here for small models" if threads < cores else ""),
+        "widgets": f"ipywidgets {_version('ipywidgets') or 'missing: the sliders need it'}",
+    }
+
+
+def _version(name: str) -> str | None:
+    if importlib.util.find_spec({"ipython": "IPython"}.get(name, name)) is None:
+        return None
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _memory() -> str:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return "unknown"
+    return f"{total / 2**30:.0f} GiB"
+
+
+def _sandbox() -> str:
+    """Probe bubblewrap by running something in it: where it is installed it may still be refused."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return "none (bubblewrap is not installed): fine for your own work; grading a class needs it"
+    command = [program, "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    try:
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap does not run ({error})"
+    if outcome.returncode == 0:
+        return "bubblewrap works"
+    return f"bubblewrap is installed but refused ({outcome.stderr.strip()[:120]})"

@@ -1,0 +1,225 @@
+"""Trained teachers that ship with the package, each with the command, seed and machine that made it.
+
+Chapters 01 to 07. ``load`` gives a teacher at once; ``train_teacher`` makes it again.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from . import models
+from .data import jitter, load_mnist
+from .data.batches import Transform
+from .training import Step, count_errors, fit, write_whole
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """How one teacher is built and trained."""
+
+    make: Callable[[], nn.Module]
+    about: str
+    epochs: int
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    held_out: int = 5000
+    augment: Transform | None = None
+    max_norm: float | None = None
+    average: float = 0.999
+    bfloat16: bool = False
+
+
+TEACHERS = {
+    "hinton_teacher": Teacher(
+        models.make_hinton_teacher,
+        "Hinton's MNIST teacher: 2×1200, dropout, weight constraint, jitter of ±2 pixels; all 60,000 training images",
+        epochs=400,
+        batch_size=500,
+        held_out=0,
+        augment=jitter,
+        max_norm=2.0,
+        bfloat16=True,
+    ),
+    "teacher_mlp": Teacher(
+        models.make_teacher_mlp, "the source text's teacher, 784-1024-512-256-10, trained at last", epochs=20
+    ),
+    "teacher_cnn": Teacher(
+        models.make_teacher_cnn,
+        "the course's CNN teacher, stages of 32, 64 and 128 channels",
+        epochs=10,
+        augment=jitter,
+    ),
+}
+
+
+def load(name: str, *, device: str | torch.device = "cpu") -> nn.Module:
+    """Load a trained teacher that ships with the package.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``TEACHERS``.
+    device : str or torch.device
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, float32 (stored in half precision), its parameters trainable like any model's.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the file is missing or damaged; the message names it.
+    """
+    from safetensors.torch import load as load_safetensors
+
+    path = resources.files(__package__) / "weights" / f"{_checked(name)}.safetensors"
+    try:
+        state = load_safetensors(path.read_bytes())
+        model = TEACHERS[name].make()
+        model.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        )
+    except Exception as error:
+        raise ValueError(
+            f"the teacher's file {path} is missing or damaged ({error}). Reinstall the package, or train it again: "
+            f"kdcourse zoo train {name}."
+        ) from None
+    return model.to(device).eval()
+
+
+def provenance(name: str) -> dict:
+    """Return how a teacher was made: command, seed, versions, hardware, date, test errors of 10,000 as measured."""
+    path = resources.files(__package__) / "weights" / f"{_checked(name)}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def train_teacher(
+    name: str,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    folder: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> dict:
+    """Train a teacher as the shipped one was, and write its weights and provenance.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``TEACHERS``.
+    seed : int
+        Of weights, dropout, order and augmentation.
+    epochs : int, optional
+        Instead of the teacher's own number.
+    folder : path, optional
+        Where ``NAME.safetensors`` and ``NAME.json`` are written; by default inside the package.
+    device : str or torch.device
+    checkpoint : path, optional
+        As in ``fit``: training stopped at any moment continues from it.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        The provenance that was written.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or a setting is out of range.
+    """
+    from safetensors.torch import save
+
+    recipe = TEACHERS[_checked(name)]
+    epochs = recipe.epochs if epochs is None else epochs
+    device = torch.device(device)
+    mnist = load_mnist(device=device, held_out=recipe.held_out)
+    torch.manual_seed(seed)
+    student = recipe.make().to(device)
+    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate)
+    steps = epochs * math.ceil(len(mnist.train.labels) / recipe.batch_size)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate * 2, total_steps=steps)
+
+    def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
+            return {"ce": F.cross_entropy(student(images), labels)}
+
+    def after_step(step: Step) -> None:
+        scheduler.step()
+        if recipe.max_norm is not None:
+            _constrain(student, recipe.max_norm)
+        average.update_parameters(student)
+
+    start = time.perf_counter()
+    fit(
+        student,
+        mnist.train,
+        objective,
+        optimizer,
+        epochs=epochs,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        augment=recipe.augment,
+        after_step=after_step,
+        stateful={"scheduler": scheduler, "average": average},
+        checkpoint=checkpoint,
+        evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
+        progress=progress,
+    )
+    seconds = time.perf_counter() - start
+    state = {
+        key: value.half() if value.is_floating_point() else value for key, value in average.module.state_dict().items()
+    }
+    stored = recipe.make().to(device)  # measured as stored: rounded to half precision
+    stored.load_state_dict(state)
+    record = {
+        "name": name,
+        "about": recipe.about,
+        "command": f"kdcourse zoo train {name} --seed {seed} --epochs {epochs}",
+        "seed": seed,
+        "epochs": epochs,
+        "training_images": len(mnist.train.labels),
+        "test_errors": count_errors(stored, *mnist.test),
+        "test_images": len(mnist.test.labels),
+        "parameters": models.count_parameters(stored),
+        "seconds": round(seconds, 1),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    target = Path(str(resources.files(__package__) / "weights")) if folder is None else Path(folder)
+    state = {key: value.cpu().contiguous() for key, value in state.items()}
+    write_whole(target / f"{name}.safetensors", lambda path: path.write_bytes(save(state)))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_whole(target / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return record
+
+
+@torch.no_grad()
+def _constrain(model: nn.Module, max_norm: float) -> None:
+    """Scale down each hidden unit's incoming weights to a norm of at most ``max_norm`` (not the output layer's)."""
+    *hidden, _ = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    for layer in hidden:
+        norms = torch.linalg.vector_norm(layer.weight, dim=1, keepdim=True)
+        layer.weight.mul_((max_norm / norms).clamp_(max=1))
+
+
+def _checked(name: str) -> str:
+    if name not in TEACHERS:
+        raise ValueError(f"there is no teacher {name!r}. The package ships {', '.join(TEACHERS)}.")
+    return name
