@@ -156,6 +156,7 @@ def fit(
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 30.0,
     progress: bool = True,
+    make_batches: Callable[..., Minibatches] = Minibatches,
 ) -> History:
     """Run ``train`` over shuffled epochs with a progress bar, history, checkpoints and exact resume.
 
@@ -188,6 +189,8 @@ def fit(
         Time between checkpoints, in seconds.
     progress : bool
         Show a progress bar.
+    make_batches : callable
+        Called as ``Minibatches`` is, for another order of the samples, such as a curriculum.
 
     Returns
     -------
@@ -202,7 +205,7 @@ def fit(
     """
     data = tuple(data)
     generator = torch.Generator().manual_seed(seed)
-    batches = Minibatches(*data, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+    batches = make_batches(*data, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
     parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "batches": batches}
     parts |= {f"stateful.{name}": part for name, part in (stateful or {}).items()}
     settings = {
