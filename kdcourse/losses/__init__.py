@@ -20,6 +20,10 @@ T, α     ``temperature``, ``alpha``
 # isort: off
 # In chapter order; append your family at its chapter's place, here and below.
 from .soft_targets import distillation_loss, kd_loss, soften  # 02
+from .features import HintRegressor, attention_map, attention_transfer_loss, hint_loss  # 03
+from .relations import gram_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss  # 04
+from .contrastive import EmbeddingQueue, info_nce_loss  # 03, 05
+from .crd import CRDLoss  # 05
 from .self_distillation import deep_supervision_loss  # 06
 from .mutual import mutual_ensemble_loss, mutual_learning_loss  # 07
 from .detection import FPNAdapters, box_regression_loss, detection_classification_loss, fpn_feature_loss  # 08
@@ -29,6 +33,17 @@ __all__ = [  # noqa: RUF022
     "soften",
     "kd_loss",
     "distillation_loss",
+    "HintRegressor",
+    "hint_loss",
+    "attention_map",
+    "attention_transfer_loss",
+    "rkd_distance_loss",
+    "rkd_angle_loss",
+    "gram_loss",
+    "similarity_preserving_loss",
+    "EmbeddingQueue",
+    "info_nce_loss",
+    "CRDLoss",
     "deep_supervision_loss",
     "mutual_learning_loss",
     "mutual_ensemble_loss",

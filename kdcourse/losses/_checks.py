@@ -136,3 +136,14 @@ def check_paired_lists(student: Sequence[Tensor], teacher: Sequence[Tensor], wha
         )
     if len(student) == 0:
         raise ValueError(f"got empty lists of {what}: there is nothing to match, and a mean over it divides by zero.")
+
+
+def check_one_per_sample(values: Tensor, samples: int, name: str) -> None:
+    """Raise unless there is one integer for each sample, shape (B,)."""
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor of integers, got {type(values).__name__}.")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool or values.shape != (samples,):
+        raise ValueError(
+            f"{name} must hold one integer per sample, shape ({samples},), got {values.dtype} of shape "
+            f"{tuple(values.shape)}."
+        )

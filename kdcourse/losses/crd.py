@@ -1,0 +1,236 @@
+"""Contrastive representation distillation: a memory of the whole data set on both sides (CRD).
+
+Chapter 05. Letters: B batch, D embedding width, N samples of the data set, M negatives drawn in a step.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._checks import check_one_per_sample, check_same_batch, check_temperature
+from ._precision import full_precision
+
+
+class CRDLoss(nn.Module):
+    r"""Contrastive representation distillation: noise-contrastive estimation against a memory of the data set.
+
+    Heads project student and teacher to unit vectors in one space. Two memories hold, for each sample, a running
+    average of its vector in the student's and in the teacher's space. Each network's vector of a sample must be told
+    from the other network's memory of samples of *other* classes:
+
+    .. math:: L = \sum_{\text{2 directions}} -\frac1B \sum_i \Big[ \log h(x_i, y_i) +
+              \sum_{j=1}^{M} \log\big(1 - h(x_i, m_{ij})\big) \Big], \qquad
+              h(x, y) = \frac{e^{\langle x, y\rangle / \tau} / Z}{e^{\langle x, y\rangle / \tau} / Z + M / N}
+
+    Both heads are learned: give the optimizer ``crd.parameters()`` beside the student's.
+
+    Parameters
+    ----------
+    student_dim, teacher_dim : int
+        Widths of the embeddings that are passed in.
+    num_samples : int
+        N, the size of the data set that ``index`` counts.
+    embedding_dim : int
+        D, the width of the common space.
+    num_negatives : int
+        M. The paper takes 16,384 of ImageNet's or CIFAR's samples; small data sets need fewer.
+    temperature : float
+        τ > 0.
+    momentum : float
+        In [0, 1): the share of the old vector when a memory is refreshed.
+    generator : torch.Generator, optional
+        Draws the start of the memories and the negatives. One of its own by default, seeded from torch's global
+        generator when the loss is made and saved in ``state_dict()``.
+
+    Attributes
+    ----------
+    student_memory, teacher_memory : Tensor, shape (N, D)
+        Unit vectors.
+    labels : Tensor of int, shape (N,)
+        The class of each sample met so far, else -1: its memory is still noise, and no class's false negative.
+    log_normalizers : Tensor, shape (2,)
+        log(Z / N) of both directions, fixed by the first batch in training mode.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, the temperature is not positive and finite, or the momentum is not in [0, 1).
+
+    Notes
+    -----
+    Where we leave the paper and its published code:
+
+    - The M negatives are drawn once for the batch, not anew for each sample: M·D numbers a direction instead of
+      B·M·D, which is half a gigabyte for 64 samples at the paper's settings. A sample's negatives of its own class
+      are left out, and its sum over the others is scaled up to M of them; the expectation is the same.
+    - The positive is the other network's vector of this batch, as in the paper's equation, held constant like a
+      memory. The code reads it from the memory, which is noise until a sample was met once.
+    - h is evaluated in log space. It cannot overflow at small τ.
+
+    Memories, labels and Z change in training mode only, and no value is ever read back from the device.
+    The usual weight is 0.8.
+
+    References
+    ----------
+    Tian, Krishnan, Isola (2020), Contrastive Representation Distillation, arXiv:1910.10699, section 3 and
+    equation 19.
+    """
+
+    student_memory: Tensor
+    teacher_memory: Tensor
+    labels: Tensor
+    log_normalizers: Tensor
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        num_samples: int,
+        *,
+        embedding_dim: int = 128,
+        num_negatives: int = 4096,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(student_dim, teacher_dim, num_samples, embedding_dim, num_negatives) < 1:
+            raise ValueError(
+                "student_dim, teacher_dim, num_samples, embedding_dim and num_negatives must be positive, got "
+                f"{student_dim}, {teacher_dim}, {num_samples}, {embedding_dim} and {num_negatives}."
+            )
+        check_temperature(temperature)
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"momentum must be in [0, 1), got {momentum}. It is the share of the old vector that a memory keeps: "
+                "at 1 the memories would stay the noise that they start as."
+            )
+        self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, momentum
+        self.generator = generator or torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self.student_head = nn.Linear(student_dim, embedding_dim)
+        self.teacher_head = nn.Linear(teacher_dim, embedding_dim)
+        for name in ("student_memory", "teacher_memory"):
+            noise = torch.randn(num_samples, embedding_dim, generator=self.generator, device=self.generator.device)
+            self.register_buffer(name, F.normalize(noise, dim=1).cpu())
+        self.register_buffer("labels", torch.full((num_samples,), -1))
+        self.register_buffer("log_normalizers", torch.zeros(2))
+        self.normalized = False
+
+    def forward(
+        self, student_embeddings: Tensor, teacher_embeddings: Tensor, index: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
+        """Compare a batch with the memories, then refresh the batch's rows in them.
+
+        Parameters
+        ----------
+        student_embeddings : Tensor, shape (B, student_dim)
+            Usually what enters the last linear layer.
+        teacher_embeddings : Tensor, shape (B, teacher_dim)
+            They receive no gradient; the teacher's head does.
+        index : Tensor of int, shape (B,)
+            Each sample's number in the data set, in [0, N).
+        labels : Tensor of int, shape (B,), optional
+            Classes. Without them only the sample itself is kept out of its negatives.
+
+        Returns
+        -------
+        Tensor, shape ()
+            The sum of both directions, in nats.
+
+        Raises
+        ------
+        ValueError
+            If batch sizes or widths do not fit, or ``index`` is not one integer in [0, N) for each sample.
+        """
+        self._check_input(student_embeddings, teacher_embeddings, index, labels)
+        student = self.student_head(student_embeddings)  # (B, D)
+        teacher = self.teacher_head(teacher_embeddings.detach())  # (B, D)
+        return self._compare(student, teacher, index, labels)
+
+    @full_precision
+    def _compare(self, student: Tensor, teacher: Tensor, index: Tensor, labels: Tensor | None) -> Tensor:
+        student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)  # (B, D)
+        drawn = self._draw().to(index.device)  # (M,)
+        valid = index.unsqueeze(1) != drawn  # (B, M) a sample is not its own negative
+        if labels is not None:
+            valid &= labels.unsqueeze(1) != self.labels[drawn]  # (B, M) nor is one of its class
+        # What was left out is made up for by the others, which stand for M negatives together.
+        weights = valid * (self.num_negatives / valid.sum(dim=1, keepdim=True).clamp(min=1))  # (B, M)
+        scores = [
+            self._scores(student, teacher, self.teacher_memory[drawn]),
+            self._scores(teacher, student, self.student_memory[drawn]),
+        ]
+        log_normalizers = self.log_normalizers
+        if not self.normalized:
+            log_normalizers = torch.stack([_log_mean_exp(*pair, weights) for pair in scores])  # (2,)
+        if self.training:
+            self._remember(student.detach(), teacher.detach(), index, labels, log_normalizers)
+        loss = student.new_zeros(())
+        for (positive, negative), log_normalizer in zip(scores, log_normalizers, strict=True):
+            offset = log_normalizer + math.log(self.num_negatives)
+            # h is the sigmoid of score - offset, so -log h and -log(1 - h) are softplus.
+            told_apart = (weights * F.softplus(negative - offset)).sum(dim=1)  # (B,)
+            loss = loss + (F.softplus(offset - positive) + told_apart).mean()
+        return loss
+
+    def _draw(self) -> Tensor:
+        """Draw M rows of the memories, with replacement."""
+        # From a copy in evaluation mode: looking at the loss must not change the training that goes on after it.
+        generator = self.generator if self.training else copy.deepcopy(self.generator)
+        return torch.randint(len(self.labels), (self.num_negatives,), generator=generator, device=generator.device)
+
+    def _scores(self, anchors: Tensor, partners: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarities over τ to the positives, shape (B,), and to the negatives, shape (B, M)."""
+        positive = (anchors * partners.detach()).sum(dim=1) / self.temperature  # (B,)
+        return positive, anchors @ negatives.T / self.temperature
+
+    @torch.no_grad()
+    def _remember(
+        self, student: Tensor, teacher: Tensor, index: Tensor, labels: Tensor | None, log_normalizers: Tensor
+    ) -> None:
+        for memory, vectors in ((self.student_memory, student), (self.teacher_memory, teacher)):
+            blend = self.momentum * memory[index] + (1 - self.momentum) * vectors  # (B, D)
+            memory[index] = F.normalize(blend, dim=1).to(memory.dtype)
+        if labels is not None:
+            self.labels[index] = labels.to(self.labels.dtype)
+        self.log_normalizers.copy_(log_normalizers)
+        self.normalized = True
+
+    def get_extra_state(self) -> dict[str, object]:
+        """Return what is not a buffer: the generator's state, so that a resumed run draws the same negatives."""
+        return {"generator": self.generator.get_state(), "normalized": self.normalized}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Continue from what ``get_extra_state`` returned."""
+        self.generator.set_state(state["generator"].cpu())
+        self.normalized = state["normalized"]
+
+    def _check_input(
+        self, student_embeddings: Tensor, teacher_embeddings: Tensor, index: Tensor, labels: Tensor | None
+    ) -> None:
+        check_same_batch(student_embeddings, teacher_embeddings, "embeddings")
+        heads = {"student": (student_embeddings, self.student_head), "teacher": (teacher_embeddings, self.teacher_head)}
+        for name, (embeddings, head) in heads.items():
+            if embeddings.dim() != 2 or embeddings.shape[1] != head.in_features:
+                raise ValueError(
+                    f"{name} embeddings must have shape (B, {head.in_features}), as this loss was made for, got "
+                    f"{tuple(embeddings.shape)}. Pool or flatten feature maps first."
+                )
+        check_one_per_sample(index, len(student_embeddings), "index")
+        if labels is not None:
+            check_one_per_sample(labels, len(student_embeddings), "labels")
+        if index.device.type == "cpu" and not bool(((index >= 0) & (index < len(self.labels))).all()):
+            raise ValueError(
+                f"index must be in [0, {len(self.labels)}), got {index.min().item()} to {index.max().item()}. It is "
+                "the sample's number in the data set, not in the batch: the memories have one row for each."
+            )
+
+
+def _log_mean_exp(positive: Tensor, negative: Tensor, weights: Tensor) -> Tensor:
+    """Log of the mean of exp(score) over the batch's positives and weighted negatives, as a constant."""
+    scores = torch.cat([positive.unsqueeze(1), negative + weights.log()], dim=1).detach()  # (B, 1 + M)
+    return scores.logsumexp(dim=(0, 1)) - math.log(scores.numel())

@@ -1,0 +1,234 @@
+"""Feature losses: the student learns from what the teacher computes on the way (FitNets, attention transfer).
+
+Chapter 03. Letters: B batch, C channels, H·W positions of a feature map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._checks import check_floating, check_paired_lists, check_same_batch
+from ._precision import full_precision
+
+
+class HintRegressor(nn.Module):
+    """A learned 1×1 convolution that carries student features to the teacher's width, so that they can be compared.
+
+    Its parameters are trained together with the student and thrown away afterwards. They are not the student's:
+    give the optimizer ``[*student.parameters(), *regressor.parameters()]``, or the student is asked to match a
+    random projection for ever.
+
+    Parameters
+    ----------
+    student_channels, teacher_channels : int
+        Channels of the guided layer and of the hint layer.
+    size : int or (int, int), optional
+        Height and width of the hint. A larger student map is average-pooled to it. A smaller one is refused:
+        interpolation would ask for detail that the student has already thrown away, so guide an earlier layer.
+
+    Raises
+    ------
+    ValueError
+        If a number of channels or a size is not positive; when called, if the input is not (B, C, H, W) or (B, C)
+        with the student's channels, or is smaller than ``size``.
+
+    Notes
+    -----
+    The paper chooses the kernel of its regressor so that a valid convolution gives the hint's height and width; here
+    the kernel is always 1×1 and the size is a matter of pooling, which needs no parameters.
+
+    References
+    ----------
+    Romero et al. (2015), FitNets: Hints for Thin Deep Nets, arXiv:1412.6550, section 2.2.
+    """
+
+    def __init__(
+        self, student_channels: int, teacher_channels: int, *, size: int | Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        if student_channels < 1 or teacher_channels < 1:
+            raise ValueError(f"channels must be positive, got {student_channels} and {teacher_channels}.")
+        height, width = (size, size) if isinstance(size, int) else size or (1, 1)
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"size must be positive, got {size}: it is the height and width of the teacher's features."
+            )
+        self.size = None if size is None else (height, width)
+        self.projection = nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
+
+    def forward(self, student_features: Tensor) -> Tensor:
+        """Student features in the teacher's shape.
+
+        Parameters
+        ----------
+        student_features : Tensor, shape (B, C_student, H, W) or (B, C_student)
+            The guided layer's output. Vectors are treated as maps of one position.
+
+        Returns
+        -------
+        Tensor, shape (B, C_teacher, H', W') or (B, C_teacher)
+            H', W' is ``size`` where one was given, else H, W.
+        """
+        check_floating(student_features, "student features")
+        channels, shape = self.projection.in_channels, tuple(student_features.shape)
+        if student_features.dim() not in (2, 4) or shape[1] != channels:
+            raise ValueError(
+                f"student features must have shape (B, {channels}, H, W) or (B, {channels}), got {shape}. "
+                f"This regressor was made for {channels} student channels."
+            )
+        if student_features.dim() == 2:
+            return self.projection(student_features[:, :, None, None]).flatten(1)  # (B, C_teacher)
+        if self.size is not None and self.size != shape[2:]:
+            if shape[2] < self.size[0] or shape[3] < self.size[1]:
+                raise ValueError(
+                    f"student features of {shape[2]}×{shape[3]} positions are smaller than the teacher's "
+                    f"{self.size[0]}×{self.size[1]}. Guide an earlier student layer, or take a later hint: detail "
+                    "that the student has pooled away cannot be matched."
+                )
+            # Pooling first: it commutes with a 1×1 convolution, and leaves fewer positions to convolve.
+            student_features = F.adaptive_avg_pool2d(student_features, self.size)  # (B, C_student, H', W')
+        return self.projection(student_features)  # (B, C_teacher, H', W')
+
+
+def hint_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
+    r"""Mean squared error between regressed student features and the teacher's hint.
+
+    .. math:: \frac{1}{B\,C\,H\,W} \left\| F^s - F^t \right\|^2
+
+    Parameters
+    ----------
+    student_features, teacher_features : Tensor, shape (B, C, H, W) or (B, C)
+        The student's already carried to the teacher's shape, by a :class:`HintRegressor` where they differ. The
+        teacher's side receives no gradient.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 when the features are equal.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ in any dimension: a 1 is not broadcast.
+
+    Notes
+    -----
+    The paper writes :math:`\frac12 \|\cdot\|^2` per sample, which is :math:`C H W / 2` times as much and makes the
+    weight depend on the layer's size. The mean is what later code uses; a weight near 100 beside cross-entropy is
+    typical of it. Nothing is normalised: normalising each position over channels first is another loss, blind to
+    magnitudes, and smaller again by a factor of about C.
+
+    References
+    ----------
+    Romero et al. (2015), FitNets: Hints for Thin Deep Nets, arXiv:1412.6550, equation 3.
+    """
+    check_same_batch(student_features, teacher_features)
+    student_shape, teacher_shape = tuple(student_features.shape), tuple(teacher_features.shape)
+    if student_shape != teacher_shape:
+        raise ValueError(
+            f"student features {student_shape} and teacher features {teacher_shape} must have the same shape. "
+            f"HintRegressor({student_shape[1]}, {teacher_shape[1]}, size=(H, W) of the teacher) learns the way from "
+            "one to the other; broadcasting would compare the wrong pairs without a word."
+        )
+    return _mean_squared_error(student_features, teacher_features)
+
+
+@full_precision
+def attention_map(features: Tensor) -> Tensor:
+    r"""Where a layer is active: the mean squared activation of each position, as a unit vector.
+
+    .. math:: A = \frac{a}{\|a\|_2}, \qquad a_{hw} = \frac1C \sum_c F_{chw}^2
+
+    Parameters
+    ----------
+    features : Tensor, shape (B, C, H, W)
+        A layer's output. Gradients flow to it.
+
+    Returns
+    -------
+    Tensor, shape (B, H·W)
+        No entry is negative and each row has norm 1, whatever the scale of the features; a row of zeros for a map
+        without any activation. ``.unflatten(1, (H, W))`` makes it a picture again.
+
+    Raises
+    ------
+    ValueError
+        If the features are not a floating point tensor of four dimensions.
+
+    References
+    ----------
+    Zagoruyko and Komodakis (2017), Paying More Attention to Attention, arXiv:1612.03928, section 3.1.
+    """
+    check_floating(features, "features")
+    if features.dim() != 4:
+        raise ValueError(
+            f"features must have shape (B, C, H, W), got {tuple(features.shape)}. An attention map has one value per "
+            "position, so it needs positions: flattened or pooled features have none."
+        )
+    return F.normalize(features.square().mean(dim=1).flatten(1), dim=1)  # (B, H·W)
+
+
+def attention_transfer_loss(
+    student_features: Tensor | Sequence[Tensor], teacher_features: Tensor | Sequence[Tensor]
+) -> Tensor:
+    r"""Squared difference of attention maps, mean over batch and positions, summed over layers.
+
+    .. math:: \sum_{\ell} \frac{1}{B\,H_\ell W_\ell} \sum_b \left\| A^s_{b\ell} - A^t_{b\ell} \right\|^2
+
+    Parameters
+    ----------
+    student_features, teacher_features : Tensor, shape (B, C, H, W), or lists of as many layers each
+        Channels may differ, because an attention map has none. Batch, height and width may not. The teacher's side
+        receives no gradient.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 when all maps agree; at most :math:`2 / (H W)` for each layer.
+
+    Raises
+    ------
+    ValueError
+        If the lists differ in length or are empty, one side is a list and the other a tensor, or a pair of layers
+        differs in batch, height or width.
+
+    Notes
+    -----
+    The paper's equation 2 has the norm of the difference, not squared, and a factor β/2 outside. The authors' code
+    squares and takes the mean over positions; this is the code's form, to which the usual weight of 1000 belongs.
+    Maps are unit vectors over H·W positions, so the mean is small by construction: at weight 1 the term hardly moves
+    the student.
+
+    References
+    ----------
+    Zagoruyko and Komodakis (2017), Paying More Attention to Attention, arXiv:1612.03928, equation 2.
+    """
+    students = [student_features] if isinstance(student_features, Tensor) else student_features
+    teachers = [teacher_features] if isinstance(teacher_features, Tensor) else teacher_features
+    if isinstance(student_features, Tensor) != isinstance(teacher_features, Tensor):
+        raise ValueError(
+            "student and teacher features must both be tensors or both be lists of tensors, got "
+            f"{type(student_features).__name__} and {type(teacher_features).__name__}."
+        )
+    check_paired_lists(students, teachers, "feature maps")
+    layers = zip(students, teachers, strict=True)
+    return torch.stack([_attention_transfer(*layer) for layer in layers]).sum()  # (layers,) -> ()
+
+
+def _attention_transfer(student_features: Tensor, teacher_features: Tensor) -> Tensor:
+    check_same_batch(student_features, teacher_features)
+    student_map, teacher_map = attention_map(student_features), attention_map(teacher_features.detach())  # (B, H·W)
+    if student_features.shape[2:] != teacher_features.shape[2:]:
+        raise ValueError(
+            f"student and teacher features must have the same height and width, got "
+            f"{tuple(student_features.shape[2:])} and {tuple(teacher_features.shape[2:])}. Only the channels may "
+            "differ: pool the larger map first, for example with torch.nn.functional.adaptive_avg_pool2d."
+        )
+    return _mean_squared_error(student_map, teacher_map)
+
+
+@full_precision
+def _mean_squared_error(student: Tensor, teacher: Tensor) -> Tensor:
+    return F.mse_loss(student, teacher.detach())

@@ -1,0 +1,265 @@
+"""Relational losses: the student learns how the samples of a batch lie to one another (RKD, Gram, similarity).
+
+Chapter 04. Letters: B batch, D embedding width. Student and teacher may differ in D: only B×B relations are compared.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ._checks import check_same_batch
+from ._precision import full_precision
+
+
+@full_precision
+def rkd_distance_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) -> Tensor:
+    r"""Relational distillation of distances: every pair as far apart as for the teacher, up to scale.
+
+    .. math:: \frac{1}{B^2} \sum_{i,j} \ell\!\left(\frac{d^s_{ij}}{\mu^s}, \frac{d^t_{ij}}{\mu^t}\right),
+              \qquad d_{ij} = \|x_i - x_j\|_2
+
+    with :math:`\ell` the Huber loss (threshold 1) and :math:`\mu` the mean of the distances that are not zero.
+
+    Parameters
+    ----------
+    student_embeddings, teacher_embeddings : Tensor, shape (B, D) or (B, ...)
+        Embeddings of the same samples, B at least 2; further dimensions are flattened. The widths may differ. The
+        teacher's side receives no gradient.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 when all ratios of distances agree. Unchanged by rotating, moving or scaling either set.
+
+    Raises
+    ------
+    ValueError
+        If the batches differ or hold fewer than 2 samples.
+
+    Notes
+    -----
+    Distances come from differences of coordinates, not from :math:`\|x\|^2 + \|y\|^2 - 2xy`, whose rounding gives
+    identical points a distance. The gradient at distance 0 is taken as 0. Scaling by the mean, not by the largest
+    distance, keeps one outlier from shrinking all others. Usual weights: 1 in metric learning, 25 on CIFAR.
+
+    References
+    ----------
+    Park et al. (2019), Relational Knowledge Distillation, arXiv:1904.05068, equations 5-8.
+    """
+    student, teacher = _flatten_pair(student_embeddings, teacher_embeddings, at_least=2, relation="distances")
+    student_distances = _divide_by_mean(_PairDistances.apply(student))  # (B(B-1)/2,) each pair once
+    teacher_distances = _divide_by_mean(_PairDistances.apply(teacher))  # (B(B-1)/2,)
+    total = F.smooth_l1_loss(student_distances, teacher_distances, reduction="sum")
+    return 2 * total / len(student) ** 2
+
+
+@full_precision
+def rkd_angle_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) -> Tensor:
+    r"""Relational distillation of angles: every three samples form the same angle as for the teacher.
+
+    .. math:: \frac{1}{B^3} \sum_{i,j,k} \ell\!\left(\langle u^s_{ij}, u^s_{ik} \rangle,
+              \langle u^t_{ij}, u^t_{ik} \rangle\right), \qquad u_{ij} = \frac{x_j - x_i}{\|x_j - x_i\|_2}
+
+    with :math:`\ell` the Huber loss (threshold 1); the inner product is the cosine of the angle at vertex i.
+
+    Parameters
+    ----------
+    student_embeddings, teacher_embeddings : Tensor, shape (B, D) or (B, ...)
+        Embeddings of the same samples, B at least 3; further dimensions are flattened. The widths may differ. The
+        teacher's side receives no gradient.
+
+    Returns
+    -------
+    Tensor, shape ()
+        0 when all angles agree. Unchanged by rotating, moving or scaling either set. Differentiable once.
+
+    Raises
+    ------
+    ValueError
+        If the batches differ or hold fewer than 3 samples.
+
+    Notes
+    -----
+    All B³ cosines count, also those where two of the three samples coincide: they are 0 on both sides, or 1 on both.
+    The cosines are formed for a few vertices at a time, and their share of the gradient with them: memory stays
+    bounded where the B³ cosines of both networks and their history would not fit, and nothing is computed twice.
+    The gradient of a direction of length 0 is taken as 0. Usual weights: 2 in metric learning, 50 on CIFAR.
+
+    References
+    ----------
+    Park et al. (2019), Relational Knowledge Distillation, arXiv:1904.05068, equations 9-10.
+    """
+    student, teacher = _flatten_pair(student_embeddings, teacher_embeddings, at_least=3, relation="angles")
+    return _AngleLoss.apply(student, teacher)[0]
+
+
+@full_precision
+def gram_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
+    r"""Squared distance between the directions of the two Gram matrices.
+
+    .. math:: \left\| \frac{G^s}{\|G^s\|_F} - \frac{G^t}{\|G^t\|_F} \right\|_F^2, \qquad G = X X^\top
+
+    Parameters
+    ----------
+    student_features, teacher_features : Tensor, shape (B, D) or (B, ...)
+        Features of the same samples; further dimensions are flattened. The widths may differ. The teacher's side
+        receives no gradient.
+
+    Returns
+    -------
+    Tensor, shape ()
+        In [0, 2]; 0 when the matrices agree up to scale. Unchanged by rotating or scaling either set, but not by
+        moving it: inner products depend on where the origin is.
+
+    Raises
+    ------
+    ValueError
+        If the batches differ.
+
+    Notes
+    -----
+    This is often presented as an angle-wise relational loss; the paper's compares angles at three samples
+    (:func:`rkd_angle_loss`) and does not see a translation. The sum over the B² entries is kept. Dividing by B² after
+    having normalised the matrices would bound the loss by 2/B², too little to train on at weight 1. It equals
+    2 - 2·CKA, the (uncentred) linear kernel alignment.
+    """
+    student, teacher = _flatten_pair(student_features, teacher_features)
+    student_gram = F.normalize((student @ student.T).flatten(), dim=0)  # (B²,) norm 1 as a whole
+    teacher_gram = F.normalize((teacher @ teacher.T).flatten(), dim=0)  # (B²,)
+    return (student_gram - teacher_gram).square().sum()
+
+
+@full_precision
+def similarity_preserving_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
+    r"""Similarity-preserving distillation: each sample resembles the others as it does for the teacher.
+
+    .. math:: \frac{1}{B^2} \left\| \tilde G^s - \tilde G^t \right\|_F^2, \qquad
+              \tilde G_{[i,:]} = \frac{G_{[i,:]}}{\|G_{[i,:]}\|_2}, \quad G = X X^\top
+
+    Parameters
+    ----------
+    student_features, teacher_features : Tensor, shape (B, D) or (B, ...)
+        Activations of the same samples, flattened to one row each: (B, C, H, W) is (B, C·H·W). The widths may
+        differ. The teacher's side receives no gradient.
+
+    Returns
+    -------
+    Tensor, shape ()
+        In [0, 4/B]; 0 when the row-normalised matrices agree. Unchanged by rotating or scaling either set.
+
+    Raises
+    ------
+    ValueError
+        If the batches differ.
+
+    Notes
+    -----
+    The rows of G are normalised with the Euclidean norm, after the product. Normalising the samples before it (cosine
+    similarity) is another loss, and comparing each pair by broadcasting needs B·B·D numbers where B·B are enough.
+    The usual weight is 3000.
+
+    References
+    ----------
+    Tung and Mori (2019), Similarity-Preserving Knowledge Distillation, arXiv:1907.09682, equations 1-4.
+    """
+    student, teacher = _flatten_pair(student_features, teacher_features)
+    student_rows = F.normalize(student @ student.T, dim=1)  # (B, B) each row has norm 1
+    teacher_rows = F.normalize(teacher @ teacher.T, dim=1)  # (B, B)
+    return (student_rows - teacher_rows).square().mean()
+
+
+def _flatten_pair(
+    student: Tensor, teacher: Tensor, *, at_least: int = 1, relation: str = "similarities"
+) -> tuple[Tensor, Tensor]:
+    """Check a pair, give each sample one row, and cut the teacher off the graph."""
+    check_same_batch(student, teacher)
+    if len(student) < at_least:
+        raise ValueError(
+            f"relations of {relation} need at least {at_least} samples, got {len(student)}. Drop the short last batch."
+        )
+    return student.flatten(1), teacher.detach().flatten(1)
+
+
+def _divide_by_mean(distances: Tensor) -> Tensor:
+    """Divide by the mean of the positive distances; zeros stay zeros, also when there is nothing else."""
+    mean = distances.sum() / (distances > 0).sum().clamp(min=1)
+    return distances / mean.clamp(min=torch.finfo(distances.dtype).tiny)
+
+
+class _PairDistances(torch.autograd.Function):
+    """Distances of all pairs i < j, exact for equal points; the gradient as one B×B matrix product."""
+
+    @staticmethod
+    def forward(points: Tensor) -> Tensor:
+        if points.device.type == "mps":  # which has cdist but no pdist
+            all_pairs = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")  # (B, B)
+            return all_pairs[tuple(torch.triu_indices(len(points), len(points), 1))]  # (B(B-1)/2,)
+        return F.pdist(points)  # (B(B-1)/2,)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        points, distances = ctx.saved_tensors
+        pull = torch.where(distances > 0, gradient / distances, 0)  # (B(B-1)/2,)
+        first, second = torch.triu_indices(len(points), len(points), 1, device=points.device)
+        pulls = points.new_zeros(len(points), len(points)).index_put((first, second), pull)  # (B, B)
+        pulls = pulls + pulls.T
+        return pulls.sum(dim=1, keepdim=True) * points - pulls @ points  # (B, D)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None], points: Tensor) -> tuple[Tensor, int]:
+        """Take stacked sets one after the other: pdist has no batching rule."""
+        (axis,) = in_dims
+        assert axis is not None  # else vmap would not have come here
+        return torch.stack([_PairDistances.apply(one) for one in points.movedim(axis, 0)]), 0
+
+
+class _AngleLoss(torch.autograd.Function):
+    """The mean Huber loss of all cosines, and its gradient, a few vertices at a time."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        samples, width = student.shape
+        # Numbers held at once: small enough for a CPU's cache, large enough to keep a GPU busy.
+        budget = 2**20 if student.device.type == "cpu" else 2**24
+        vertices = max(1, budget // (samples * (width + teacher.shape[1] + 3 * samples)))
+        loss, gradient = student.new_zeros(()), torch.zeros_like(student)
+        for vertex in torch.arange(samples, device=student.device).split(vertices):
+            directions, inverse_lengths = _directions(student, vertex)  # (V, B, D), (V, B, 1)
+            teacher_directions, _ = _directions(teacher, vertex)  # (V, B, D_teacher)
+            error = directions @ directions.mT - teacher_directions @ teacher_directions.mT  # (V, B, B) of cosines
+            slope = error.clamp(-1, 1)  # (V, B, B) Huber's derivative; slope·(error - slope/2) is Huber's loss
+            loss = loss + (slope * (error - slope / 2)).sum()
+            # Symmetric in j and k, so both factors of the cosine pull alike: twice the pull on one.
+            pull = 2 * slope @ directions  # (V, B, D)
+            # Only what turns a direction counts, not what would lengthen it.
+            pull = (pull - directions * (pull * directions).sum(dim=2, keepdim=True)) * inverse_lengths
+            gradient = (gradient + pull.sum(dim=0)).index_add(0, vertex, pull.sum(dim=1), alpha=-1)  # (B, D)
+        return loss / samples**3, gradient / samples**3
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        return scale * ctx.saved_tensors[0], None
+
+
+def _directions(points: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors from each vertex to every point, and one over their lengths; 0 where the two coincide."""
+    differences = points - points[vertex].unsqueeze(1)  # (V, B, D)
+    lengths = torch.linalg.vector_norm(differences, dim=2, keepdim=True)  # (V, B, 1)
+    inverse = torch.where(lengths > 0, 1 / lengths, 0)  # (V, B, 1)
+    return differences * inverse, inverse
