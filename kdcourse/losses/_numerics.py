@@ -18,7 +18,7 @@ def keep(tensor: Tensor, mask: Tensor | None, fill: float = 0.0) -> Tensor:
 
 
 def mean_where(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of the values that the mask keeps; 0, still part of the graph, when it keeps none."""
+    """Mean of the values that the mask keeps (it may broadcast); 0, still part of the graph, when it keeps none."""
     if mask is None:
-        mask = torch.ones_like(values, dtype=torch.bool)
-    return keep(values, mask).sum() / mask.bool().sum().clamp(min=1)
+        return values.sum() / max(1, values.numel())
+    return keep(values, mask).sum() / mask.bool().expand_as(values).sum().clamp(min=1)

@@ -1,0 +1,182 @@
+"""DistilBERT's triple loss: soft targets, masked words, and the direction of hidden states (Sanh et al., 2019).
+
+Chapter 09. Letters: B batch, L tokens, K vocabulary entries, D embedding width.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._checks import check_labels, check_mask, check_same_shape, check_temperature, check_weight
+from ._numerics import at_least_float32, keep, mean_where
+from .language import MASK_REASON
+from .soft_targets import _log_soften
+
+Hidden = Tensor | Sequence[Tensor]
+
+
+def hidden_cosine_loss(
+    student_hidden: Hidden, teacher_hidden: Hidden, *, attention_mask: Tensor | None = None
+) -> Tensor:
+    r"""Angle between the last hidden states: mean of :math:`1 - \cos(h^s, h^t)` over real tokens.
+
+    Parameters
+    ----------
+    student_hidden, teacher_hidden : Tensor, shape (B, L, D), or a sequence of them
+        Of a sequence, such as the ``hidden_states`` of ``transformers``, the last is taken. The teacher's side
+        receives no gradient.
+    attention_mask : Tensor, shape (B, L), optional
+        1 for real tokens. Without it all are real.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Between 0 and 2; 0, still part of the graph, when no token is real.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the mask does not fit.
+
+    References
+    ----------
+    Sanh et al. (2019), arXiv:1910.01108, section 3.
+    """
+    student, teacher = _last(student_hidden, "student"), _last(teacher_hidden, "teacher")
+    if student.shape[:-1] == teacher.shape[:-1] and student.shape[-1] != teacher.shape[-1]:
+        raise ValueError(
+            f"hidden states have widths {student.shape[-1]} and {teacher.shape[-1]}: there is no angle between them. "
+            "DistilBERT keeps its teacher's width; for another, use hidden_state_loss with a HiddenProjection."
+        )
+    check_same_shape(student, teacher, "hidden states", min_dim=3)
+    mask = None
+    if attention_mask is not None:
+        check_mask(attention_mask, student.shape[:2], "attention_mask", MASK_REASON)
+        mask = attention_mask.unsqueeze(-1)  # (B, L, 1)
+    student, teacher = keep(at_least_float32(student), mask), keep(at_least_float32(teacher.detach()), mask)
+    return mean_where(1 - F.cosine_similarity(student, teacher, dim=-1), attention_mask)
+
+
+def distilbert_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    student_hidden: Hidden,
+    teacher_hidden: Hidden,
+    *,
+    attention_mask: Tensor | None = None,
+    temperature: float | Tensor = 2.0,
+    kd_weight: float | Tensor = 5.0,
+    mlm_weight: float | Tensor = 2.0,
+    cosine_weight: float | Tensor = 1.0,
+) -> Tensor:
+    r"""Sum of the three terms: :math:`5 \cdot \mathrm{KD} + 2 \cdot \mathrm{MLM} + 1 \cdot \mathrm{cosine}`.
+
+    See :func:`distilbert_terms`, which takes the same and gives the terms one by one, for a training loop that draws
+    them.
+
+    Returns
+    -------
+    Tensor, shape ()
+        The weighted sum.
+
+    References
+    ----------
+    Sanh et al. (2019), arXiv:1910.01108, section 3.
+    """
+    terms = distilbert_terms(
+        student_logits,
+        teacher_logits,
+        labels,
+        student_hidden,
+        teacher_hidden,
+        attention_mask=attention_mask,
+        temperature=temperature,
+        kd_weight=kd_weight,
+        mlm_weight=mlm_weight,
+        cosine_weight=cosine_weight,
+    )
+    return terms["kd"] + terms["mlm"] + terms["cosine"]
+
+
+def distilbert_terms(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    student_hidden: Hidden,
+    teacher_hidden: Hidden,
+    *,
+    attention_mask: Tensor | None = None,
+    temperature: float | Tensor = 2.0,
+    kd_weight: float | Tensor = 5.0,
+    mlm_weight: float | Tensor = 2.0,
+    cosine_weight: float | Tensor = 1.0,
+) -> dict[str, Tensor]:
+    r"""Give the three terms of DistilBERT's loss, each already weighted, over real tokens only.
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor, shape (B, L, K)
+        Vocabulary logits; the teacher's side receives no gradient.
+    labels : Tensor of int, shape (B, L)
+        The hidden word where a token was masked, -100 everywhere else.
+    student_hidden, teacher_hidden : Tensor, shape (B, L, D), or a sequence of them
+        Last hidden states (of a sequence the last), for :func:`hidden_cosine_loss`.
+    attention_mask : Tensor, shape (B, L), optional
+        1 for real tokens. Without it all are real. A label on padding is not counted.
+    temperature : float
+        T > 0, for the soft targets only.
+    kd_weight, mlm_weight, cosine_weight : float
+        The published training run's 5, 2, 1. At 0 a term is measured but not trained.
+
+    Returns
+    -------
+    dict of Tensor, shape ()
+        ``"kd"``: T² times the KL divergence, mean over real tokens. ``"mlm"``: cross-entropy, mean over labelled real
+        tokens. ``"cosine"``: mean over real tokens. Each is 0, still part of the graph, when no token counts.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, labels are neither -100 nor in [0, K), the mask does not fit, the temperature is not
+        positive and finite, or a weight is negative.
+
+    Notes
+    -----
+    Means run over tokens, so a longer sequence does not weigh more than its tokens do. The paper names the three
+    losses but not the weights; 5, 2 and 1 are those of the authors' published command.
+
+    References
+    ----------
+    Sanh et al. (2019), arXiv:1910.01108, section 3.
+    """
+    check_same_shape(student_logits, teacher_logits, min_dim=3)
+    check_temperature(temperature)
+    for weight, name in ((kd_weight, "kd_weight"), (mlm_weight, "mlm_weight"), (cosine_weight, "cosine_weight")):
+        check_weight(weight, name)
+    check_labels(labels, student_logits, ignore_index=-100)
+    labelled, mask = labels != -100, None  # (B, L)
+    if attention_mask is not None:
+        check_mask(attention_mask, labels.shape, "attention_mask", MASK_REASON)
+        labelled, mask = labelled & attention_mask.bool(), attention_mask.unsqueeze(-1)  # (B, L), (B, L, 1)
+    student_logits, teacher_logits = keep(student_logits, mask), keep(teacher_logits.detach(), mask)
+    log_q = _log_soften(student_logits, temperature)  # (B, L, K)
+    log_p = _log_soften(teacher_logits, temperature)  # (B, L, K)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (B, L)
+    words = labels.clamp(min=0).unsqueeze(-1)  # (B, L, 1)
+    surprise = -_log_soften(student_logits, 1.0).gather(-1, words).squeeze(-1)  # (B, L)
+    cosine = hidden_cosine_loss(student_hidden, teacher_hidden, attention_mask=attention_mask)
+    return {
+        "kd": kd_weight * temperature**2 * mean_where(divergence, attention_mask),
+        "mlm": mlm_weight * mean_where(surprise, labelled),
+        "cosine": cosine_weight * cosine,
+    }
+
+
+def _last(hidden: Hidden, side: str) -> Tensor:
+    if isinstance(hidden, Tensor):
+        return hidden
+    if len(hidden) == 0:
+        raise ValueError(f"{side}_hidden is empty. Ask the model for output_hidden_states=True.")
+    return hidden[-1]

@@ -1,0 +1,192 @@
+"""Self-attention as knowledge: probabilities, scores, and relations of values (TinyBERT, MiniLM).
+
+Chapter 09. Letters: B batch, L tokens; d is the width of a head. ``attention_mask`` is the tokenizer's: (B, L), 1
+where a token is real, 0 where it is padding. Padding, whatever it holds, changes neither a loss nor a gradient.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._checks import check_floating, check_mask, check_same_shape
+from ._numerics import at_least_float32, keep, mean_where
+from .language import MASK_REASON
+
+
+def attention_loss(
+    student_attention: Tensor,
+    teacher_attention: Tensor,
+    *,
+    attention_mask: Tensor | None = None,
+    average_heads: bool = False,
+) -> Tensor:
+    r"""KL divergence from the teacher's attention, row by row: where each token looks.
+
+    .. math:: \frac{1}{\text{heads} \cdot \text{real tokens}} \sum_{b,h,i} \mathrm{KL}(A^t_{bhi} \,\|\, A^s_{bhi})
+
+    Parameters
+    ----------
+    student_attention, teacher_attention : Tensor, shape (B, heads, L, L)
+        Probabilities, after the softmax; each query's row sums to 1. The teacher's side receives no gradient.
+    attention_mask : Tensor, shape (B, L), optional
+        1 for real tokens. Padding neither asks (its rows are not counted) nor is asked (its columns are left out).
+    average_heads : bool
+        Compare the mean over heads on each side; needed where the numbers of heads differ.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over samples' real rows and heads, in nats; 0, still part of the graph, when no token is real.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of heads differ (and are not averaged), other sizes differ, a value is negative (a score, not a
+        probability), or the mask does not fit.
+
+    Notes
+    -----
+    No second softmax: of numbers between 0 and 1 it is nearly uniform, and the loss nearly 0 whatever they are. Rows
+    are divided by their sum over real keys, 1 already unless attention dropout has thinned them: a student in
+    training mode needs ``attention_probs_dropout_prob=0`` here. A student's exact 0 counts as the smallest positive
+    float.
+
+    References
+    ----------
+    Wang et al. (2020), MiniLM, arXiv:2002.10957, equation 5 (its last block only).
+    """
+    student, teacher, queries, _ = _paired_heads(
+        student_attention, teacher_attention, attention_mask, average_heads, "attention"
+    )
+    p, q = _as_distribution(teacher, "teacher"), _as_distribution(student, "student")  # (B, heads, L, L)
+    q = q.clamp(min=torch.finfo(q.dtype).tiny)
+    divergence = (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(dim=-1)  # (B, heads, L)
+    return mean_where(divergence, None if queries is None else queries.squeeze(-1))
+
+
+def attention_scores_loss(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    attention_mask: Tensor | None = None,
+    average_heads: bool = False,
+) -> Tensor:
+    r"""Mean squared error between attention scores before the softmax, :math:`QK^\top / \sqrt{d}`.
+
+    Parameters
+    ----------
+    student_scores, teacher_scores : Tensor, shape (B, heads, L, L)
+        Before the softmax. The teacher's side receives no gradient.
+    attention_mask : Tensor, shape (B, L), optional
+        1 for real tokens. Needed where a model has already set padded scores to minus infinity.
+    average_heads : bool
+        Compare the mean over heads on each side; needed where the numbers of heads differ.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over heads and pairs of real tokens; 0, still part of the graph, when no token is real.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of heads differ (and are not averaged), other sizes differ, or the mask does not fit.
+
+    References
+    ----------
+    Jiao et al. (2020), arXiv:1909.10351, equation 7.
+    """
+    student, teacher, queries, keys = _paired_heads(
+        student_scores, teacher_scores, attention_mask, average_heads, "attention scores"
+    )
+    pairs = None if queries is None or keys is None else queries & keys  # (B, 1, L, L)
+    return mean_where((student - teacher).square(), pairs)
+
+
+def value_relation_loss(
+    student_values: Tensor, teacher_values: Tensor, *, attention_mask: Tensor | None = None
+) -> Tensor:
+    r"""KL divergence between value relations :math:`\mathrm{softmax}(V V^\top / \sqrt{d})`, row by row.
+
+    Parameters
+    ----------
+    student_values, teacher_values : Tensor, shape (B, heads, L, d)
+        Value vectors of one block, split into heads. As many heads on both sides; d may differ. The teacher's side
+        receives no gradient.
+    attention_mask : Tensor, shape (B, L), optional
+        1 for real tokens. Without it all are real.
+
+    Returns
+    -------
+    Tensor, shape ()
+        Mean over real rows and heads, in nats; 0, still part of the graph, when no token is real.
+
+    Raises
+    ------
+    ValueError
+        If batch, heads or tokens differ, or the mask does not fit.
+
+    References
+    ----------
+    Wang et al. (2020), MiniLM, arXiv:2002.10957, equations 6 to 8.
+    """
+    student, teacher = (
+        _log_relation(values, attention_mask, name)  # (B, heads, L, L)
+        for name, values in (("student values", student_values), ("teacher values", teacher_values.detach()))
+    )
+    check_same_shape(student, teacher, "value relations")
+    divergence = (teacher.exp() * (teacher - student)).sum(dim=-1)  # (B, heads, L)
+    return mean_where(divergence, None if attention_mask is None else attention_mask.bool().unsqueeze(1))
+
+
+def _paired_heads(
+    student: Tensor, teacher: Tensor, attention_mask: Tensor | None, average_heads: bool, what: str
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Check, empty the padding, and give both sides with the masks of queries (B, 1, L, 1) and keys (B, 1, 1, L)."""
+    for side, tensor in (("student", student), ("teacher", teacher)):
+        check_floating(tensor, f"{side} {what}")
+        if tensor.dim() != 4:
+            raise ValueError(f"{side} {what} must have shape (B, heads, L, L), got {tuple(tensor.shape)}.")
+    if student.shape[1] != teacher.shape[1] and not average_heads:
+        raise ValueError(
+            f"the student has {student.shape[1]} attention heads, the teacher {teacher.shape[1]}: heads have no "
+            "order in common. Use as many, or compare their means with average_heads=True."
+        )
+    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+    if average_heads:
+        student, teacher = student.mean(dim=1, keepdim=True), teacher.mean(dim=1, keepdim=True)  # (B, 1, L, L)
+    check_same_shape(student, teacher, what)
+    if attention_mask is None:
+        return student, teacher, None, None
+    check_mask(attention_mask, (student.shape[0], student.shape[2]), "attention_mask", MASK_REASON)
+    real = attention_mask.bool()
+    queries, keys = real[:, None, :, None], real[:, None, None, :]
+    return keep(student, queries & keys), keep(teacher, queries & keys), queries, keys
+
+
+def _as_distribution(attention: Tensor, side: str) -> Tensor:
+    """Divide each row by its sum; the emptied rows of padding stay 0."""
+    by_value = attention.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(attention)
+    if by_value and bool((attention < 0).any()):
+        raise ValueError(
+            f"{side} attention must hold probabilities, got {attention.min().item():.3g}. These look like scores "
+            "before the softmax: attention_scores_loss compares those."
+        )
+    return attention / attention.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(attention.dtype).tiny)
+
+
+def _log_relation(values: Tensor, attention_mask: Tensor | None, name: str) -> Tensor:
+    """Log-probabilities (B, heads, L, L) of each token's likeness to every real token."""
+    check_floating(values, name)
+    if values.dim() != 4:
+        raise ValueError(f"{name} must have shape (B, heads, L, d), got {tuple(values.shape)}.")
+    values = at_least_float32(values)
+    if attention_mask is None:
+        return (values @ values.mT / math.sqrt(values.shape[-1])).log_softmax(dim=-1)
+    check_mask(attention_mask, (values.shape[0], values.shape[2]), "attention_mask", MASK_REASON)
+    real = attention_mask.bool()
+    values = keep(values, real[:, None, :, None])
+    scores = values @ values.mT / math.sqrt(values.shape[-1])  # (B, heads, L, L)
+    # The smallest float, not minus infinity: a sample of padding alone would give NaN.
+    return keep(scores, real[:, None, None, :], torch.finfo(scores.dtype).min).log_softmax(dim=-1)
