@@ -55,7 +55,7 @@ TEACHERS = {
     ),
     "teacher_cnn": Teacher(
         models.make_teacher_cnn,
-        "the course's CNN teacher, stages of 32, 64 and 128 channels",
+        "the course's CNN teacher, stages of 16, 32 and 64 channels",
         epochs=10,
         augment=jitter,
     ),
