@@ -11,6 +11,8 @@ from typing import ParamSpec
 import torch
 from torch import Tensor
 
+from ._numerics import at_least_float32
+
 P = ParamSpec("P")
 
 
@@ -32,5 +34,4 @@ def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 def _raise_half(argument: object) -> object:
-    half = isinstance(argument, Tensor) and argument.dtype in (torch.float16, torch.bfloat16)
-    return argument.float() if half else argument  # type: ignore[attr-defined]
+    return at_least_float32(argument) if isinstance(argument, Tensor) else argument

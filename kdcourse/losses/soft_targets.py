@@ -3,11 +3,11 @@
 Chapter 02. Letters: B batch, K classes; T is ``temperature``, α is ``alpha``.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ._checks import check_alpha, check_floating, check_labels, check_same_shape, check_temperature
+from ._numerics import at_least_float32
 
 
 def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
@@ -125,12 +125,11 @@ def distillation_loss(
     if labels is None:
         return kd
     check_labels(labels, student_logits)
-    cross_entropy = F.cross_entropy(student_logits.flatten(0, -2), labels.flatten())
+    # (B, K), (B,): further dimensions join the batch.
+    cross_entropy = F.cross_entropy(at_least_float32(student_logits).flatten(0, -2), labels.flatten().long())
     return alpha * kd + (1 - alpha) * cross_entropy
 
 
 def _log_soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Log-probabilities at a temperature; half precision is raised to float32, as autocast would."""
-    half = logits.dtype in (torch.float16, torch.bfloat16)
-    scaled = logits.float() / temperature if half else logits / temperature
-    return F.log_softmax(scaled, dim=-1)
+    return F.log_softmax(at_least_float32(logits) / temperature, dim=-1)
