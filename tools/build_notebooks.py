@@ -6,7 +6,8 @@
                                                was not executed, holds an error, widget state, or is too large
 
 A source is py:percent. The builder adds the title's badge and the first cell, the same everywhere, from the project's
-address and version in ``pyproject.toml``; executes; and keeps of the outputs what a reader without a kernel needs.
+address and version in ``pyproject.toml``; gives links such as ``[T](glossary:temperature)`` their address; executes;
+and keeps of the outputs what a reader without a kernel needs.
 """
 
 import argparse
@@ -66,6 +67,8 @@ def assemble(source: Path) -> NotebookNode:
     notebook.cells.insert(1, nbformat.v4.new_code_cell(setup))
     used: set[str] = set()
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](glossary:", f"]({repository}/blob/v{version}/docs/glossary.md#")
         cell["metadata"] = {key: value for key, value in cell.metadata.items() if key in ("tags", "nbgrader")}
         cell["id"] = _cell_id(cell.source, used)
     notebook.metadata = NotebookNode(
