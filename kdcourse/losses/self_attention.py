@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._checks import check_floating, check_mask, check_same_shape
 from ._numerics import at_least_float32, keep, mean_where
+from ._precision import full_precision
 from .language import MASK_REASON
 
 
@@ -176,12 +177,12 @@ def _as_distribution(attention: Tensor, side: str) -> Tensor:
     return attention / attention.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(attention.dtype).tiny)
 
 
+@full_precision
 def _log_relation(values: Tensor, attention_mask: Tensor | None, name: str) -> Tensor:
     """Log-probabilities (B, heads, L, L) of each token's likeness to every real token."""
     check_floating(values, name)
     if values.dim() != 4:
         raise ValueError(f"{name} must have shape (B, heads, L, d), got {tuple(values.shape)}.")
-    values = at_least_float32(values)
     if attention_mask is None:
         return (values @ values.mT / math.sqrt(values.shape[-1])).log_softmax(dim=-1)
     check_mask(attention_mask, (values.shape[0], values.shape[2]), "attention_mask", MASK_REASON)
