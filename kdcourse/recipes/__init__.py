@@ -4,6 +4,7 @@ Chapters 02 to 07. Every recipe runs the loop of ``kdcourse.training`` with an o
 """
 
 # isort: off
+# In chapter order.
 from .distillation import (  # 01, 02
     distill,
     distill_unlabelled,
@@ -11,6 +12,16 @@ from .distillation import (  # 01, 02
     make_label_objective,
     make_soft_target_objective,
     MakeOptimizer,
+)
+from .hints import FitNetsHistory, fitnets, make_hint_objective  # 03
+from .generations import BornAgain, born_again, distill_ensemble, Ensemble  # 01, 06
+from .cohort import Cohort, make_mutual_objective, mutual_learning, Optimizers  # 07
+from .curriculum import (  # 07
+    CurriculumBatches,
+    difficulty_by_loss,
+    difficulty_by_margin,
+    progressive,
+    ScheduledKnobs,
 )
 
 __all__ = [  # noqa: RUF022
@@ -20,4 +31,20 @@ __all__ = [  # noqa: RUF022
     "make_soft_target_objective",
     "distill",
     "distill_unlabelled",
+    "FitNetsHistory",
+    "make_hint_objective",
+    "fitnets",
+    "Ensemble",
+    "distill_ensemble",
+    "BornAgain",
+    "born_again",
+    "Cohort",
+    "Optimizers",
+    "make_mutual_objective",
+    "mutual_learning",
+    "difficulty_by_loss",
+    "difficulty_by_margin",
+    "CurriculumBatches",
+    "ScheduledKnobs",
+    "progressive",
 ]

@@ -1,0 +1,244 @@
+"""Progressive distillation: T and α follow schedules, and samples come from easy to hard.
+
+Chapter 07.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.batches import Minibatches, Transform
+from ..losses._checks import check_alpha, check_floating, check_labels, check_temperature
+from ..schedules import Schedule, linear, progress_of
+from ..training import History, Knobs, Objective, Step, fit, predict_logits
+from .distillation import MakeOptimizer, check_nothing_shared, make_adam, make_soft_target_objective
+
+Difficulty = Callable[[Tensor, Tensor], Tensor]
+
+
+def difficulty_by_loss(teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """How hard each sample is: the teacher's cross-entropy on it, in nats.
+
+    Parameters
+    ----------
+    teacher_logits : Tensor, shape (N, K)
+    labels : Tensor of int, shape (N,)
+
+    Returns
+    -------
+    Tensor, shape (N,)
+        Larger is harder: a digit that even the teacher gets wrong comes last.
+    """
+    check_floating(teacher_logits, "teacher logits")
+    check_labels(labels, teacher_logits)
+    return F.cross_entropy(teacher_logits.float(), labels, reduction="none")
+
+
+def difficulty_by_margin(teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """How hard each sample is: by how much the best wrong class's logit exceeds the label's.
+
+    Parameters
+    ----------
+    teacher_logits : Tensor, shape (N, K)
+    labels : Tensor of int, shape (N,)
+
+    Returns
+    -------
+    Tensor, shape (N,)
+        Positive where the teacher is wrong. Unlike the loss it does not saturate for a teacher that is sure.
+    """
+    check_floating(teacher_logits, "teacher logits")
+    check_labels(labels, teacher_logits)
+    target = labels[:, None]  # (N, 1)
+    best_wrong = teacher_logits.scatter(1, target, -math.inf).amax(dim=1)  # (N,)
+    return best_wrong - teacher_logits.gather(1, target).squeeze(1)
+
+
+class CurriculumBatches(Minibatches):
+    """Batches drawn from the easiest share of the data, a share that grows with progress.
+
+    Parameters
+    ----------
+    *tensors : Tensor, shape (N, ...)
+        Aligned by sample.
+    difficulty : Tensor, shape (N,)
+        Larger is harder. Its negative makes an anti-curriculum, random numbers a control with the same sampling.
+    pace : callable
+        A schedule: the easiest share of the data, in (0, 1], that a batch may come from.
+    batch_size, epochs, generator, augment
+        As in ``Minibatches``: as many batches, of the same sizes.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite difficulty per sample, the pace leaves (0, 1], or as ``Minibatches`` does.
+
+    Notes
+    -----
+    A batch is drawn with replacement from its pool. Over a run easy samples are seen more often than hard ones: that
+    is what a curriculum with a fixed budget means.
+    """
+
+    def __init__(
+        self,
+        *tensors: Tensor,
+        difficulty: Tensor,
+        pace: Schedule,
+        batch_size: int = 128,
+        epochs: int = 1,
+        generator: torch.Generator | None = None,
+        augment: Transform | None = None,
+    ) -> None:
+        super().__init__(*tensors, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+        size = len(tensors[0])
+        if tuple(difficulty.shape) != (size,) or not bool(torch.isfinite(difficulty).all()):
+            raise ValueError(
+                f"difficulty must be one finite number per sample, shape ({size},), got {tuple(difficulty.shape)}. "
+                "It orders the samples from easy to hard."
+            )
+        self._easiest_first = difficulty.argsort(stable=True)  # (N,)
+        shares = [pace(progress_of(batch, len(self))) for batch in range(len(self))]
+        if not all(0 < share <= 1 for share in shares):
+            raise ValueError(
+                f"pace must stay in (0, 1], got {min(shares)} to {max(shares)}. It is the share of the data, easiest "
+                "first, that batches come from."
+            )
+        self._pools = [max(1, math.ceil(share * size)) for share in shares]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the remaining batches."""
+        size = len(self.tensors[0])
+        while self.epoch < self.epochs:
+            pool = self._pools[self.epoch * self.batches_per_epoch + self.batch]
+            count = min(self.batch_size, size - self.batch * self.batch_size)
+            chosen = torch.randint(pool, (count,), generator=self.generator)  # (B,)
+            index = self._easiest_first[chosen.to(self._easiest_first.device)]
+            first, *others = (tensor.index_select(0, index) for tensor in self.tensors)
+            if self.augment is not None:
+                first = self.augment(first, self.generator)
+            self.batch += 1
+            if self.batch == self.batches_per_epoch:
+                self.epoch, self.batch = self.epoch + 1, 0
+            yield first, *others
+
+    def _draw_order(self) -> Tensor:
+        return self._easiest_first  # nothing is drawn per epoch, so nothing needs to be drawn again on resuming
+
+
+class ScheduledKnobs(Knobs):
+    """Knobs that schedules turn: call ``advance`` after each step.
+
+    Parameters
+    ----------
+    temperature, alpha : callable
+        Schedules, functions of progress in [0, 1].
+    total : int
+        Count of steps. The last one has the schedules' end values.
+
+    Raises
+    ------
+    ValueError
+        If a schedule leaves the range of its knob at any step: before training, not in the middle of it.
+    """
+
+    def __init__(self, *, temperature: Schedule, alpha: Schedule, total: int) -> None:
+        self._path = [(temperature(p), alpha(p)) for p in (progress_of(step, total) for step in range(total))]
+        for step_temperature, step_alpha in self._path:
+            check_temperature(step_temperature)
+            check_alpha(step_alpha)
+        super().__init__(*self._path[0])
+        self.step = 0
+
+    def advance(self, step: Step | None = None) -> None:
+        """Set the knobs for the next step; after the last one they stay."""
+        self._go_to(min(self.step + 1, len(self._path) - 1))
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a position."""
+        self._go_to(state["step"])
+
+    def _go_to(self, step: int) -> None:
+        self.step = step
+        self.temperature, self.alpha = self._path[step]
+
+
+def progressive(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: tuple[Tensor, Tensor],
+    *,
+    temperature: Schedule = linear(8.0, 2.0),  # noqa: B008
+    alpha: Schedule = linear(0.9, 0.5),  # noqa: B008
+    difficulty: Difficulty | None = difficulty_by_loss,
+    pace: Schedule = linear(0.2, 1.0),  # noqa: B008
+    make_objective: Callable[[Knobs], Objective] = make_soft_target_objective,
+    epochs: int = 5,
+    batch_size: int = 128,
+    seed: int = 0,
+    make_optimizer: MakeOptimizer = make_adam,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> History:
+    """Distil while temperature and alpha follow schedules and samples come from easy to hard.
+
+    Parameters
+    ----------
+    student, teacher : nn.Module
+        The student is trained in place, the teacher is not changed.
+    data : tuple of (images, labels)
+        Shapes (N, ...) and (N,).
+    temperature, alpha : callable
+        Schedules from ``kdcourse.schedules``; the last step trains with their end values. By default T falls from 8
+        to 2 and α from .9 to .5: the run ends with the labels at half the weight, not at none.
+    difficulty : callable, optional
+        ``difficulty(teacher_logits, labels) -> Tensor (N,)``, larger is harder: ``difficulty_by_loss``,
+        ``difficulty_by_margin``, the negative of one for an anti-curriculum. None takes every epoch in random order.
+    pace : callable
+        The easiest share of the data that a batch may come from, a schedule in (0, 1].
+    make_objective : callable
+        ``make_objective(knobs) -> objective``; it must read the knobs at each step.
+    epochs, batch_size, seed, make_optimizer, evaluate, checkpoint, progress
+        As in ``distill``.
+
+    Returns
+    -------
+    History
+        With terms ``kd`` and ``ce``, already weighted.
+
+    Raises
+    ------
+    ValueError
+        As in ``distill``, if a schedule leaves its knob's range, or the pace leaves (0, 1].
+    """
+    check_nothing_shared(student, teacher)
+    images, labels = data
+    teacher_logits = predict_logits(teacher, images)  # (N, K)
+    make_batches: Callable[..., Minibatches] = Minibatches
+    if difficulty is not None:
+        make_batches = partial(CurriculumBatches, difficulty=difficulty(teacher_logits, labels), pace=pace)
+    knobs = ScheduledKnobs(temperature=temperature, alpha=alpha, total=epochs * math.ceil(len(images) / batch_size))
+    return fit(
+        student,
+        (images, labels, teacher_logits),
+        make_objective(knobs),
+        make_optimizer(list(student.parameters())),
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        evaluate=evaluate,
+        after_step=knobs.advance,
+        stateful={"knobs": knobs},
+        checkpoint=checkpoint,
+        progress=progress,
+        make_batches=make_batches,
+    )

@@ -1,0 +1,257 @@
+"""Born-again networks, generation after generation; and ensembles, which one student can replace.
+
+Chapters 01 and 06.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..losses._checks import check_alpha, check_temperature
+from ..training import History, fit
+from .distillation import MakeOptimizer, check_nothing_shared, distill, make_adam, make_label_objective
+
+
+class Ensemble(nn.Module):
+    """Several classifiers as one: its logits are the log of the members' mean probabilities.
+
+    Parameters
+    ----------
+    members : sequence of nn.Module
+        Each takes the same images and returns logits (B, K). They are held, not copied.
+
+    Raises
+    ------
+    ValueError
+        If there are no members.
+
+    Notes
+    -----
+    A mean of probabilities is one vote per member. Averaging logits instead is their geometric mean, in which the
+    surest member outvotes the others.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if len(members) == 0:
+            raise ValueError("an ensemble needs at least one member: the mean of nothing is undefined.")
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits whose softmax is the mean of the members' softmax, shape (B, K)."""
+        log_probs = torch.stack([F.log_softmax(member(images), dim=-1) for member in self.members])  # (M, B, K)
+        return log_probs.logsumexp(dim=0) - math.log(len(self.members))  # (B, K)
+
+
+def distill_ensemble(
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    data: tuple[Tensor, ...],
+    *,
+    temperature: float = 4.0,
+    alpha: float = 0.7,
+    epochs: int = 5,
+    batch_size: int = 128,
+    seed: int = 0,
+    make_optimizer: MakeOptimizer = make_adam,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    progress: bool = False,
+) -> History:
+    """Distil an ensemble into one student that costs a fraction of it.
+
+    Parameters
+    ----------
+    student : nn.Module
+        Trained in place.
+    teachers : sequence of nn.Module
+        Their mean probabilities are the teacher's; none is changed.
+    data, temperature, alpha, epochs, batch_size, seed, make_optimizer, evaluate, progress
+        As in ``distill``.
+
+    Returns
+    -------
+    History
+        With terms ``kd`` and ``ce``, already weighted.
+
+    Raises
+    ------
+    ValueError
+        As in ``distill``, or if there are no teachers.
+
+    References
+    ----------
+    Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 4.
+    """
+    return distill(
+        student,
+        Ensemble(teachers),
+        data,
+        temperature=temperature,
+        alpha=alpha,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        make_optimizer=make_optimizer,
+        evaluate=evaluate,
+        progress=progress,
+    )
+
+
+@dataclass
+class BornAgain:
+    """What ``born_again`` gives; index g is generation g + 1.
+
+    Attributes
+    ----------
+    generations : list of nn.Module
+        Every generation, trainable as ``make_model`` made it.
+    histories : list of History
+        What each recorded while it trained.
+    evaluations : list of dict from str to float
+        ``evaluate`` of each finished generation; empty without ``evaluate``.
+    ensemble : Ensemble
+        Of all generations.
+    ensemble_evaluation : dict from str to float
+        ``evaluate`` of the ensemble.
+    """
+
+    generations: list[nn.Module] = field(default_factory=list)
+    histories: list[History] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    ensemble_evaluation: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The mean of all generations' probabilities."""
+        return Ensemble(self.generations)
+
+
+def born_again(
+    make_model: Callable[[], nn.Module],
+    data: tuple[Tensor, Tensor],
+    *,
+    generations: int = 3,
+    temperature: float | Sequence[float] = 4.0,
+    alpha: float = 0.7,
+    teacher: nn.Module | None = None,
+    epochs: int = 5,
+    batch_size: int = 128,
+    seed: int = 0,
+    make_optimizer: MakeOptimizer = make_adam,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    progress: bool = False,
+) -> BornAgain:
+    """Train the same architecture again and again, each generation taught by the one before.
+
+    Parameters
+    ----------
+    make_model : callable
+        ``make_model() -> nn.Module``, a new model at each call. It is moved to the data's device.
+    data : tuple of (images, labels)
+        Shapes (N, ...) and (N,).
+    generations : int
+        How many models are trained. Without ``teacher`` the first learns from the labels alone.
+    temperature : float or sequence of float
+        T of every distilled generation, or one T for each of them: ``generations - 1`` values, or ``generations``
+        with a ``teacher``.
+    alpha : float
+        The share of the previous generation's term, in [0, 1].
+    teacher : nn.Module, optional
+        A trained model that teaches the first generation. Not changed, and not part of the ensemble.
+    epochs, batch_size, make_optimizer, progress
+        As in ``distill``, for each generation.
+    seed : int
+        Generation g (from 0) has seed + g, for its weights, its dropout and its order of samples. The caller's
+        random numbers stay as they were.
+    evaluate : callable, optional
+        ``evaluate(model) -> dict[str, float]``, called after each epoch, and with the ensemble at the end.
+
+    Returns
+    -------
+    BornAgain
+        Every generation, not the last one alone, and the ensemble.
+
+    Raises
+    ------
+    ValueError
+        As in ``distill``, if ``generations`` is not positive, the number of temperatures does not fit, or
+        ``make_model`` returns the same model twice.
+
+    Notes
+    -----
+    The paper trains on the teacher's term alone or with the labels'; α says how much of each.
+
+    References
+    ----------
+    Furlanello et al. (2018), arXiv:1805.04770, sections 3.1 and 3.2.
+    """
+    if generations < 1:
+        raise ValueError(f"generations must be at least 1, got {generations}.")
+    check_alpha(alpha)
+    distilled = generations if teacher is not None else generations - 1
+    temperatures = _one_per_generation(temperature, distilled)
+    result, device = BornAgain(), data[0].device
+    for generation in range(generations):
+        with _random_numbers_of(seed + generation):
+            model = make_model().to(device)
+            for earlier in result.generations:
+                check_nothing_shared(model, earlier, "two generations")
+            # `is not None`: a model with a length, such as an nn.Sequential, has a truth value of its own.
+            if teacher is not None:
+                history = distill(
+                    model,
+                    teacher,
+                    data,
+                    temperature=temperatures[generation - generations],  # aligned at the last generation
+                    alpha=alpha,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    seed=seed + generation,
+                    make_optimizer=make_optimizer,
+                    evaluate=evaluate,
+                    progress=progress,
+                )
+            else:
+                history = fit(
+                    model,
+                    data,
+                    make_label_objective(),
+                    make_optimizer(list(model.parameters())),
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    seed=seed + generation,
+                    evaluate=evaluate,
+                    progress=progress,
+                )
+        result.generations.append(model)
+        result.histories.append(history)
+        result.evaluations += history.evaluations[-1:]
+        teacher = model
+    if evaluate is not None:
+        result.ensemble_evaluation = evaluate(result.ensemble)
+    return result
+
+
+def _one_per_generation(temperature: float | Sequence[float], distilled: int) -> list[float]:
+    values = list(temperature) if isinstance(temperature, Sequence) else [temperature] * distilled
+    if len(values) != distilled:
+        raise ValueError(
+            f"need one temperature per distilled generation, {distilled} here, got {len(values)}. The first "
+            "generation learns from the labels alone, unless a teacher is given, and has no temperature."
+        )
+    for value in values:
+        check_temperature(value)
+    return values
+
+
+@contextmanager
+def _random_numbers_of(seed: int) -> Iterator[None]:
+    """Weights and dropout inside draw from this seed; the global generators are as before afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
