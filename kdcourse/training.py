@@ -419,10 +419,14 @@ def _check_every_part_learns(loss: Tensor, optimizer: Optimizer, student: nn.Mod
 
 
 def _record(history: History, recorded: list[dict[str, Tensor]]) -> None:
-    """Move the terms of the steps since last time to the CPU, one transfer per term."""
-    for name in {name: None for terms in recorded for name in terms}:
-        values = torch.stack([terms.get(name, torch.tensor(math.nan)) for terms in recorded]).float().cpu()
-        history.terms[name] = torch.cat([history.terms.get(name, torch.empty(0)), values])
+    """Move the terms of the steps since last time to the CPU, one transfer per term; an absent term counts 0."""
+    before, zero = history.steps, torch.zeros(())
+    for name in {name: None for terms in [history.terms, *recorded] for name in terms}:
+        there = [index for index, terms in enumerate(recorded) if name in terms]
+        values = zero.repeat(len(recorded))
+        if there:
+            values[there] = torch.stack([recorded[index][name] for index in there]).float().cpu()
+        history.terms[name] = torch.cat([history.terms.get(name, zero.repeat(before)), values])
     recorded.clear()
 
 
