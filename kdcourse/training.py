@@ -61,7 +61,12 @@ class Step:
 
 
 def train(
-    student: nn.Module, batches: Iterable[tuple[Tensor, ...]], objective: Objective, optimizer: Optimizer
+    student: nn.Module,
+    batches: Iterable[tuple[Tensor, ...]],
+    objective: Objective,
+    optimizer: Optimizer,
+    *,
+    first_index: int = 0,
 ) -> Iterator[Step]:
     """Train a student, one step at a time; the consumer decides when the next step happens.
 
@@ -75,6 +80,8 @@ def train(
         ``objective(student, *batch) -> dict[str, Tensor]``: the weighted terms of the loss, each a scalar.
     optimizer : torch.optim.Optimizer
         Holds the student's parameters, and those of every learned part of the objective.
+    first_index : int
+        Index of the first step: not 0 when a run is continued.
 
     Yields
     ------
@@ -96,12 +103,12 @@ def train(
     >>> [step.index for step in train(student, batches, objective, torch.optim.SGD(student.parameters(), lr=0.1))]
     [0, 1, 2]
     """
-    for index, batch in enumerate(batches):
+    for index, batch in enumerate(batches, start=first_index):
         student.train()  # a consumer may have evaluated in between
         with torch.enable_grad():  # and may stand inside no_grad; never yield in here
             terms = objective(student, *batch)
             loss = _total(terms)
-            if index == 0:
+            if index == first_index:
                 _check_every_part_learns(loss, optimizer, student)
             optimizer.zero_grad()
             loss.backward()
@@ -219,7 +226,7 @@ def fit(
 
     saved_at = time.monotonic()
     with _progress_bar(total=len(batches), done=history.steps, show=progress) as bar:
-        for step in train(student, batches, objective, optimizer):
+        for step in train(student, batches, objective, optimizer, first_index=history.steps):
             recorded.append(step.terms)
             if after_step is not None:
                 after_step(step)
