@@ -162,6 +162,7 @@ def fit(
     stateful: Mapping[str, Stateful] | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 30.0,
+    settings: Mapping[str, Any] | None = None,
     progress: bool = True,
     make_batches: Callable[..., Minibatches] = Minibatches,
 ) -> History:
@@ -194,6 +195,8 @@ def fit(
         continues from it and ends in the same bits as if it had never been stopped.
     checkpoint_seconds : float
         Time between checkpoints, in seconds.
+    settings : mapping from str to number or str, optional
+        Further settings that a checkpoint must agree in, such as the objective's temperature and alpha.
     progress : bool
         Show a progress bar.
     make_batches : callable
@@ -216,6 +219,7 @@ def fit(
     parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "batches": batches}
     parts |= {f"stateful.{name}": part for name, part in (stateful or {}).items()}
     settings = {
+        **(settings or {}),
         "epochs": epochs, "batch_size": batch_size, "seed": seed, "samples": len(data[0]), "augment": bool(augment),
         "parameters": [list(parameter.shape) for parameter in student.parameters()],
     }  # fmt: skip
@@ -470,9 +474,10 @@ def _load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> Histo
         found = state["settings"]
     except Exception as error:
         raise ValueError(f"{path} is not a checkpoint that fit wrote ({error}). Delete it to start anew.") from None
-    differing = [name for name in settings if settings[name] != found.get(name)]
-    if differing or state["parts"].keys() != parts.keys():
-        what = ", ".join(f"{name}: {found.get(name)} there, {settings[name]} here" for name in differing) or "parts"
+    found, here = found | {"parts": sorted(state["parts"])}, settings | {"parts": sorted(parts)}
+    differing = [name for name in {**here, **found} if here.get(name) != found.get(name)]
+    if differing:
+        what = ", ".join(f"{name}: {found.get(name)} there, {here.get(name)} here" for name in differing)
         raise ValueError(
             f"checkpoint {path} belongs to a run with other settings ({what[:300]}). Continue that run with its own "
             "settings, or choose another file."

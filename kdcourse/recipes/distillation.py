@@ -133,6 +133,7 @@ def distill(
         evaluate=evaluate,
         stateful=parts,
         checkpoint=checkpoint,
+        settings={"temperature": temperature, "alpha": alpha},
         progress=progress,
     )
 
