@@ -91,8 +91,9 @@ def train(
     Raises
     ------
     ValueError
-        If the objective returns no dict of scalars, or if the loss of the first step reaches a trainable parameter
-        that the optimizer does not hold (a regressor or projection head that would never learn).
+        If the objective returns no dict of scalars, if student and images are on different devices, or if the loss
+        of the first step reaches no trainable parameter, or one that the optimizer does not hold (a regressor or
+        projection head that would never learn).
 
     Examples
     --------
@@ -104,6 +105,8 @@ def train(
     [0, 1, 2]
     """
     for index, batch in enumerate(batches, start=first_index):
+        if index == first_index:
+            _check_same_device(student, batch[0])
         student.train()  # a consumer may have evaluated in between
         with torch.enable_grad():  # and may stand inside no_grad; never yield in here
             terms = objective(student, *batch)
@@ -283,10 +286,11 @@ def predict_logits(model: nn.Module, images: Tensor, *, batch_size: int = 2000) 
     Raises
     ------
     ValueError
-        If there are no images.
+        If there are no images, or they are on another device than the model.
     """
     if len(images) == 0:
         raise ValueError("predict_logits needs at least one image, got none.")
+    _check_same_device(model, images)
     with evaluating(model):
         return torch.cat([model(part) for part in images.split(batch_size)])
 
@@ -408,8 +412,23 @@ def _total(terms: dict[str, Tensor]) -> Tensor:
     return total
 
 
+def _check_same_device(model: nn.Module, images: Tensor) -> None:
+    """Raise if model and images are on devices of different kinds."""
+    kinds = {parameter.device.type for parameter in model.parameters()}
+    if kinds and kinds != {images.device.type}:
+        raise ValueError(
+            f"the model is on {' and '.join(sorted(kinds))}, the images are on {images.device.type}. Move both to one "
+            "device, as in model.to(device) and load_mnist(device=device)."
+        )
+
+
 def _check_every_part_learns(loss: Tensor, optimizer: Optimizer, student: nn.Module) -> None:
-    """Raise if the loss depends on a trainable leaf that no parameter group holds."""
+    """Raise if the loss depends on a trainable leaf that no parameter group holds, or on none at all."""
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss reaches no trainable parameter, so no step would change anything. Was the student's output "
+            "detached, is every parameter frozen, or does the loop run inside torch.inference_mode()?"
+        )
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     names = {id(parameter): name for name, parameter in student.named_parameters()}
     forgotten, seen, stack = [], set(), [loss.grad_fn]
