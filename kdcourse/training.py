@@ -3,10 +3,7 @@
 Chapters 01 and 02. ``train`` is the loop; ``fit`` adds a progress bar, history, checkpoint and exact resume.
 """
 
-import math
 import os
-import random
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ._checkpoints import load_checkpoint, save_checkpoint
+from ._checkpoints import write_whole as write_whole
 from .data.batches import Minibatches, Transform
+from .devices import choose_threads as choose_threads
+from .devices import pick_device as pick_device
+from .devices import seed_everything as seed_everything
 
 Objective = Callable[..., dict[str, Tensor]]
 
@@ -229,7 +231,7 @@ def fit(
     history, recorded = History(), []
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
-        history = _load_checkpoint(path, parts, settings)
+        history = History(**load_checkpoint(path, parts, settings))
 
     saved_at = time.monotonic()
     with _progress_bar(total=len(batches), done=history.steps, show=progress) as bar:
@@ -246,10 +248,10 @@ def fit(
                     bar.set_postfix(history.evaluations[-1], refresh=False)
             if path is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 _record(history, recorded)
-                _save_checkpoint(path, parts, settings, history)
+                save_checkpoint(path, parts, settings, vars(history))
                 saved_at = time.monotonic()
     if path is not None:
-        _save_checkpoint(path, parts, settings, history)
+        save_checkpoint(path, parts, settings, vars(history))
     return history
 
 
@@ -324,76 +326,6 @@ def count_errors(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size
     if labels.shape != images.shape[:1]:
         raise ValueError(f"one label per image is needed, got {tuple(labels.shape)} for {len(images)} images.")
     return int((predict_logits(model, images, batch_size=batch_size).argmax(dim=-1) != labels).sum())
-
-
-def seed_everything(seed: int) -> torch.Generator:
-    """Seed Python's and torch's global generators (weights, dropout) and return a CPU generator for data order."""
-    random.seed(seed)
-    torch.manual_seed(seed)
-    return torch.Generator().manual_seed(seed)
-
-
-def pick_device(name: str | None = None) -> torch.device:
-    """Return the device to train on: the named one, or the first there is of CUDA, Apple's MPS, CPU.
-
-    Raises
-    ------
-    ValueError
-        If the named device is unknown or not present on this machine.
-    """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name is None or name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
-    kind = name.split(":")[0]
-    if not present.get(kind, False):
-        raise ValueError(
-            f"device {name!r} is not on this machine; here: {', '.join(k for k, v in present.items() if v)}."
-        )
-    return torch.device(name)
-
-
-def choose_threads(count: int | None = None) -> int:
-    """Choose how many CPU threads torch uses: ``count``, or the environment's KDCOURSE_THREADS, or the faster of two.
-
-    For the small models of the course more threads are not always faster. When another process wants the CPU,
-    threads that wait for one another can be ten times slower than one alone. Without an explicit count a small
-    forward and backward pass is timed with one thread and with all of them, in turn, and the faster is kept.
-
-    Returns
-    -------
-    int
-        The number of threads now in use.
-
-    Raises
-    ------
-    ValueError
-        If the count is not a positive integer.
-    """
-    asked = count if count is not None else os.environ.get("KDCOURSE_THREADS")
-    if asked is not None:
-        if not str(asked).isdigit() or int(asked) < 1:
-            raise ValueError(f"the number of threads must be a positive integer, got {asked!r}.")
-        torch.set_num_threads(int(asked))
-        return int(asked)
-    most = torch.get_num_threads()
-    if most > 1:
-        timings = {threads: math.inf for threads in (1, most)}
-        for _ in range(3):
-            for threads in timings:
-                torch.set_num_threads(threads)
-                timings[threads] = min(timings[threads], _time_small_step())
-        torch.set_num_threads(min(timings, key=lambda threads: timings[threads]))
-    return torch.get_num_threads()
-
-
-def _time_small_step() -> float:
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-        layer, inputs = nn.Linear(784, 256), torch.rand(128, 784)
-    layer(inputs).sum().backward()
-    start = time.perf_counter()
-    for _ in range(10):
-        layer(inputs).sum().backward()
-    return time.perf_counter() - start
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
@@ -475,50 +407,3 @@ def _progress_bar(*, total: int, done: int, show: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, initial=done, disable=not show, leave=False, unit="step", mininterval=0.25)
-
-
-def _save_checkpoint(path: Path, parts: dict[str, Any], settings: dict, history: History) -> None:
-    state = {
-        "settings": settings,
-        "parts": {name: part.state_dict() for name, part in parts.items()},
-        "history": {"terms": history.terms, "evaluations": history.evaluations},
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    write_whole(path, lambda temporary: torch.save(state, temporary))
-
-
-def _load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> History:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["settings"]
-    except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint that fit wrote ({error}). Delete it to start anew.") from None
-    found, here = found | {"parts": sorted(state["parts"])}, settings | {"parts": sorted(parts)}
-    differing = [name for name in {**here, **found} if here.get(name) != found.get(name)]
-    if differing:
-        what = ", ".join(f"{name}: {found.get(name)} there, {here.get(name)} here" for name in differing)
-        raise ValueError(
-            f"checkpoint {path} belongs to a run with other settings ({what[:300]}). Continue that run with its own "
-            "settings, or choose another file."
-        )
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
-    torch.set_rng_state(state["random"])
-    if state["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random_cuda"])
-    return History(**state["history"])
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,0 +1,82 @@
+"""Where and with what a model trains: the device, the number of threads, the seeds.
+
+Chapters 00 and 01. Imported from ``kdcourse.training``.
+"""
+
+import math
+import os
+import random
+import time
+
+import torch
+from torch import nn
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed Python's and torch's global generators (weights, dropout) and return a CPU generator for data order."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the device to train on: the named one, or the first there is of CUDA, Apple's MPS, CPU.
+
+    Raises
+    ------
+    ValueError
+        If the named device is unknown or not present on this machine.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None or name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    kind = name.split(":")[0]
+    if not present.get(kind, False):
+        raise ValueError(
+            f"device {name!r} is not on this machine; here: {', '.join(k for k, v in present.items() if v)}."
+        )
+    return torch.device(name)
+
+
+def choose_threads(count: int | None = None) -> int:
+    """Choose how many CPU threads torch uses: ``count``, or the environment's KDCOURSE_THREADS, or the faster of two.
+
+    For the small models of the course more threads are not always faster. When another process wants the CPU,
+    threads that wait for one another can be ten times slower than one alone. Without an explicit count a small
+    forward and backward pass is timed with one thread and with all of them, in turn, and the faster is kept.
+
+    Returns
+    -------
+    int
+        The number of threads now in use.
+
+    Raises
+    ------
+    ValueError
+        If the count is not a positive integer.
+    """
+    asked = count if count is not None else os.environ.get("KDCOURSE_THREADS")
+    if asked is not None:
+        if not str(asked).isdigit() or int(asked) < 1:
+            raise ValueError(f"the number of threads must be a positive integer, got {asked!r}.")
+        torch.set_num_threads(int(asked))
+        return int(asked)
+    most = torch.get_num_threads()
+    if most > 1:
+        timings = {threads: math.inf for threads in (1, most)}
+        for _ in range(3):
+            for threads in timings:
+                torch.set_num_threads(threads)
+                timings[threads] = min(timings[threads], _time_small_step())
+        torch.set_num_threads(min(timings, key=lambda threads: timings[threads]))
+    return torch.get_num_threads()
+
+
+def _time_small_step() -> float:
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        layer, inputs = nn.Linear(784, 256), torch.rand(128, 784)
+    layer(inputs).sum().backward()
+    start = time.perf_counter()
+    for _ in range(10):
+        layer(inputs).sum().backward()
+    return time.perf_counter() - start
