@@ -248,6 +248,7 @@ def fit(
                     bar.set_postfix(history.evaluations[-1], refresh=False)
             if path is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 _record(history, recorded)
+                _check_finite(history, batches)  # a broken student must not replace a good checkpoint
                 save_checkpoint(path, parts, settings, vars(history))
                 saved_at = time.monotonic()
     if path is not None:
@@ -394,13 +395,15 @@ def _record(history: History, recorded: list[dict[str, Tensor]]) -> None:
 
 
 def _check_finite(history: History, batches: Minibatches) -> None:
-    per_epoch = batches.batches_per_epoch
-    for name, values in history.terms.items():
-        if not bool(torch.isfinite(values[-per_epoch:]).all()):
-            raise FloatingPointError(
-                f"term {name!r} became infinite or NaN in epoch {batches.epoch}. A smaller learning rate or weight "
-                "usually helps; the last checkpoint, if any, is from before."
-            )
+    """Raise if a term stopped being finite, naming the one that did so first."""
+    broken = {name: (~torch.isfinite(values)).nonzero() for name, values in history.terms.items()}
+    first = {name: int(steps[0]) for name, steps in broken.items() if len(steps)}
+    if first:
+        name = min(first, key=lambda name: first[name])
+        raise FloatingPointError(
+            f"term {name!r} became infinite or NaN in epoch {first[name] // batches.batches_per_epoch + 1}, at step "
+            f"{first[name]}. A smaller learning rate or weight usually helps; the checkpoint, if any, is from before."
+        )
 
 
 def _progress_bar(*, total: int, done: int, show: bool) -> Any:
