@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._checks import check_floating, check_labels, check_same_shape, check_temperature, check_weight
+from ._numerics import at_least_float32
 from .soft_targets import _log_soften
 
 
@@ -175,8 +176,7 @@ def standardize_logits(logits: Tensor) -> Tensor:
     """
     check_floating(logits, "logits")
     _check_two_classes(logits, "One number has no spread to divide by.")
-    raised = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    centred, size, constant = _centre(raised, dim=-1)
+    centred, size, constant = _centre(at_least_float32(logits), dim=-1)
     # A row's own size goes first: squares of very large or very small logits would leave the range of float32.
     unit = centred / size
     deviation = unit.square().mean(dim=-1, keepdim=True).sqrt()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._checks import check_floating, check_labels, check_same_shape, check_temperature
+from ._numerics import at_least_float32
 from .soft_targets import kd_loss
 
 
@@ -58,7 +59,7 @@ def mutual_learning_loss(
             for peer in range(len(all_logits))
             if peer != own
         ]
-        losses.append(F.cross_entropy(all_logits[own], labels) + torch.stack(divergences).mean())
+        losses.append(_cross_entropy(all_logits[own], labels) + torch.stack(divergences).mean())
     return losses
 
 
@@ -99,11 +100,15 @@ def mutual_ensemble_loss(
     _check_cohort(all_logits, labels, temperature)
     losses = []
     for own in range(len(all_logits)):
-        peers = [logits for index, logits in enumerate(all_logits) if index != own]
+        peers = [at_least_float32(logits) for index, logits in enumerate(all_logits) if index != own]
         ensemble = torch.stack(peers).mean(dim=0)  # (S-1, B, K) -> (B, K)
         divergence = kd_loss(all_logits[own], ensemble, temperature=temperature)
-        losses.append(F.cross_entropy(all_logits[own], labels) + divergence)
+        losses.append(_cross_entropy(all_logits[own], labels) + divergence)
     return losses
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(at_least_float32(logits), labels.long())
 
 
 def _check_cohort(all_logits: Sequence[Tensor], labels: Tensor, temperature: float | Tensor) -> None:

@@ -16,6 +16,7 @@ from ._checks import (
     check_temperature,
     check_weight,
 )
+from ._numerics import at_least_float32
 from .soft_targets import kd_loss
 
 
@@ -76,10 +77,11 @@ def deep_supervision_loss(
     check_temperature(temperature)
     check_alpha(alpha)
     *shallower, deepest = exit_logits
-    loss = F.cross_entropy(deepest, labels)
+    labels = labels.long()
+    loss = F.cross_entropy(at_least_float32(deepest), labels)
     for logits in shallower:
         soft = kd_loss(logits, deepest, temperature=temperature)
-        loss = loss + (1 - alpha) * F.cross_entropy(logits, labels) + alpha * soft
+        loss = loss + (1 - alpha) * F.cross_entropy(at_least_float32(logits), labels) + alpha * soft
     _check_hint(exit_features, hint_weight)
     if exit_features is not None:
         if len(exit_features) != len(exit_logits):

@@ -143,12 +143,13 @@ def test_losses_map_over_temperature(loss):
 
 
 @both
-def test_bfloat16_logits_under_autocast_lose_no_more_than_their_own_rounding(loss):
-    logits, labels = random_cohort(2)  # two: averaging itself then rounds nothing
-    low = [z.bfloat16() for z in logits]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+@pytest.mark.parametrize("autocast", [True, False])
+def test_bfloat16_logits_lose_no_more_than_their_own_rounding(loss, autocast):
+    logits, labels = random_cohort()
+    low, labels = [z.bfloat16() for z in logits], labels.int()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         values = loss(low, labels, temperature=2)
-    for value, expected in zip(values, loss([z.double() for z in low], labels, temperature=2), strict=True):
+    for value, expected in zip(values, loss([z.double() for z in low], labels.long(), temperature=2), strict=True):
         assert value.item() == pytest.approx(expected.item(), rel=1e-4)
 
 

@@ -134,10 +134,11 @@ def test_loss_maps_over_temperature_and_alpha():
     torch.testing.assert_close(torch.func.vmap(call)(temperatures, alphas), torch.stack(single))
 
 
-def test_bfloat16_exits_under_autocast_lose_no_more_than_their_own_rounding():
+@pytest.mark.parametrize("autocast", [True, False])
+def test_bfloat16_exits_lose_no_more_than_their_own_rounding(autocast):
     logits, labels = random_exits()
-    low = [z.bfloat16() for z in logits]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    low, labels = [z.bfloat16() for z in logits], labels.int()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         loss = deep_supervision_loss(low, labels, temperature=4, alpha=0.5)
     assert loss.item() == pytest.approx(oracle([z.double() for z in low], labels, 4, 0.5), rel=1e-4)
 
