@@ -50,7 +50,10 @@ def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["settings"]
     except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint that fit wrote ({error}). Delete it to start anew.") from None
+        # Not the error's own words: torch's advise to load the file in a way that runs whatever code is in it.
+        raise ValueError(
+            f"{path} is not a checkpoint that fit wrote ({type(error).__name__}). Delete it to start anew."
+        ) from None
     found, here = found | {"parts": sorted(state["parts"])}, settings | {"parts": sorted(parts)}
     differing = [name for name in {**here, **found} if here.get(name) != found.get(name)]
     if differing:
