@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from . import models
-from .data import jitter, load_mnist
+from .data import jitter, load_mnist, minibatches
 from .data.batches import Transform
 from .training import Step, count_errors, fit, write_whole
 
@@ -180,6 +180,9 @@ def train_teacher(
         evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
         progress=progress,
     )
+    # Averaged weights need statistics of their own: those of the weights on the way make a good CNN guess.
+    batches = minibatches(*mnist.train, batch_size=recipe.batch_size, augment=recipe.augment)
+    update_bn(batches, average.module)
     seconds = time.perf_counter() - start
     state = {
         key: value.half() if value.is_floating_point() else value for key, value in average.module.state_dict().items()
