@@ -1,0 +1,9 @@
+"""Many students trained at once, compared with error bars. First used in chapter 02.
+
+``sweep`` trains, ``compare`` takes paired differences, ``format_comparison`` makes them readable.
+"""
+
+from .comparing import compare, format_comparison, mean_interval
+from .running import soft_target_objective, sweep
+
+__all__ = ["compare", "format_comparison", "mean_interval", "soft_target_objective", "sweep"]

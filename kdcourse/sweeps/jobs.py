@@ -1,0 +1,207 @@
+"""The groups of a sweep, each trained and evaluated as one job: here, in other processes, or read from disk.
+
+Chapters 02 to 07.
+"""
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..training import Objective, _progress_bar
+from .caching import fingerprint, read_rows, write_rows
+from .grid import Group
+from .stacking import Loop, MakeModule, Orders, Predict, Program, Stack, stacks_well
+
+Tensors = tuple[Tensor, ...]
+Metric = Callable[[Tensor, Tensor], Tensor | float]
+
+
+@dataclass
+class Job:
+    """One group with all it needs, to be run here or in another process."""
+
+    group: Group
+    columns: list[str]
+    train: Tensors
+    evaluation: dict[str, Tensors]
+    seeds: list[int]
+    parts: dict[str, MakeModule]
+    predict: Predict
+    metrics: dict[str, Metric]
+    stacked: bool | None
+    keep_models: bool
+    parent: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of all its students."""
+        choices = self.group.choices
+        per_epoch = -(-len(self.train[0]) // choices["batch_size"])
+        return choices["epochs"] * per_epoch * len(self.seeds) * len(self.group.arms)
+
+    def functions(self) -> list[Any]:
+        """All that another process must be able to import."""
+        return [self.group, self.parts, self.predict, self.metrics]
+
+
+def run_all(
+    jobs: list[Job], *, cache: str | os.PathLike | None, executor: Executor | None, progress: bool
+) -> list[dict[str, Any]]:
+    """Run jobs, or read those that the cache holds; returns all rows, in the order of the jobs."""
+    keys = [_key(job) for job in jobs] if cache is not None else []
+    done: dict[int, list[dict[str, Any]]] = {}
+    for number, key in enumerate(keys):
+        rows = read_rows(str(cache), key)
+        if rows is not None:
+            done[number] = rows
+
+    def keep(number: int, rows: list[dict[str, Any]]) -> None:
+        done[number] = rows
+        if cache is not None:
+            write_rows(cache, keys[number], rows)
+
+    total, before = sum(job.steps for job in jobs), sum(jobs[number].steps for number in done)
+    waiting = [number for number in range(len(jobs)) if number not in done]
+    with _progress_bar(total=total, done=before, show=progress) as bar:
+        if executor is None:
+            for number in waiting:
+                keep(number, _run(jobs[number], bar.update))
+        else:
+            futures = _submit(jobs, waiting, executor)
+            try:
+                for future in as_completed(futures):
+                    keep(futures[future], future.result())
+                    bar.update(jobs[futures[future]].steps)
+            finally:
+                for future in futures:
+                    future.cancel()
+    return [row for number in range(len(jobs)) for row in done[number]]
+
+
+_ONE_AT_A_TIME = threading.Lock()  # threads share torch's global generator, which draws weights and dropout masks
+
+
+def _run(job: Job, tick: Callable[[int], object] = lambda steps: None) -> list[dict[str, Any]]:
+    """Train and evaluate one group; returns one row per student."""
+    if os.getpid() != job.parent:
+        torch.set_num_threads(1)  # the groups already share the processors among them
+    device = job.train[0].device
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return _run_alone(job, tick, device)
+
+
+def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) -> list[dict[str, Any]]:
+    choices = dict(job.group.choices)
+    student, optimizer, epochs, batch_size, augment = (
+        choices.pop(name) for name in ("student", "optimizer", "epochs", "batch_size", "augment")
+    )
+    lr, teacher_logits = choices.pop("lr", None), choices.pop("teacher", None)
+    objective: Objective = choices.pop("objective")
+
+    tensors = job.train if teacher_logits is None else (*job.train[:2], teacher_logits, *job.train[2:])
+    orders = Orders(
+        tensors,
+        per_seed=[tensor is teacher_logits and tensor.dim() == 3 for tensor in tensors],
+        seeds=job.seeds,
+        batch_size=batch_size,
+        epochs=epochs,
+        augment=augment,
+    )
+    programs = [Program(student, job.parts, seed=seed, device=device) for seed in job.seeds]
+    stacked = stacks_well(programs[0], device) if job.stacked is None else job.stacked
+    engine = (Stack if stacked else Loop)(programs, arms=len(job.group.arms))
+    knobs = choices | job.group.knobs(like=next(programs[0].parameters()))
+    make_optimizer = optimizer if lr is None else partial(optimizer, lr=lr)
+
+    start = time.perf_counter()
+    with _explained(stacked):
+        train_loss = engine.train(orders, objective, make_optimizer, knobs, tick=tick).cpu()  # (S, A)
+    seconds = (time.perf_counter() - start) / train_loss.numel()
+    found = {name: _evaluate(engine, split, job.predict) for name, split in job.evaluation.items()}
+    extra = _measure(engine, job)
+    models = engine.students() if job.keep_models else None
+
+    rows = []
+    for a, arm in enumerate(job.group.arms):
+        for s, seed in enumerate(job.seeds):
+            row: dict[str, Any] = {"arm": arm.label, "method": arm.method, "budget": arm.budget}
+            row |= {name: arm.shown[name] for name in job.columns if name in arm.shown}
+            row["seed"] = seed
+            for name, (errors, losses) in found.items():
+                row |= {f"{name}_errors": int(errors[s, a]), f"{name}_loss": float(losses[s, a])}
+            row |= {name: values[s * len(job.group.arms) + a] for name, values in extra.items()}
+            row |= {"train_loss": float(train_loss[s, a]), "steps": orders.steps, "seconds": round(seconds, 4)}
+            if models is not None:
+                row["model"] = models[s * len(job.group.arms) + a]
+            rows.append(row)
+    return rows
+
+
+def _evaluate(engine: Stack | Loop, split: Tensors, predict: Predict) -> tuple[Tensor, Tensor]:
+    """Errors and mean cross-entropy of every student, each of shape (S, A), on the CPU."""
+    images, labels = split[:2]
+    errors = torch.zeros(engine.shape, dtype=torch.long, device=labels.device)
+    losses = torch.zeros(engine.shape, device=labels.device)
+    start = 0
+    for logits in engine.logits(images, predict):  # (S, A, B, K)
+        part = labels[start : start + logits.shape[2]]  # (B,)
+        start += len(part)
+        errors += (logits.argmax(dim=-1) != part).sum(dim=-1)
+        index = part.expand(*logits.shape[:3]).unsqueeze(-1)  # (S, A, B, 1)
+        losses -= F.log_softmax(logits.float(), dim=-1).gather(-1, index).sum(dim=(-2, -1))
+    return errors.cpu(), losses.cpu() / len(labels)
+
+
+def _measure(engine: Stack | Loop, job: Job) -> dict[str, list[float]]:
+    """Return the caller's own metrics, one value per student."""
+    if not job.metrics or not job.evaluation:
+        return {}
+    images, labels = (job.evaluation.get("test") or job.evaluation["held_out"])[:2]
+    logits = torch.cat(list(engine.logits(images, job.predict)), dim=2).flatten(0, 1)  # (S * A, N, K)
+    return {name: [float(metric(each, labels)) for each in logits] for name, metric in job.metrics.items()}
+
+
+def _submit(jobs: list[Job], waiting: list[int], executor: Executor) -> dict[Future, int]:
+    if isinstance(executor, ProcessPoolExecutor):
+        for number in waiting:
+            try:
+                pickle.dumps(jobs[number].functions())
+            except Exception as error:
+                raise ValueError(
+                    f"a process can only be sent what another can import, and this cannot be: {error}. Define "
+                    "student, objective and the rest at the top of a module, not as a lambda or inside a function."
+                ) from None
+    return {executor.submit(_run, jobs[number]): number for number in waiting}
+
+
+def _key(job: Job) -> str:
+    return fingerprint(
+        job.group.choices, job.group.numbers, [arm.shown for arm in job.group.arms], job.columns, job.train,
+        job.evaluation, job.seeds, job.parts, job.predict, job.metrics, job.stacked, torch.__version__,
+    )  # fmt: skip
+
+
+@contextmanager
+def _explained(stacked: bool) -> Iterator[None]:
+    """Add to what ``vmap`` says of an objective it cannot stack what to do about it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not stacked or "vmap" not in str(error):
+            raise
+        raise ValueError(
+            "the objective or the student decides by the value of a tensor (an if, an int(), an .item()), and in a "
+            "stack each student has its own value. Pass stacked=False to train one after the other, or pass that knob "
+            f'as named choices, k={{"1": 1, "2": 2}}, which stay plain numbers. torch says: {error}'
+        ) from error

@@ -1,0 +1,378 @@
+"""Students of one shape as one program: their weights in one tensor per layer, their steps in one pass.
+
+Chapters 02 to 07. Letters: S seeds, A arms (one set of knobs each) per seed, B samples in a batch, K classes.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.optim import Optimizer
+
+from ..data.batches import Minibatches, Transform
+from ..schedules import progress_of
+from ..training import Objective, _check_every_part_learns, _total, evaluating, train
+
+MakeModule = Callable[[], nn.Module]
+Predict = Callable[[nn.Module, Tensor], Tensor]
+
+# Each of these updates an element from the gradients of that element alone: a stack steps as each student would.
+ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "ASGD", "Rprop")
+
+
+class Program(nn.Module):
+    """A student and the learned parts of its objective: all that each student of a sweep has for itself.
+
+    Parameters
+    ----------
+    student : callable
+        ``student() -> nn.Module``.
+    parts : mapping from str to callable
+        ``part() -> nn.Module``, such as a hint regressor; the objective gets it under its name.
+    seed : int
+        Gives the weights that ``torch.manual_seed(seed)`` gives an ordinary run.
+    device : torch.device
+        Weights are drawn on the CPU whatever the device, so that a seed means the same everywhere.
+    """
+
+    def __init__(self, student: MakeModule, parts: Mapping[str, MakeModule], *, seed: int, device: torch.device):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.student = student()
+        self.parts = nn.ModuleDict({name: make() for name, make in parts.items()})
+        self.seed, self.random_state = seed, torch.get_rng_state()
+        self.to(device)
+
+    def forward(self, objective: Objective, batch: tuple[Tensor, ...], knobs: Mapping[str, Any]) -> Any:
+        """Call the objective on the student."""
+        return objective(self.student, *batch, **dict(self.parts.items()), **knobs)
+
+
+class Orders:
+    """One order of samples per seed: that of ``Minibatches`` with a generator of this seed.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor, each of shape (N, ...)
+        Aligned by sample, or of shape (S, N, ...) where ``per_seed`` says so.
+    per_seed : sequence of bool
+        True for a tensor whose row s belongs to seed s alone.
+    seeds : sequence of int
+    batch_size, epochs : int
+    augment : callable, optional
+        ``augment(images, generator) -> images``, drawing from the seed's generator.
+    """
+
+    def __init__(
+        self,
+        tensors: Sequence[Tensor],
+        *,
+        per_seed: Sequence[bool],
+        seeds: Sequence[int],
+        batch_size: int,
+        epochs: int,
+        augment: Transform | None = None,
+    ) -> None:
+        self.tensors, self.per_seed, self.seeds, self.augment = tensors, per_seed, seeds, augment
+        self.samples = torch.arange(len(tensors[0]), device=tensors[0].device)  # (N,)
+        self.batch_size, self.epochs = batch_size, epochs
+        self.steps = epochs * -(-len(self.samples) // batch_size)
+
+    def weight(self, step: int, size: int) -> float:
+        """Return what a batch counts in the mean over the samples of the last epoch; 0 in the epochs before."""
+        return size / len(self.samples) if step >= self.steps - self.steps // self.epochs else 0.0
+
+    def together(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of all seeds side by side, each tensor (S, B, ...)."""
+        indices, generators = zip(*(self._indices(seed) for seed in self.seeds), strict=True)
+        rows = torch.arange(len(self.seeds), device=self.samples.device)[:, None]  # (S, 1)
+        for drawn in zip(*indices, strict=True):
+            index = torch.stack([samples for (samples,) in drawn])  # (S, B)
+            first, *others = (
+                tensor[rows, index] if own else tensor.index_select(0, index.flatten()).unflatten(0, index.shape)
+                for tensor, own in zip(self.tensors, self.per_seed, strict=True)
+            )
+            if self.augment is not None:
+                first = torch.stack([self.augment(*pair) for pair in zip(first, generators, strict=True)])
+            yield first, *others
+
+    def alone(self, row: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of one seed, each tensor (B, ...)."""
+        indices, generator = self._indices(self.seeds[row])
+        for (index,) in indices:
+            first, *others = (
+                (tensor[row] if own else tensor).index_select(0, index)
+                for tensor, own in zip(self.tensors, self.per_seed, strict=True)
+            )
+            if self.augment is not None:
+                first = self.augment(first, generator)
+            yield first, *others
+
+    def _indices(self, seed: int) -> tuple[Minibatches, torch.Generator]:
+        generator = torch.Generator().manual_seed(seed)
+        batches = Minibatches(self.samples, batch_size=self.batch_size, epochs=self.epochs, generator=generator)
+        return batches, generator
+
+
+class Stack:
+    """S · A students as one program: ``vmap`` over the seeds and, inside, over the arms of a seed.
+
+    The loss is the sum over the students. No term of it holds the weights of two of them, so the one backward pass
+    gives each student its own gradient. The arms of a seed see the same batch: it is stored once, and where a linear
+    layer meets it, the weights of all arms form one matrix.
+
+    Parameters
+    ----------
+    programs : list of Program
+        One per seed; all arms of a seed start from it.
+    arms : int
+        A.
+    """
+
+    def __init__(self, programs: Sequence[Program], *, arms: int) -> None:
+        self.shape = (len(programs), arms)
+        self.programs = programs
+        self.base = deepcopy(programs[0])
+        for module in self.base.modules():
+            if type(module) is nn.Linear:
+                module.forward = partial(_linear, module)  # type: ignore[method-assign]
+        self.weights = {
+            name: self._stacked(name).requires_grad_(weight.requires_grad)
+            for name, weight in self.base.named_parameters()
+        }
+        self.buffers = {name: self._stacked(name) for name, _ in self.base.named_buffers()}
+
+    def train(
+        self,
+        orders: Orders,
+        objective: Objective,
+        make_optimizer: Callable[[list[Tensor]], Optimizer],
+        knobs: Mapping[str, Any],
+        *,
+        tick: Callable[[int], object],
+    ) -> Tensor:
+        """Train all students; returns their mean loss over the last epoch, shape (S, A).
+
+        Parameters
+        ----------
+        orders : Orders
+        objective : callable
+            As in ``kdcourse.training.train``, with the parts and knobs as keywords.
+        make_optimizer : callable
+            ``make_optimizer(parameters) -> Optimizer``, called with the stacked parameters.
+        knobs : mapping
+            A tensor of shape (A,) differs from arm to arm and reaches the objective as a scalar tensor.
+        tick : callable
+            Called with the number of student steps just done.
+        """
+        optimizer = make_optimizer([weight for weight in self.weights.values() if weight.requires_grad])
+        _check_elementwise(optimizer)
+        by_arm = {name: value for name, value in knobs.items() if isinstance(value, Tensor)}
+        shared = {name: value for name, value in knobs.items() if name not in by_arm}
+        clock = _Clock(objective, orders.steps)
+
+        def loss(weights: dict, buffers: dict, batch: tuple[Tensor, ...], by_arm: dict) -> Tensor:
+            return _total(functional_call(self.base, (weights, buffers), (clock, batch, shared | by_arm)))
+
+        over_arms = vmap(loss, in_dims=(0, 0, None, 0), randomness="same")  # one dropout mask for the arms of a seed
+        over_seeds = vmap(over_arms, in_dims=(0, 0, 0, None), randomness="different")
+        mean = torch.zeros(self.shape, device=orders.samples.device)
+        torch.manual_seed(self.programs[0].seed)  # of the dropout masks
+        self.base.train()
+        for step, batch in enumerate(orders.together()):
+            clock.step = step
+            losses = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
+            total = losses.sum()
+            if step == 0:
+                _check_every_part_learns(total, optimizer, self.base)
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+            mean += orders.weight(step, batch[0].shape[1]) * losses.detach()
+            tick(math.prod(self.shape))
+        return mean
+
+    def logits(self, images: Tensor, predict: Predict, *, rows: int = 20_000) -> Iterator[Tensor]:
+        """Yield logits (S, A, B, K), part by part of the images, in evaluation mode."""
+
+        def one(weights: dict, buffers: dict, part: Tensor) -> Tensor:
+            return functional_call(self.base, (weights, buffers), (_ignoring_parts(predict), (part,), {}))
+
+        every = vmap(vmap(one, in_dims=(0, 0, None)), in_dims=(0, 0, None))
+        with evaluating(self.base):
+            for part in images.split(max(1, rows // math.prod(self.shape))):
+                yield every(self.weights, self.buffers, part)
+
+    def students(self) -> list[nn.Module]:
+        """Return the trained students as ordinary modules, in evaluation mode, all arms of the first seed first."""
+        return [self._student(seed, arm) for seed in range(self.shape[0]) for arm in range(self.shape[1])]
+
+    def _student(self, seed: int, arm: int) -> nn.Module:
+        program = deepcopy(self.programs[seed])
+        with torch.no_grad():
+            for name, own in [*program.named_parameters(), *program.named_buffers()]:
+                own.copy_((self.weights | self.buffers)[name][seed, arm])
+        return program.student.eval()
+
+    def _stacked(self, name: str) -> Tensor:
+        each = [dict([*p.named_parameters(), *p.named_buffers()])[name].detach() for p in self.programs]
+        stacked = torch.stack(each)[:, None]  # (S, 1, ...)
+        return stacked.repeat(1, self.shape[1], *[1] * (stacked.dim() - 2))  # (S, A, ...)
+
+
+class Loop:
+    """The same students, one after the other through ``kdcourse.training.train``; used like ``Stack``."""
+
+    def __init__(self, programs: Sequence[Program], *, arms: int) -> None:
+        self.shape = (len(programs), arms)
+        self.each = [[deepcopy(program) for _ in range(arms)] for program in programs]
+
+    def train(
+        self,
+        orders: Orders,
+        objective: Objective,
+        make_optimizer: Callable[[list[Tensor]], Optimizer],
+        knobs: Mapping[str, Any],
+        *,
+        tick: Callable[[int], object],
+    ) -> Tensor:
+        """Train the students in turn; returns their mean loss over the last epoch, shape (S, A)."""
+        mean = torch.zeros(self.shape, device=orders.samples.device)
+        for row, programs in enumerate(self.each):
+            for arm, program in enumerate(programs):
+                torch.manual_seed(program.seed)
+                torch.set_rng_state(program.random_state)  # dropout goes on where drawing the weights had ended
+                own = {name: float(knob[arm]) if isinstance(knob, Tensor) else knob for name, knob in knobs.items()}
+                optimizer = make_optimizer([weight for weight in program.parameters() if weight.requires_grad])
+                clock = _Clock(partial(objective, **dict(program.parts.items()), **own), orders.steps)
+                for step in train(program.student, clock.watching(orders.alone(row)), clock, optimizer):
+                    mean[row, arm] += orders.weight(step.index, clock.samples) * step.loss
+                    tick(1)
+        return mean
+
+    def logits(self, images: Tensor, predict: Predict, *, rows: int = 20_000) -> Iterator[Tensor]:
+        """Yield logits (S, A, B, K), part by part of the images, in evaluation mode."""
+        students = self.students()
+        with evaluating(*students):
+            for part in images.split(max(1, rows // len(students))):
+                yield torch.stack([predict(student, part) for student in students]).unflatten(0, self.shape)
+
+    def students(self) -> list[nn.Module]:
+        """Return the trained students, in evaluation mode, all arms of the first seed first."""
+        return [program.student.eval() for programs in self.each for program in programs]
+
+
+def stacks_well(program: Program, device: torch.device) -> bool:
+    """Return whether stacking is the faster way: on a GPU always, on the CPU for models without convolutions.
+
+    Stacked convolutions become grouped ones, which CPU kernels run slower than the same convolutions in turn (see
+    ``benchmarks/sweeps.py``).
+    """
+    convolutions = any(isinstance(module, nn.modules.conv._ConvNd) for module in program.modules())
+    return device.type != "cpu" or not convolutions
+
+
+def _check_elementwise(optimizer: Optimizer) -> None:
+    name = type(optimizer).__name__
+    if type(optimizer).__module__.startswith("torch.optim") and name in ELEMENTWISE:
+        return
+    raise ValueError(
+        f"{name} may mix the students of a stack: only an optimizer that updates each element from that element's own "
+        f"gradients gives every student the step it would take alone ({', '.join(ELEMENTWISE)}). Pass stacked=False."
+    )
+
+
+def _ignoring_parts(predict: Predict) -> Callable[..., Tensor]:
+    return lambda student, images, **parts: predict(student, images)
+
+
+class _Clock:
+    """An objective that is told how far training is, if it has a keyword ``progress``."""
+
+    def __init__(self, objective: Objective, steps: int) -> None:
+        self.objective, self.steps, self.step, self.samples = objective, steps, -1, 0
+        self.asked = "progress" in inspect.signature(objective).parameters
+
+    def __call__(self, student: nn.Module, *batch: Tensor, **knobs: Any) -> dict[str, Tensor]:
+        if self.asked:
+            knobs["progress"] = progress_of(self.step, self.steps)
+        return self.objective(student, *batch, **knobs)
+
+    def watching(self, batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+        """Count the batches that pass."""
+        for self.step, batch in enumerate(batches):
+            self.samples = len(batch[0])
+            yield batch
+
+
+def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
+    batched = torch._C._functorch.is_batchedtensor(module.weight)
+    if not batched or torch.is_autocast_enabled(inputs.device.type):
+        return F.linear(inputs, module.weight, module.bias)
+    return _StackedLinear.apply(inputs, module.weight, module.bias)
+
+
+class _StackedLinear(torch.autograd.Function):
+    """A linear layer of G stacked students: (G, ..., I) with weights (G, O, I) gives (G, ..., O).
+
+    What ``vmap`` makes of ``F.linear`` copies the inputs once per arm and transposes every gradient of the weights;
+    this does neither.
+    """
+
+    @staticmethod
+    def forward(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        stacked = weight.dim() - 2
+        if stacked == 0:
+            return F.linear(inputs, weight, bias)
+        rows, weight_3d = _rows(inputs, stacked), weight.flatten(0, stacked - 1)  # (G, B, I), (G, O, I)
+        if bias is None:
+            outputs = torch.bmm(rows, weight_3d.mT)  # (G, B, O)
+        else:
+            outputs = torch.baddbmm(bias.flatten(0, stacked - 1)[:, None], rows, weight_3d.mT)  # (G, B, O)
+        return outputs.view(*inputs.shape[:-1], weight.shape[-2])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], inputs[1])
+        ctx.bias = None if inputs[2] is None else inputs[2].shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        inputs, weight = ctx.saved_tensors
+        stacked = weight.dim() - 2
+        rows = _rows(gradient, stacked)  # (G, B, O)
+        of_inputs = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_inputs = torch.bmm(rows, weight.reshape(-1, *weight.shape[-2:])).view(inputs.shape)
+        if ctx.needs_input_grad[1]:
+            of_weight = torch.bmm(rows.mT, _rows(inputs, stacked)).view(weight.shape)
+        if ctx.needs_input_grad[2]:
+            of_bias = rows.sum(1).view(ctx.bias)
+        return of_inputs, of_weight, of_bias
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+        count = info.batch_size
+        stacked = weight.dim() - 2 - (in_dims[1] is not None)  # levels inside this one
+        weight = _to_front(weight, in_dims[1], count)
+        bias = None if bias is None else _to_front(bias, in_dims[2], count)
+        if in_dims[0] is None and stacked == 0:  # one batch for all: their weights are the rows of one matrix
+            outputs = _StackedLinear.apply(inputs, weight.flatten(0, 1), None if bias is None else bias.flatten(0, 1))
+            return outputs.unflatten(-1, (count, -1)), outputs.dim() - 1
+        return _StackedLinear.apply(_to_front(inputs, in_dims[0], count), weight, bias), 0
+
+
+def _rows(tensor: Tensor, stacked: int) -> Tensor:
+    """(*G, ..., I) to (G, B, I)."""
+    return tensor.reshape(math.prod(tensor.shape[:stacked]), -1, tensor.shape[-1])
+
+
+def _to_front(tensor: Tensor, dim: int | None, count: int) -> Tensor:
+    return tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
