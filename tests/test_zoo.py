@@ -1,0 +1,153 @@
+"""Teachers that ship: each loads, is as good as its record says, and can be made again."""
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kdcourse import zoo
+from kdcourse.models import count_parameters
+from kdcourse.training import count_errors
+
+WEIGHTS = Path(str(resources.files("kdcourse") / "weights"))
+SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+
+
+def test_every_teacher_that_is_offered_ships_with_its_record():
+    assert sorted(zoo.TEACHERS) == SHIPPED == sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def test_shipped_weights_take_at_most_25_megabytes():
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) <= 25e6
+
+
+@pytest.mark.trap(9)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_teacher_makes_the_test_errors_that_its_record_says(name, mnist):
+    teacher, record = zoo.load(name), zoo.provenance(name)
+    errors = count_errors(teacher, *mnist.test)
+    # Another processor adds in another order: a digit on the border may fall to the other side.
+    assert abs(errors - record["test_errors"]) <= 1
+    assert record["test_images"] == 10_000
+    assert count_parameters(teacher) == record["parameters"]
+
+
+@pytest.mark.trap(9)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_teacher_is_trained(name):
+    assert zoo.provenance(name)["test_errors"] < 200  # an untrained one makes about 9,000
+
+
+def test_hintons_teacher_is_good_enough_for_his_experiment():
+    assert zoo.provenance("hinton_teacher")["test_errors"] <= 75
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_record_says_how_to_make_the_teacher_again(name):
+    record = zoo.provenance(name)
+    recipe = zoo.TEACHERS[name]
+    assert record["command"] == f"kdcourse zoo train {name} --seed {record['seed']} --epochs {record['epochs']}"
+    assert (record["name"], record["about"]) == (name, recipe.about)
+    assert record["epochs"] == recipe.epochs
+    assert record["training_images"] == 60_000 - recipe.held_out
+    assert {"torch", "device", "threads", "date", "seconds"} <= record.keys()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_teacher_loads_in_eval_mode_in_float32_with_finite_trainable_weights(name):
+    teacher = zoo.load(name)
+    assert not any(module.training for module in teacher.modules())
+    assert all(parameter.dtype == torch.float32 for parameter in teacher.parameters())
+    assert all(parameter.requires_grad for parameter in teacher.parameters())
+    assert all(torch.isfinite(tensor).all() for tensor in teacher.state_dict().values())
+
+
+@pytest.mark.trap(7)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_teacher_loads_onto_the_device_that_was_asked_for(name):
+    assert {tensor.device.type for tensor in zoo.load(name, device="meta").state_dict().values()} == {"meta"}
+
+
+def test_loading_does_not_share_weights_between_calls():
+    name = SHIPPED[0]
+    first = zoo.load(name)
+    with torch.no_grad():
+        next(first.parameters()).zero_()
+    assert next(zoo.load(name).parameters()).abs().sum() > 0
+
+
+def test_an_unknown_teacher_is_refused_and_the_known_ones_listed(tmp_path):
+    for call in (zoo.load, zoo.provenance, lambda name: zoo.train_teacher(name, folder=tmp_path)):
+        with pytest.raises(
+            ValueError, match=r"there is no teacher 'resnet'\. The package ships hinton_teacher, .*teacher_cnn"
+        ):
+            call("resnet")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors", "cut", "other"])
+def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch, content):
+    whole = (WEIGHTS / "teacher_mlp.safetensors").read_bytes()
+    if content == "other":
+        content = (WEIGHTS / "teacher_cnn.safetensors").read_bytes()
+    path = tmp_path / "weights" / "teacher_mlp.safetensors"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
+    monkeypatch.setattr(zoo.resources, "files", lambda package: tmp_path)
+    with pytest.raises(
+        ValueError, match=r"(?s)teacher_mlp\.safetensors is missing or damaged .* kdcourse zoo train teacher_mlp"
+    ):
+        zoo.load("teacher_mlp")
+
+
+# Making one
+
+
+@pytest.fixture
+def small_recipe(monkeypatch, digits, mnist):
+    """A recipe with everything a teacher may use, on 500 digits."""
+    small = type(mnist)(train=digits, held_out=mnist.held_out.take(10), test=mnist.test.take(500))
+    monkeypatch.setattr(zoo, "load_mnist", lambda **options: small)
+
+    def make():
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 10))
+
+    recipe = zoo.Teacher(make, "small", epochs=8, batch_size=50, learning_rate=5e-3, average=0.9, max_norm=1.0)
+    monkeypatch.setitem(zoo.TEACHERS, "small", recipe)
+    return recipe
+
+
+def test_training_writes_weights_and_a_record_that_agree(small_recipe, tmp_path, monkeypatch, mnist):
+    record = zoo.train_teacher("small", folder=tmp_path / "weights", progress=False)
+    assert json.loads((tmp_path / "weights" / "small.json").read_text(encoding="utf-8")) == record
+    monkeypatch.setattr(zoo.resources, "files", lambda package: tmp_path)
+    teacher = zoo.load("small")
+    assert count_errors(teacher, *mnist.test.take(500)) == record["test_errors"] < 150
+    assert record["training_images"] == 500
+
+
+def test_averaged_weights_have_batch_statistics_of_their_own(small_recipe, tmp_path, monkeypatch, digits):
+    zoo.train_teacher("small", folder=tmp_path / "weights", progress=False)
+    monkeypatch.setattr(zoo.resources, "files", lambda package: tmp_path)
+    teacher = zoo.load("small")
+    hidden = teacher[1](digits.images.flatten(1))
+    torch.testing.assert_close(teacher[2].running_mean, hidden.mean(dim=0), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(teacher[2].running_var, hidden.var(dim=0), rtol=0.1, atol=1e-2)
+
+
+def test_the_weight_constraint_bounds_each_hidden_units_incoming_weights(small_recipe, tmp_path, monkeypatch):
+    zoo.train_teacher("small", folder=tmp_path / "weights", progress=False)
+    monkeypatch.setattr(zoo.resources, "files", lambda package: tmp_path)
+    hidden, output = (layer.weight.norm(dim=1) for layer in zoo.load("small") if isinstance(layer, nn.Linear))
+    assert hidden.max() <= 1 + 1e-3
+    assert output.max() > 1 + 1e-3  # the constraint is not on the output layer
+
+
+def test_a_seed_makes_the_same_teacher_again(small_recipe, tmp_path):
+    for folder in ("one", "two"):
+        zoo.train_teacher("small", seed=3, epochs=2, folder=tmp_path / folder, progress=False)
+    one, two = ((tmp_path / folder / "small.safetensors").read_bytes() for folder in ("one", "two"))
+    assert one == two
