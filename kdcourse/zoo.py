@@ -92,7 +92,7 @@ def load(name: str, *, device: str | torch.device = "cpu") -> nn.Module:
         )
     except Exception as error:
         raise ValueError(
-            f"the teacher's file {path} is missing or damaged ({error}). Reinstall the package, or train it again: "
+            f"the teacher's file {path} is missing or damaged ({str(error)[:120]}). Reinstall the package, or train it again: "
             f"kdcourse zoo train {name}."
         ) from None
     return model.to(device).eval()
