@@ -92,8 +92,8 @@ def load(name: str, *, device: str | torch.device = "cpu") -> nn.Module:
         )
     except Exception as error:
         raise ValueError(
-            f"the teacher's file {path} is missing or damaged ({str(error)[:120]}). Reinstall the package, or train it again: "
-            f"kdcourse zoo train {name}."
+            f"the teacher's file {path} is missing or damaged ({str(error)[:120]}). Reinstall the package, or "
+            f"train it again: kdcourse zoo train {name}."
         ) from None
     return model.to(device).eval()
 
