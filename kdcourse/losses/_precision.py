@@ -26,7 +26,7 @@ def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(function)
     def raised(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         device = next((arg.device.type for arg in args if isinstance(arg, Tensor)), "cpu")
-        autocast = torch.is_autocast_enabled(device)
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         with torch.autocast(device, enabled=False) if autocast else nullcontext():
             return function(*map(_raise_half, args), **kwargs)  # type: ignore[arg-type]
 

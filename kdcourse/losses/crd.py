@@ -159,7 +159,8 @@ class CRDLoss(nn.Module):
         if labels is not None:
             valid &= labels.unsqueeze(1) != self.labels[drawn]  # (B, M) nor is one of its class
         # What was left out is made up for by the others, which stand for M negatives together.
-        weights = valid * (self.num_negatives / valid.sum(dim=1, keepdim=True).clamp(min=1))  # (B, M)
+        weights = valid.to(student.dtype)  # (B, M)
+        weights = weights * (self.num_negatives / weights.sum(dim=1, keepdim=True).clamp(min=1))  # (B, M)
         scores = [
             self._scores(student, teacher, self.teacher_memory[drawn]),
             self._scores(teacher, student, self.student_memory[drawn]),
