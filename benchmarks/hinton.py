@@ -1,0 +1,218 @@
+"""Hinton's MNIST experiments at full size: 2×800 students, plain and distilled, and transfer sets that lack classes.
+
+Run ``python -m benchmarks.hinton`` from the repository's root; stopped at any moment, the same command goes on where it
+was. Every run has a checkpoint of its own, and ``benchmarks/results/hinton.json`` is written when the last has ended.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks._record import write_json
+from kdcourse import zoo
+from kdcourse.data import load_mnist
+from kdcourse.data.mnist import MNIST
+from kdcourse.losses import kd_loss
+from kdcourse.models import make_hinton_student
+from kdcourse.sweeps import compare
+from kdcourse.training import Objective, choose_threads, fit, pick_device, predict_logits, write_whole
+
+# Test errors of 10,000; section 3 of the paper. Its biases were tuned on the test set.
+PAPER = {
+    "teacher": 67, "no_teacher": 146, "distilled": 74,
+    "without_3": {"errors": 206, "errors_on_3": 133, "errors_with_bias": 109, "errors_on_3_with_bias": 14, "bias": 3.5},
+    "only_7_and_8": {"errors": 4730, "errors_with_bias": 1320, "bias": -7.6},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One experiment: what the student learns from, and which digits its transfer set holds.
+
+    Attributes
+    ----------
+    alpha : float
+        Share of the soft targets; the rest is cross-entropy with the labels.
+    label_smoothing : float
+        Of the cross-entropy.
+    digits : str
+        Of the transfer set.
+    biased : tuple of int
+        Classes whose bias is moved by one number afterwards, chosen on held-out images.
+    longer : int
+        Times as many epochs: a small transfer set gives few steps in one.
+    """
+
+    alpha: float
+    label_smoothing: float = 0.0
+    digits: str = "0123456789"
+    biased: tuple[int, ...] = ()
+    longer: int = 1
+
+
+ARMS = {
+    "no_teacher": Arm(alpha=0.0),
+    "label_smoothing": Arm(alpha=0.0, label_smoothing=0.1),
+    "distilled": Arm(alpha=0.9),
+    # Soft targets alone, as the student must learn of absent digits from the teacher or not at all.
+    "without_3": Arm(alpha=1.0, digits="012456789", biased=(3,)),
+    "only_7_and_8": Arm(alpha=1.0, digits="78", biased=(7, 8), longer=2),
+}
+
+# The bias is looked for on both sides of 0, in steps of a tenth.
+BIASES = [step / 10 for step in range(-150, 151)]
+
+
+def make_objective(arm: Arm, *, temperature: float, bfloat16: bool) -> Objective:
+    def objective(student: nn.Module, images: Tensor, labels: Tensor, teacher_logits: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            logits = student(images)  # (B, K)
+        logits = logits.float()
+        ce = F.cross_entropy(logits, labels, label_smoothing=arm.label_smoothing)
+        if arm.alpha == 0:
+            return {"ce": ce}
+        kd = kd_loss(logits, teacher_logits, temperature=temperature)
+        return {"kd": arm.alpha * kd, "ce": (1 - arm.alpha) * ce}
+
+    return objective
+
+
+def count_errors_with(logits: Tensor, labels: Tensor, *, bias: float, classes: tuple[int, ...]) -> Tensor:
+    """Return which rows are wrong, shape (N,), when the classes' logits are moved by a bias."""
+    moved = logits.clone()
+    moved[:, list(classes)] += bias
+    return moved.argmax(dim=-1) != labels
+
+
+def choose_bias(logits: Tensor, labels: Tensor, *, classes: tuple[int, ...]) -> float:
+    """Return the bias with the fewest errors; the middle one where several are equally good."""
+    errors = [int(count_errors_with(logits, labels, bias=bias, classes=classes).sum()) for bias in BIASES]
+    best = [bias for bias, count in zip(BIASES, errors, strict=True) if count == min(errors)]
+    return best[len(best) // 2]
+
+
+def measure(student: nn.Module, arm: Arm, mnist: MNIST) -> dict:
+    """Count the student's errors on the test images; a bias is chosen on held-out images only."""
+    logits, labels = predict_logits(student, mnist.test.images), mnist.test.labels
+    wrong = logits.argmax(dim=-1) != labels
+    if not arm.biased:
+        return {"test_errors": int(wrong.sum())}
+    bias = choose_bias(predict_logits(student, mnist.held_out.images), mnist.held_out.labels, classes=arm.biased)
+    mended = count_errors_with(logits, labels, bias=bias, classes=arm.biased)
+    found = {"test_errors": int(wrong.sum()), "bias": bias, "test_errors_with_bias": int(mended.sum())}
+    if arm.biased == (3,):
+        threes = labels == 3
+        found |= {"errors_on_3": int(wrong[threes].sum()), "errors_on_3_with_bias": int(mended[threes].sum())}
+    return found
+
+
+def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argparse.Namespace) -> dict:
+    """Train and measure one student, or read what was measured before."""
+    arm = ARMS[name]
+    folder, epochs = Path(options.folder), options.epochs * arm.longer
+    teacher = {key: zoo.provenance("hinton_teacher")[key] for key in ("command", "date", "test_errors")}
+    settings = {key: getattr(options, key) for key in SETTINGS}
+    asked = {**asdict(arm), **settings, "images": len(data.train.labels), "teacher": teacher}
+    asked = json.loads(json.dumps(asked))  # as it will be read: tuples are lists
+    result = folder / f"{name}-{seed}.json"
+    if result.exists():
+        found = json.loads(result.read_text(encoding="utf-8"))
+        if found["asked"] == asked:
+            return found["row"]
+    inside = torch.isin(data.train.labels, torch.tensor([int(d) for d in arm.digits], device=data.train.labels.device))
+    tensors = [tensor[inside] for tensor in (*data.train, teacher_logits)]
+    torch.manual_seed(seed)
+    student = make_hinton_student(options.width).to(data.train.images.device)
+    optimizer = torch.optim.Adam(student.parameters(), lr=options.lr)
+    steps = epochs * math.ceil(len(tensors[1]) / options.batch_size)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=steps)
+    checkpoint = folder / f"{name}-{seed}.pt"
+    start = time.perf_counter()
+    fit(
+        student, tensors, make_objective(arm, temperature=options.temperature, bfloat16=options.bfloat16), optimizer,
+        epochs=epochs, batch_size=options.batch_size, seed=seed, after_step=lambda step: scheduler.step(),
+        stateful={"scheduler": scheduler}, checkpoint=checkpoint, progress=options.progress,
+    )  # fmt: skip
+    row = {
+        "arm": name, "seed": seed, "images": len(tensors[1]), "epochs": epochs, **measure(student, arm, data),
+        "seconds": round(time.perf_counter() - start, 1),
+    }  # fmt: skip
+    write_whole(result, lambda path: path.write_text(json.dumps({"asked": asked, "row": row}), encoding="utf-8"))
+    checkpoint.unlink()
+    return row
+
+
+def summarise(rows: list[dict]) -> dict:
+    """Return means by arm, and what distillation makes of the errors against both baselines, seed by seed."""
+    table = pd.DataFrame(rows)
+    numbers = [column for column in table if "errors" in column or column == "bias"]
+    means = {
+        arm: {column: round(float(group[column].mean()), 2) for column in numbers if group[column].notna().all()}
+        for arm, group in table.groupby("arm", sort=False)
+    }
+    compared = table[table.arm.isin(["no_teacher", "label_smoothing", "distilled"])]
+    comparisons: list[dict] = []
+    if table.seed.nunique() > 1 and "distilled" in means:
+        there = [arm for arm in ("no_teacher", "label_smoothing") if arm in means]
+        found = compare(compared, metric="test_errors", baseline=there)
+        comparisons = found[found.arm == "distilled"].to_dict("records")
+    return {"means": means, "comparisons": comparisons}
+
+
+SETTINGS = ("epochs", "width", "temperature", "batch_size", "lr", "bfloat16")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--images", type=int, default=60_000, help="of the training images, from the start")
+    parser.add_argument("--held-out", type=int, default=5000, help="kept from the transfer sets that lack classes")
+    parser.add_argument("--width", type=int, default=800)
+    parser.add_argument("--temperature", type=float, default=20.0)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--folder", default="runs/hinton", help="checkpoints, and the rows that are done")
+    parser.add_argument("--record", default="hinton", help="name of the file in benchmarks/results")
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args(arguments)
+
+    choose_threads(options.threads)
+    device = pick_device(options.device)
+    teacher = zoo.load("hinton_teacher", device=device)
+    rows = []
+    for name in options.arms:
+        # All images where nothing is chosen; 5,000 fewer where a bias is, and those choose it.
+        mnist = load_mnist(device=device, held_out=options.held_out if ARMS[name].biased else 0)
+        mnist = mnist._replace(train=mnist.train.take(min(options.images, len(mnist.train.labels))))
+        logits = predict_logits(teacher, mnist.train.images)  # (N, 10), once: nothing augments the images
+        for seed in range(options.seeds):
+            rows.append(run(name, seed, mnist, logits, options))
+            print(rows[-1], flush=True)
+    record = {
+        "about": "Hinton's MNIST experiments: test errors of 10,000; biases chosen on held-out training images",
+        "command": "python -m benchmarks.hinton",
+        "settings": {key: getattr(options, key) for key in (*SETTINGS, "seeds", "images", "held_out")},
+        "arms": {name: asdict(ARMS[name]) for name in options.arms},
+        "paper": PAPER,
+        "teacher": zoo.provenance("hinton_teacher"),
+        "runs": rows,
+        **summarise(rows),
+    }
+    print(write_json(options.record, record))
+
+
+if __name__ == "__main__":
+    main()
