@@ -106,6 +106,8 @@ def check_labels(labels: Tensor, logits: Tensor, *, ignore_index: int | None = N
     if labels.device.type != "cpu" or torch._C._functorch.is_functorch_wrapped_tensor(labels):
         return
     classes = logits.shape[-1]
+    if labels.numel() == 0 or (labels.min().item() >= 0 and labels.max().item() < classes):
+        return
     inside = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
         inside |= labels == ignore_index

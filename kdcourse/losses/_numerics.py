@@ -21,4 +21,5 @@ def mean_where(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the values that the mask keeps (it may broadcast); 0, still part of the graph, when it keeps none."""
     if mask is None:
         return values.sum() / max(1, values.numel())
-    return keep(values, mask).sum() / mask.bool().expand_as(values).sum().clamp(min=1)
+    repeats = values.numel() // max(1, mask.numel())  # how often broadcasting reads each entry of the mask
+    return keep(values, mask).sum() / (repeats * mask.bool().sum()).clamp(min=1)

@@ -127,8 +127,8 @@ def gram_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     2 - 2·CKA, the (uncentred) linear kernel alignment.
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
-    student_gram = F.normalize((student @ student.T).flatten(), dim=0)  # (B²,) norm 1 as a whole
-    teacher_gram = F.normalize((teacher @ teacher.T).flatten(), dim=0)  # (B²,)
+    student_gram = F.normalize(_Gram.apply(student).flatten(), dim=0)  # (B²,) norm 1 as a whole
+    teacher_gram = F.normalize(_Gram.apply(teacher).flatten(), dim=0)  # (B²,)
     return (student_gram - teacher_gram).square().sum()
 
 
@@ -166,8 +166,8 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
     Tung and Mori (2019), Similarity-Preserving Knowledge Distillation, arXiv:1907.09682, equations 1-4.
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
-    student_rows = F.normalize(student @ student.T, dim=1)  # (B, B) each row has norm 1
-    teacher_rows = F.normalize(teacher @ teacher.T, dim=1)  # (B, B)
+    student_rows = F.normalize(_Gram.apply(student), dim=1)  # (B, B) each row has norm 1
+    teacher_rows = F.normalize(_Gram.apply(teacher), dim=1)  # (B, B)
     return (student_rows - teacher_rows).square().mean()
 
 
@@ -181,6 +181,24 @@ def _flatten_pair(
             f"relations of {relation} need at least {at_least} samples, got {len(student)}. Drop the short last batch."
         )
     return student.flatten(1), teacher.detach().flatten(1)
+
+
+class _Gram(torch.autograd.Function):
+    """Inner products of all pairs, X·Xᵀ; the gradient as one matrix product, where autograd would take two."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(points: Tensor) -> Tensor:
+        return points @ points.mT  # (B, B)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return (gradient + gradient.mT) @ ctx.saved_tensors[0]  # (B, D)
 
 
 def _divide_by_mean(distances: Tensor) -> Tensor:

@@ -78,9 +78,10 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     check_temperature(temperature)
     log_q = _log_soften(student_logits, temperature)  # (B, K) student
     log_p = _log_soften(teacher_logits.detach(), temperature)  # (B, K) teacher
-    kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (B,)
+    kl = (log_p.exp() * (log_p - log_q)).sum()  # (B, K) -> () over classes and samples
+    samples = log_q.shape[:-1].numel()
     # Gradients shrink like 1/T² once T is large against the logits: T² keeps alpha meaningful as T changes.
-    return temperature**2 * kl.mean()
+    return kl * (temperature**2 / samples)
 
 
 def distillation_loss(
