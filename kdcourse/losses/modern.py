@@ -137,8 +137,9 @@ def dist_loss(
     check_weight(gamma, "gamma")
     log_q = _log_soften(student_logits, temperature)  # (B, K)
     log_p = _log_soften(teacher_logits.detach(), temperature)  # (B, K)
-    between_classes = _correlation_distance(log_q, log_p, dim=1).mean()  # (B,) -> ()
-    between_samples = _correlation_distance(log_q, log_p, dim=0).mean()  # (K,) -> ()
+    between_classes = _correlation_distance(log_q.exp(), log_p.exp(), dim=1).mean()  # (B,) -> ()
+    columns = [_largest_is_one(log_probs, dim=0) for log_probs in (log_q, log_p)]  # (B, K) each
+    between_samples = _correlation_distance(*columns, dim=0).mean()  # (K,) -> ()
     return beta * between_classes + gamma * between_samples
 
 
@@ -176,11 +177,15 @@ def standardize_logits(logits: Tensor) -> Tensor:
     """
     check_floating(logits, "logits")
     _check_two_classes(logits, "One number has no spread to divide by.")
-    centred, size, constant = _centre(at_least_float32(logits), dim=-1)
-    # A row's own size goes first: squares of very large or very small logits would leave the range of float32.
-    unit = centred / size
-    deviation = unit.square().mean(dim=-1, keepdim=True).sqrt()
-    return torch.where(constant, torch.zeros_like(unit), unit / deviation)
+    logits = at_least_float32(logits)
+    lowest, largest = (extreme(logits.detach(), dim=-1, keepdim=True) for extreme in (torch.amin, torch.amax))
+    spread = largest - lowest
+    constant = spread <= 8 * torch.finfo(logits.dtype).eps * largest.abs()
+    # To [0, 1] first: squares of very large or very small logits would leave the range of float32.
+    scaled = (logits - lowest) / spread.masked_fill(constant, math.inf)  # (..., K), 0 where constant
+    centred = scaled - scaled.mean(dim=-1, keepdim=True)
+    variance = (centred * centred).mean(dim=-1, keepdim=True)  # (..., 1)
+    return centred / variance.masked_fill(constant, 1).sqrt()
 
 
 def generalized_jsd_loss(
@@ -268,33 +273,27 @@ def _split_target(log_probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
     return log_probs.gather(-1, target).squeeze(-1), log_no, log_others.log_softmax(dim=-1)
 
 
-def _correlation_distance(log_q: Tensor, log_p: Tensor, *, dim: int) -> Tensor:
-    """1 - Pearson's correlation of probabilities along a dimension."""
-    student, student_constant = _unit_direction(log_q, dim)
-    teacher, teacher_constant = _unit_direction(log_p, dim)
-    distance = 1 - torch.where(student_constant, torch.zeros_like(student), student * teacher).sum(dim=dim)
-    return torch.where(teacher_constant.squeeze(dim), torch.zeros_like(distance), distance)
+def _correlation_distance(student: Tensor, teacher: Tensor, *, dim: int) -> Tensor:
+    """1 - Pearson's correlation of positive numbers along a dimension."""
+    student, student_square, student_constant = _deviations(student, dim)
+    teacher, teacher_square, teacher_constant = _deviations(teacher, dim)
+    # Divided by infinity, a constant has no correlation, and gives and takes no gradient.
+    norms = (student_square * teacher_square).masked_fill(student_constant | teacher_constant, math.inf).sqrt()
+    return (1 - (student * teacher).sum(dim=dim) / norms).masked_fill(teacher_constant, 0)
 
 
-def _unit_direction(log_probs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    # Correlation ignores scale, so the largest probability may be 1: a class that no sample favours cannot underflow.
-    scaled = (log_probs - log_probs.detach().amax(dim=dim, keepdim=True)).exp()
-    centred, size, constant = _centre(scaled, dim=dim)
-    unit = centred / size
-    return unit / unit.square().sum(dim=dim, keepdim=True).sqrt(), constant
+def _deviations(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Deviations from the mean, the sum of their squares, and where positive numbers are equal but for rounding."""
+    mean = values.mean(dim=dim, keepdim=True)
+    deviations = values - mean
+    square = (deviations * deviations).sum(dim=dim)
+    rounding = 8 * torch.finfo(values.dtype).eps * mean.detach().squeeze(dim)
+    return deviations, square, square <= values.shape[dim] * rounding * rounding
 
 
-def _centre(values: Tensor, *, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Values minus their mean; their largest size; and where they are constant but for rounding.
-
-    Where constant, the values come back as ones, so that the caller's division and its gradient stay finite.
-    """
-    centred = values - values.mean(dim=dim, keepdim=True)
-    size = centred.detach().abs().amax(dim=dim, keepdim=True)
-    rounding = 8 * torch.finfo(values.dtype).eps * values.detach().abs().amax(dim=dim, keepdim=True)
-    constant = size <= rounding
-    centred = torch.where(constant, torch.ones_like(centred), centred)
-    return centred, torch.where(constant, torch.ones_like(size), size), constant
+def _largest_is_one(log_probs: Tensor, *, dim: int) -> Tensor:
+    """Probabilities up to a factor, which correlation ignores: a class that no sample favours cannot underflow."""
+    return (log_probs - log_probs.detach().amax(dim=dim, keepdim=True)).exp()
 
 
 def _check_two_classes(logits: Tensor, why: str) -> None:
