@@ -5,7 +5,6 @@ Chapters 02 to 07. A long sweep that was stopped goes on with the groups that ar
 
 import functools
 import hashlib
-import inspect
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +60,9 @@ def _feed(digest: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> None:
         flat = value.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
     elif isinstance(value, nn.Module):
-        _feed(digest, [type(value), str(value), value.state_dict()], seen)
+        _feed(digest, [type(value), str(value), value.training, value.state_dict()], seen)
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
     elif isinstance(value, Mapping):
         _feed(digest, list(value.items()), seen)
     elif isinstance(value, list | tuple | set | frozenset | range):
@@ -75,7 +77,7 @@ def _feed(digest: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> None:
         _feed(digest, (value.__func__, value.__self__), seen)
     elif isinstance(value, types.FunctionType) and not _installed(value):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        named = {name: value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__}
+        named = _named(value.__globals__, _names(value.__code__))
         _feed(digest, [value.__code__, value.__defaults__, value.__kwdefaults__, cells, named], seen)
     elif isinstance(value, type) and not _installed(value):
         members = [item for item in vars(value).values() if isinstance(item, types.FunctionType)]
@@ -90,6 +92,17 @@ def _feed(digest: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> None:
     digest.update(b";")
 
 
+def _named(namespace: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return what names stand for; of a module that is not installed, what they stand for inside it."""
+    found = {name: namespace[name] for name in names if name in namespace}
+    inside = {name: _named(vars(m), names) for name, m in found.items() if _is_own_module(m)}
+    return found | inside
+
+
+def _is_own_module(value: Any) -> bool:
+    return isinstance(value, types.ModuleType) and not _in_library(getattr(value, "__file__", None) or "<frozen")
+
+
 def _names(code: types.CodeType) -> list[str]:
     """Globals that a function, or one defined inside it, may name."""
     inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _names(const)]
@@ -98,9 +111,11 @@ def _names(code: types.CodeType) -> list[str]:
 
 def _installed(value: types.FunctionType | type) -> bool:
     """Whether a function or class belongs to Python or an installed library, which its name identifies."""
-    path = inspect.getattr_static(sys.modules.get(value.__module__), "__file__", None)
     if isinstance(value, types.FunctionType):
-        path = value.__code__.co_filename
-    elif value.__module__ == "builtins":
-        return True
-    return path is not None and (path.startswith(("<frozen", sysconfig.get_path("stdlib"))) or "site-packages" in path)
+        return _in_library(value.__code__.co_filename)
+    module = sys.modules.get(value.__module__)
+    return value.__module__ == "builtins" or _in_library(getattr(module, "__file__", None) or "")
+
+
+def _in_library(path: str) -> bool:
+    return path.startswith(("<frozen", sysconfig.get_path("stdlib"))) or "site-packages" in path

@@ -99,7 +99,8 @@ def make_axis(name: str, value: Any) -> Axis:
         values, numeric = {str(key): item for key, item in value.items()}, False
         _check_distinct(name, list(values), len(value))
     else:
-        items = value.tolist() if isinstance(value, np.ndarray) else value
+        array = isinstance(value, np.ndarray) or (isinstance(value, Tensor) and value.dim() == 1)
+        items = value.tolist() if array else value
         items = list(items) if isinstance(items, list | tuple | range) else [items]
         numeric = all(isinstance(item, Real) and not isinstance(item, bool) for item in items)
         names = [item if numeric else name_of(item) for item in items]

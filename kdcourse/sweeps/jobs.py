@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import __version__
 from ..training import Objective, _progress_bar
 from .caching import fingerprint, read_rows, write_rows
 from .grid import Group
@@ -189,6 +190,7 @@ def _key(job: Job) -> str:
     return fingerprint(
         job.group.choices, job.group.numbers, [arm.shown for arm in job.group.arms], job.columns, job.train,
         job.evaluation, job.seeds, job.parts, job.predict, job.metrics, job.stacked, torch.__version__,
+        __version__,
     )  # fmt: skip
 
 

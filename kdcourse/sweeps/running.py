@@ -3,11 +3,9 @@
 Chapters 02 to 07. What one program can train is in ``stacking``; what is swept, in ``grid``.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,12 +19,22 @@ from ..losses import kd_loss
 from ..losses._checks import check_alpha, check_temperature
 from ..recipes.distillation import make_adam
 from ..schedules import Schedule
-from ..training import Objective, predict_logits
-from .grid import BUDGET, Axis, make_axis, make_groups, name_of
-from .jobs import Job, Metric, Tensors, run_all
+from ..training import Objective
+from .grid import BUDGET, Axis, make_axis, make_groups
+from .inputs import (
+    BASELINES,
+    cache_logits,
+    check_baselines,
+    check_counts,
+    check_factory,
+    check_keywords,
+    check_knobs,
+    check_seeds,
+    read_splits,
+)
+from .jobs import Job, Metric, run_all
 from .stacking import MakeModule, Predict
 
-BASELINES = ("no_teacher", "label_smoothing")
 Knob = float | Tensor | Schedule
 
 
@@ -177,11 +185,11 @@ def sweep(
     >>> list(runs.arm.unique())
     ['temperature=2', 'temperature=8', 'no_teacher', 'label_smoothing']
     """
-    seeds = _check_seeds(seed)
-    _check_baselines(baselines, label_smoothing)
+    seeds = check_seeds(seed)
+    check_baselines(baselines, label_smoothing)
     if keep_models and cache is not None:
         raise ValueError("keep_models and cache exclude one another: the cache keeps rows of the table, not weights.")
-    train, evaluation = _splits(data)
+    train, evaluation = read_splits(data)
     axes = {
         name: make_axis(name, value)
         for name, value in {
@@ -189,14 +197,20 @@ def sweep(
             "objective": objective, "teacher": teacher, **({} if lr is None else {"lr": lr}), **knobs,
         }.items()
     }  # fmt: skip
+    check_counts(axes["epochs"])
+    check_counts(axes["batch_size"])
+    for choice in axes["student"].values.values():
+        check_factory(choice)
     for choice in axes["objective"].values.values():
-        _check_keywords(choice, [*knobs, *(parts or {})])
-    if soft_target_objective in axes["objective"].values.values() and teacher is None and len(train) < 3:
+        check_keywords(choice, [*knobs, *(parts or {})])
+    ours = soft_target_objective in axes["objective"].values.values()
+    check_knobs(axes, shares=ours)
+    if ours and teacher is None and len(train) < 3:
         raise ValueError(
             "soft_target_objective needs the teacher's logits: give teacher=, a model or its logits (N, K), or data "
             "whose third tensor they are; or an objective of your own."
         )
-    axes["teacher"] = _cached(axes["teacher"], train, seeds, augmented=any(axes["augment"].values.values()))
+    axes["teacher"] = cache_logits(axes["teacher"], train, seeds, augmented=any(axes["augment"].values.values()))
 
     budget = [axes[name] for name in BUDGET if name in axes]
     method = [axis for name, axis in axes.items() if name not in BUDGET]
@@ -212,9 +226,9 @@ def sweep(
     columns = [axis.name for axis in [*method, *budget] if axis.varied or axis.name in knobs]
     jobs = [
         Job(
-            group=group, columns=columns, train=train, evaluation=evaluation, seeds=seeds,
-            parts=dict(parts or {}) if number < methods else {}, predict=predict, metrics=dict(metrics or {}), stacked=stacked, keep_models=keep_models,
-            parent=os.getpid(),
+            group=group, columns=columns, train=train, evaluation=evaluation, seeds=seeds, predict=predict,
+            parts=dict(parts or {}) if number < methods else {}, metrics=dict(metrics or {}), stacked=stacked,
+            keep_models=keep_models, parent=os.getpid(),
         )
         for number, group in enumerate(groups)
     ]  # fmt: skip
@@ -251,95 +265,3 @@ def _label_objective(
 
 def _logits_of(student: nn.Module, images: Tensor) -> Tensor:
     return student(images)
-
-
-def _check_seeds(seed: Iterable[int]) -> list[int]:
-    if isinstance(seed, int):
-        seed = [seed]
-    seeds = [int(value) for value in seed]
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise ValueError(
-            f"seed needs one or more different non-negative integers, such as range(5), got {seeds[:10]}. Each is a "
-            "repetition of the whole experiment; a repeated one would count the same run twice."
-        )
-    return seeds
-
-
-def _check_baselines(baselines: Sequence[str], label_smoothing: float) -> None:
-    unknown = [name for name in baselines if name not in BASELINES]
-    if isinstance(baselines, str) or unknown or len(set(baselines)) != len(baselines):
-        raise ValueError(f"baselines must be a list from {list(BASELINES)}, got {baselines!r}.")
-    if not isinstance(label_smoothing, float | int) or not 0 < label_smoothing < 1:
-        raise ValueError(
-            f"label_smoothing must be one number in (0, 1), got {label_smoothing!r}: it is the share of the target "
-            "that the baseline spreads over all classes. 0 is the no_teacher baseline, at 1 the labels say nothing."
-        )
-
-
-def _check_keywords(objective: Any, names: list[str]) -> None:
-    if not callable(objective):
-        raise ValueError(f"an objective is a function of student and batch, got {type(objective).__name__}.")
-    parameters = inspect.signature(objective).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    taken = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    unknown = [name for name in names if name not in taken]
-    if unknown:
-        raise ValueError(
-            f"the objective {name_of(objective)} has no keyword {unknown[0]!r}; it has {taken}. A knob that reaches "
-            "nothing would be swept in vain. Knobs are keyword-only: def objective(student, images, labels, *, …)."
-        )
-
-
-def _splits(data: Any) -> tuple[Tensors, dict[str, Tensors]]:
-    """Training tensors, and the splits to evaluate on."""
-    if isinstance(data, Mapping):
-        get = data.get
-    elif hasattr(data, "train"):
-        get = partial(getattr, data)
-    else:
-        get = {"train": data}.get
-    names = ("train", "test", "held_out")
-    train, *others = (get(name, None) for name in names)
-    for name, split in zip(names, (train, *others), strict=True):
-        if split is None and name != "train":
-            continue
-        if not isinstance(split, Sequence) or len(split) < 2 or not all(isinstance(t, Tensor) for t in split):
-            raise ValueError(
-                f"data needs a split {name!r} that is a tuple of tensors, images and labels first, got "
-                f"{type(split).__name__}. Give load_mnist(), a dict of splits, or (images, labels, …)."
-            )
-        sizes = [len(tensor) for tensor in split]
-        if len(set(sizes)) != 1 or (sizes[0] == 0 and name == "train"):
-            raise ValueError(
-                f"tensors of split {name!r} must have the same, non-zero number of samples, got {sizes}. Row i of "
-                "each belongs to sample i."
-            )
-    evaluation = {name: tuple(split) for name, split in zip(names[1:], others, strict=True) if split is not None}
-    return tuple(train), {name: split for name, split in evaluation.items() if len(split[0])}
-
-
-def _cached(axis: Axis, train: Tensors, seeds: list[int], *, augmented: bool) -> Axis:
-    """The teacher axis with logits in place of models."""
-    values = {name: _teacher_logits(value, train, seeds) for name, value in axis.values.items()}
-    if augmented and any(value is not None for value in values.values()):
-        raise ValueError(
-            "teacher and augment exclude one another: the cached logits belong to the images as they are, not to "
-            "augmented ones. Call the teacher inside the objective, on the batch that the student sees."
-        )
-    return replace(axis, values=values, numeric=False)
-
-
-def _teacher_logits(teacher: Any, train: Tensors, seeds: list[int]) -> Tensor | None:
-    images = train[0]
-    if isinstance(teacher, nn.Module):
-        return predict_logits(teacher, images)
-    if teacher is None:
-        return None
-    shape = tuple(teacher.shape) if isinstance(teacher, Tensor) else None
-    if shape is None or shape[:-1] not in ((len(images),), (len(seeds), len(images))):
-        raise ValueError(
-            f"a teacher is a model, or its logits of shape ({len(images)}, K), or ({len(seeds)}, {len(images)}, K) "
-            f"with one teacher per seed, got {shape or type(teacher).__name__}. Row i belongs to image i."
-        )
-    return teacher.detach().to(images.device)

@@ -1,0 +1,793 @@
+"""Sweeps: every stacked student has the numbers of its own ordinary run, and intervals are those of SciPy."""
+
+import json
+import multiprocessing
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+
+from kdcourse import models
+from kdcourse.data import jitter
+from kdcourse.data.mnist import MNIST
+from kdcourse.losses import hint_loss, kd_loss
+from kdcourse.models import capture, make_cnn, make_mlp
+from kdcourse.recipes import make_adam, make_label_objective, make_soft_target_objective
+from kdcourse.schedules import linear
+from kdcourse.sweeps import compare, format_comparison, mean_interval, soft_target_objective, sweep
+from kdcourse.sweeps.caching import fingerprint
+from kdcourse.sweeps.comparing import t_quantile
+from kdcourse.sweeps.stacking import Loop, Orders, Program, Stack, stacks_well
+from kdcourse.training import Knobs, count_errors, fit, train
+
+CPU = torch.device("cpu")
+
+
+def make_small_mlp():
+    return make_mlp(16)
+
+
+def make_small_cnn():
+    return make_cnn(3, 4)
+
+
+def make_dropout_mlp():
+    return make_mlp(16, dropout=0.5, input_dropout=0.2)
+
+
+def kd_without_t2(student_logits, teacher_logits, *, temperature):
+    return kd_loss(student_logits, teacher_logits, temperature=temperature) / temperature**2
+
+
+@pytest.fixture(scope="module")
+def small(mnist):
+    """330 training digits (the last batch of 64 is smaller), 100 held out, 200 to test on."""
+    return MNIST(mnist.train.take(330), mnist.held_out.take(100), mnist.test.take(200))
+
+
+@pytest.fixture(scope="module")
+def teacher_logits(small):
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.randn(len(small.train.labels), 10, generator=generator)
+    return 5 * F.one_hot(small.train.labels, 10) + 2 * noise
+
+
+@pytest.fixture(scope="module")
+def quick(small, teacher_logits):
+    """``sweep`` with all that most tests share."""
+    return partial(
+        sweep, student=make_small_mlp, data=small, teacher=teacher_logits, seed=range(2), epochs=1, batch_size=64,
+        progress=False,
+    )  # fmt: skip
+
+
+def ordinary(make, data, objective, *, seed, epochs, batch_size=64, make_optimizer=make_adam, **options):
+    """The run that a student of a sweep must equal."""
+    torch.manual_seed(seed)
+    student = make()
+    optimizer = make_optimizer(list(student.parameters()))
+    history = fit(
+        student, data, objective, optimizer, epochs=epochs, batch_size=batch_size, seed=seed, progress=False, **options
+    )
+    return student.eval(), history
+
+
+def assert_same_state(found, expected, **tolerance):
+    for (name, a), b in zip(found.state_dict().items(), expected.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+# The same numbers as one by one
+
+
+@pytest.mark.parametrize("make", [make_small_mlp, make_small_cnn])
+@pytest.mark.parametrize("stacked", [True, False])
+def test_after_100_steps_each_student_has_the_weights_and_buffers_of_its_ordinary_run(
+    make, stacked, small, teacher_logits
+):
+    data = (small.train.images[:, :, ::2, ::2], *small.train[1:]) if make is make_small_cnn else small.train
+    images = data[0].repeat_interleave(2, 2).repeat_interleave(2, 3) if make is make_small_cnn else data[0]
+    data = (images, small.train.labels)
+    epochs = -(-100 // -(-330 // 64))  # 6 steps each
+    runs = sweep(
+        student=make, data=data, teacher=teacher_logits, seed=[3, 8], temperature=[2, 6], alpha=[0.7], epochs=epochs,
+        batch_size=64, stacked=stacked, keep_models=True, progress=False,
+    )  # fmt: skip
+    assert (runs.steps >= 100).all()
+    for row in runs.itertuples():
+        if row.arm == "no_teacher":
+            objective = make_label_objective()
+        elif row.arm == "label_smoothing":
+            objective = make_label_objective(label_smoothing=0.1)
+        else:
+            objective = make_soft_target_objective(Knobs(row.temperature, row.alpha))
+        expected, _ = ordinary(make, (*data, teacher_logits), objective, seed=row.seed, epochs=epochs)
+        assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [make_small_mlp, make_small_cnn])
+def test_in_double_precision_stack_and_loop_agree_to_ten_digits(make, small, teacher_logits):
+    tensors = small.train.images.double(), small.train.labels, teacher_logits.double()
+    temperature = torch.tensor([1.5, 4.0, 9.0], dtype=torch.float64)
+    found = []
+    for engine in (Stack, Loop):
+        programs = [Program(lambda: make().double(), {}, seed=seed, device=CPU) for seed in (0, 1)]
+        built = engine(programs, arms=3)
+        orders = Orders(tensors, per_seed=(False,) * 3, seeds=(0, 1), batch_size=64, epochs=1)
+        loss = built.train(
+            orders, soft_target_objective, make_adam, {"temperature": temperature, "alpha": 0.5}, tick=lambda n: None
+        )
+        found.append((built.students(), loss))
+    for a, b in zip(found[0][0], found[1][0], strict=True):
+        assert_same_state(a, b, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-6, atol=0)
+
+
+def test_errors_and_losses_are_those_of_the_ordinary_student(quick, small, teacher_logits):
+    runs = quick(temperature=[4], alpha=[0.7], baselines=[], keep_models=True, epochs=2)
+    for row in runs.itertuples():
+        assert row.test_errors == count_errors(row.model, *small.test)
+        assert row.held_out_errors == count_errors(row.model, *small.held_out)
+        with torch.no_grad():
+            loss = F.cross_entropy(row.model(small.test.images), small.test.labels).item()
+        assert row.test_loss == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+@pytest.mark.trap(10)
+def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_smaller(
+    quick, small, teacher_logits, stacked
+):
+    (row,) = quick(seed=[5], alpha=[0.3], baselines=[], epochs=2, stacked=stacked).itertuples()
+    objective = make_soft_target_objective(Knobs(4.0, 0.3))
+    _, history = ordinary(make_small_mlp, (*small.train, teacher_logits), objective, seed=5, epochs=2)
+    last = sum(history.terms.values())[-6:].tolist()  # five batches of 64, one of 10
+    assert row.train_loss == pytest.approx(np.average(last, weights=[64] * 5 + [10]), rel=1e-5)
+    assert row.train_loss != pytest.approx(np.mean(last), rel=1e-5)
+
+
+def test_the_label_smoothing_baseline_is_that_of_torch(small):
+    labels = small.train.labels
+    torch.manual_seed(0)
+    student = make_small_mlp()
+    from kdcourse.sweeps.running import _label_objective, _logits_of
+
+    for share in (0.0, 0.1, 0.9):
+        found = _label_objective(student, small.train.images, labels, label_smoothing=share, predict=_logits_of)
+        expected = F.cross_entropy(student(small.train.images), labels, label_smoothing=share)
+        torch.testing.assert_close(found["ce"], expected)
+
+
+@pytest.mark.parametrize(
+    "make_optimizer",
+    [partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3), partial(torch.optim.AdamW, lr=1e-3)],
+)
+def test_every_elementwise_optimizer_steps_a_stack_as_it_steps_one(make_optimizer, quick, small, teacher_logits):
+    (row,) = quick(seed=[1], baselines=[], optimizer=make_optimizer, keep_models=True).itertuples()
+    objective = make_soft_target_objective(Knobs())
+    data = (*small.train, teacher_logits)
+    expected, _ = ordinary(make_small_mlp, data, objective, seed=1, epochs=1, make_optimizer=make_optimizer)
+    assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_optimizer_that_could_mix_students_is_refused_in_a_stack_only(quick):
+    class Adafactor(torch.optim.Adafactor):
+        pass
+
+    with pytest.raises(ValueError, match="Adafactor may mix the students of a stack"):
+        quick(optimizer=Adafactor, baselines=[], stacked=True)
+    assert len(quick(optimizer=Adafactor, baselines=[], stacked=False)) == 2
+
+
+def test_augmentation_draws_what_an_ordinary_run_draws(small):
+    objective = make_label_objective()
+    for stacked in (True, False):
+        runs = sweep(
+            student=make_small_mlp, data=small, objective=objective, seed=[0, 4], epochs=2, batch_size=64,
+            augment=jitter, baselines=[], stacked=stacked, keep_models=True, progress=False,
+        )  # fmt: skip
+        for row in runs.itertuples():
+            expected, _ = ordinary(make_small_mlp, small.train, objective, seed=row.seed, epochs=2, augment=jitter)
+            assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
+
+
+# Pairs
+
+
+@pytest.mark.parametrize("make", [make_small_mlp, make_dropout_mlp])
+def test_arms_of_one_seed_start_alike_and_see_the_same_order_and_masks(make, small, teacher_logits):
+    for stacked in (True, False):
+        # The same temperature twice in one program, and once in each of two others: no difference may be left.
+        runs = sweep(
+            student=make, data=small, teacher=teacher_logits, seed=[0, 1], objective={"a": _same, "b": _same},
+            unused=[1, 2], epochs=1, batch_size=64, baselines=[], stacked=stacked, keep_models=True, progress=False,
+        )  # fmt: skip
+        assert runs.arm.nunique() == 4
+        for _, pair in runs.groupby("seed"):
+            first, *others = pair.model
+            for other in others:
+                assert_same_state(first, other, rtol=1e-5, atol=1e-5)
+        starts = [runs[runs.seed == seed].model.iloc[0].state_dict()["1.weight"] for seed in (0, 1) if make is None]
+        assert not starts
+        a, b = (next(m for m in runs[runs.seed == seed].model) for seed in (0, 1))
+        assert not torch.allclose(next(a.parameters()), next(b.parameters()))
+
+
+def _same(student, images, labels, teacher_logits, *, unused):
+    return {"ce": F.cross_entropy(student(images), labels) + 0 * unused}
+
+
+def test_a_seeds_order_is_that_of_minibatches_for_every_kind_of_orders(small):
+    from kdcourse.data import minibatches
+
+    tensors = torch.arange(10), torch.arange(10) * 10, torch.stack([torch.arange(10) + 100 * s for s in range(2)])
+    orders = Orders(tensors, per_seed=(False, False, True), seeds=(5, 6), batch_size=4, epochs=2)
+    together = list(orders.together())
+    for row, seed in enumerate((5, 6)):
+        generator = torch.Generator().manual_seed(seed)
+        expected = list(minibatches(torch.arange(10), batch_size=4, epochs=2, generator=generator))
+        for (index,), alone, batch in zip(expected, orders.alone(row), together, strict=True):
+            for found in (alone, [tensor[row] for tensor in batch]):
+                assert found[0].tolist() == index.tolist()
+                assert found[1].tolist() == (10 * index).tolist()
+                assert found[2].tolist() == (index + 100 * row).tolist()
+
+
+def test_with_dropout_a_sweep_repeats_itself_and_seeds_differ(quick):
+    one, two = (quick(student=make_dropout_mlp, stacked=True).drop(columns="seconds") for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+    assert one[one.seed == 0].train_loss.iloc[0] != one[one.seed == 1].train_loss.iloc[0]
+
+
+def test_one_by_one_dropout_draws_the_masks_of_an_ordinary_run(quick, small, teacher_logits):
+    (row,) = quick(student=make_dropout_mlp, seed=[2], baselines=[], stacked=False, keep_models=True).itertuples()
+    objective = make_soft_target_objective(Knobs())
+    expected, _ = ordinary(make_dropout_mlp, (*small.train, teacher_logits), objective, seed=2, epochs=1)
+    assert_same_state(row.model, expected, rtol=0, atol=0)
+
+
+def test_stacked_dropout_keeps_the_share_it_says():
+    kept = []
+
+    def objective(student, images, labels):
+        hidden = student[1](student[0](images))
+        kept.append((hidden != 0).double().mean())
+        return {"ce": student(images).square().mean()}
+
+    def make():
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.25), nn.Linear(400, 2))
+
+    programs = [Program(make, {}, seed=seed, device=CPU) for seed in range(4)]
+    orders = Orders(
+        (torch.ones(64, 400), torch.zeros(64)), per_seed=(False,) * 2, seeds=range(4), batch_size=64, epochs=1
+    )
+    seen = []
+
+    def measured(student, images, labels):
+        terms = objective(student, images, labels)
+        seen.append(None)
+        return {"ce": terms["ce"], "kept": kept[-1].float() + 0 * terms["ce"]}
+
+    loss = Stack(programs, arms=1).train(orders, lambda *a: {"kept": measured(*a)["kept"]}, make_adam, {}, tick=len_of)
+    assert ((loss - 0.75).abs() < 0.01).all()
+    assert len(set(loss.flatten().tolist())) == 4  # every seed has masks of its own
+
+
+def len_of(count):
+    assert count > 0
+
+
+def test_the_callers_random_numbers_go_on_as_if_no_sweep_had_been(quick):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    quick(student=make_dropout_mlp)
+    assert torch.rand(3).tolist() == expected.tolist()
+
+
+# Knobs
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_each_row_has_been_trained_with_the_knobs_it_shows(stacked, quick):
+    def objective(student, images, labels, teacher_logits, *, a, b, c):
+        return {"knobs": 100 * a + 10 * b + c + 0 * student(images).sum()}
+
+    runs = quick(objective=objective, a=[1, 2], b=[3, 4, 5], c={"six": 6, "seven": 7}, baselines=[], stacked=stacked)
+    assert len(runs) == 2 * 3 * 2 * 2
+    number = runs.c.map({"six": 6, "seven": 7})
+    np.testing.assert_allclose(runs.train_loss, 100 * runs.a + 10 * runs.b + number, rtol=1e-5)
+    assert runs.arm[0] == "a=1, b=3, c=six"
+
+
+def test_numbers_arrive_as_tensors_where_they_differ_and_as_they_are_elsewhere(quick):
+    seen = {}
+
+    def objective(student, images, labels, teacher_logits, *, swept, single, choice):
+        seen.update(swept=swept, single=single, choice=choice)
+        return {"ce": F.cross_entropy(student(images), labels) + 0 * swept}
+
+    quick(objective=objective, swept=[1, 2], single=3, choice={"k": 5}, baselines=[], stacked=True)
+    assert isinstance(seen["swept"], torch.Tensor)
+    assert seen["swept"].dim() == 0
+    assert type(seen["single"]) is int
+    assert type(seen["choice"]) is int
+
+
+def test_a_sweep_over_losses_reads_like_the_chapter(quick):
+    runs = quick(temperature=[2, 8], loss=[kd_loss, kd_without_t2], seed=range(3))
+    assert list(runs.arm.unique()) == [
+        "temperature=2, loss=kd_loss", "temperature=2, loss=kd_without_t2",
+        "temperature=8, loss=kd_loss", "temperature=8, loss=kd_without_t2", "no_teacher", "label_smoothing",
+    ] or set(runs.arm) == {f"temperature={t}, loss={n}" for t in (2, 8) for n in ("kd_loss", "kd_without_t2")} | {
+        "no_teacher", "label_smoothing"
+    }  # fmt: skip
+    weak = runs[runs.arm == "temperature=8, loss=kd_without_t2"].train_loss.mean()
+    assert weak < runs[runs.arm == "temperature=8, loss=kd_loss"].train_loss.mean()
+    table = compare(runs, metric="test_errors", pair_by="seed", baseline=["no_teacher", "label_smoothing"])
+    assert len(table) == 5 + 4  # everything but itself, and the two baselines with each other once
+
+
+def test_baselines_run_at_every_budget_and_are_found_there(quick):
+    runs = quick(temperature=[2, 4], epochs=[1, 3], lr=[1e-3])
+    assert runs.groupby("epochs").steps.unique().map(list).to_dict() == {1: [6], 3: [18]}
+    assert {"no_teacher, epochs=1", "no_teacher, epochs=3"} <= set(runs.arm)
+    table = compare(runs, baseline="no_teacher")
+    for row in table.itertuples():
+        assert row.arm.split("epochs=")[1] == row.baseline.split("epochs=")[1]
+    longer = compare(runs, metric="train_loss", baseline="temperature=4, epochs=1").set_index("arm")
+    assert longer.loc["temperature=4, epochs=3", "difference"] < 0
+
+
+def test_learning_rate_and_student_are_choices_with_programs_of_their_own(quick):
+    runs = quick(student={"small": make_small_mlp, "cnn": make_small_cnn}, lr=[0.0, 1e-3], keep_models=True)
+    assert len(runs) == 2 * 2 * 3 * 2
+    still = runs[runs.lr == 0.0]
+    for row in still.itertuples():
+        torch.manual_seed(row.seed)
+        start = {"small": make_small_mlp, "cnn": make_small_cnn}[row.student]()
+        for a, b in zip(row.model.parameters(), start.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_schedules_follow_progress_from_0_to_1(stacked, quick):
+    seen = []
+
+    def objective(student, images, labels, teacher_logits, *, progress):
+        seen.append(progress)
+        return {"ce": F.cross_entropy(student(images), labels)}
+
+    quick(objective=objective, baselines=[], stacked=stacked, seed=[0])
+    np.testing.assert_allclose(seen, np.linspace(0, 1, 6))
+    runs = quick(temperature=[4, linear(4, 4)], baselines=[], stacked=stacked, keep_models=True, seed=[0])
+    assert list(runs.arm) == ["temperature=4", "temperature=linear(start=4, end=4)"]
+    assert_same_state(runs.model[0], runs.model[1], rtol=1e-6, atol=1e-6)
+
+
+def test_each_seed_can_have_a_teacher_of_its_own(quick, small, teacher_logits):
+    others = torch.stack([teacher_logits, -teacher_logits])  # (S, N, K)
+    for stacked in (True, False):
+        runs = quick(teacher=others, baselines=[], keep_models=True, stacked=stacked)
+        for row, own in zip(runs.itertuples(), others, strict=True):
+            objective = make_soft_target_objective(Knobs())
+            expected, _ = ordinary(make_small_mlp, (*small.train, own), objective, seed=row.seed, epochs=1)
+            assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_teacher_model_means_its_logits(quick, small):
+    torch.manual_seed(0)
+    teacher = make_mlp(20, dropout=0.5).train()
+    with torch.no_grad():
+        logits = teacher.eval()(small.train.images)
+    teacher.train()
+    one, two = (quick(teacher=t, baselines=[]).drop(columns="seconds") for t in (teacher, logits))
+    pd.testing.assert_frame_equal(one, two)
+    assert teacher.training
+
+
+def test_features_are_captured_and_a_regressor_learns_with_each_student(small):
+    torch.manual_seed(9)
+    teacher = make_small_cnn().eval()
+
+    def make_regressor():
+        return nn.Conv2d(3, 3, 1)
+
+    def objective(student, images, labels, *, regressor, weight):
+        with torch.no_grad(), capture(teacher, "stage1") as target:
+            teacher(images)
+        with capture(student, "stage1") as features:
+            logits = student(images)
+        hint = hint_loss(regressor(features["stage1"]), target["stage1"])
+        return {"hint": weight * hint, "ce": F.cross_entropy(logits, labels)}
+
+    runs = sweep(
+        student=make_small_cnn, data={"train": small.train}, objective=objective, parts={"regressor": make_regressor},
+        weight=[1.0, 10.0], seed=[0, 1], epochs=1, batch_size=64, stacked=True, keep_models=True, progress=False,
+    )  # fmt: skip
+    for row in runs[runs.weight.notna()].itertuples():
+        torch.manual_seed(row.seed)
+        student, regressor = make_small_cnn(), make_regressor()
+        before = regressor.weight.detach().clone()
+        optimizer = make_adam([*student.parameters(), *regressor.parameters()])
+        own = partial(objective, regressor=regressor, weight=row.weight)
+        fit(student, small.train, own, optimizer, epochs=1, batch_size=64, seed=row.seed, progress=False)
+        assert not torch.equal(regressor.weight, before)
+        assert_same_state(row.model, student, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.trap(21)
+@pytest.mark.parametrize("stacked", [True, False])
+def test_a_learned_part_that_is_not_handed_over_is_noticed(quick, stacked):
+    projection = nn.Linear(10, 10)
+
+    def objective(student, images, labels, teacher_logits):
+        return {"ce": F.cross_entropy(projection(student(images)), labels)}
+
+    with pytest.raises(ValueError, match="would never learn"):
+        quick(objective=objective, stacked=stacked, baselines=[])
+
+
+def test_students_with_several_outputs_say_which_are_their_logits(small):
+    class TwoExits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.first, self.last = make_mlp(16)[:3], nn.Linear(16, 10), nn.Linear(16, 10)
+
+        def forward(self, images):
+            hidden = self.body(images)
+            return [self.first(hidden), self.last(hidden)]
+
+    def objective(student, images, labels):
+        return {f"exit{i}": F.cross_entropy(logits, labels) for i, logits in enumerate(student(images))}
+
+    runs = sweep(
+        student=TwoExits, data=small, objective=objective, predict=lambda student, images: student(images)[-1],
+        seed=range(2), epochs=1, batch_size=64, keep_models=True, progress=False,
+        metrics={"threes": lambda logits, labels: (logits.argmax(-1) == 3).sum()},
+    )  # fmt: skip
+    assert list(runs.arm.unique()) == ["objective", "no_teacher", "label_smoothing"]
+    for row in runs.itertuples():
+        with torch.no_grad():
+            predicted = row.model(small.test.images)[-1].argmax(-1)
+        assert row.test_errors == int((predicted != small.test.labels).sum())
+        assert row.threes == int((predicted == 3).sum())
+
+
+def test_convolutions_on_the_cpu_are_trained_one_by_one_and_all_else_stacked():
+    mlp, cnn = (Program(make, {}, seed=0, device=CPU) for make in (make_small_mlp, make_small_cnn))
+    assert stacks_well(mlp, CPU)
+    assert not stacks_well(cnn, CPU)
+    assert stacks_well(cnn, torch.device("cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("make", [make_small_mlp, make_small_cnn])
+def test_on_a_gpu_a_sweep_stacks_and_gives_the_numbers_of_the_cpu(make, small, teacher_logits):
+    def on(device):
+        data = {name: tuple(t.to(device) for t in split) for name, split in small._asdict().items()}
+        return sweep(
+            student=make, data=data, teacher=teacher_logits.to(device), seed=range(2), temperature=[2, 8], epochs=1,
+            batch_size=64, progress=False,
+        )  # fmt: skip
+
+    np.testing.assert_allclose(on("cuda").train_loss, on("cpu").train_loss, rtol=1e-3)
+
+
+def test_a_linear_layer_of_a_stack_has_the_gradients_of_autograd():
+    from torch.func import vmap
+
+    from kdcourse.sweeps.stacking import _StackedLinear
+
+    torch.manual_seed(0)
+    for shape, bias in (((5,), True), ((5,), False), ((2, 5), True)):
+        x = torch.randn(3, *shape, 4, dtype=torch.float64, requires_grad=True)  # (S, B, I)
+        w = torch.randn(3, 2, 6, 4, dtype=torch.float64, requires_grad=True)  # (S, A, O, I)
+        b = torch.randn(3, 2, 6, dtype=torch.float64, requires_grad=True) if bias else None
+        v = torch.randn(3, 2, 5, 6, dtype=torch.float64, requires_grad=True)  # (S, A, O', O)
+
+        def two_layers(x, w, b, v, linear):
+            return linear(linear(x, w, b).tanh(), v, None).square().mean()
+
+        def both(linear, x=x, w=w, b=b, v=v):
+            dims = None if b is None else 0
+            inner = vmap(partial(two_layers, linear=linear), in_dims=(None, 0, dims, 0))
+            losses = vmap(inner, in_dims=(0, 0, dims, 0))(x, w, b, v)
+            inputs = [t for t in (x, w, b, v) if t is not None]
+            return losses, torch.autograd.grad(losses.sum(), inputs)
+
+        for a, e in zip(both(_StackedLinear.apply)[1], both(F.linear)[1], strict=True):
+            torch.testing.assert_close(a, e)
+
+
+# Storage, processes
+
+
+def test_a_stopped_sweep_goes_on_with_the_groups_that_are_missing(quick, tmp_path, monkeypatch):
+    calls = []
+
+    def objective(student, images, labels, teacher_logits, *, kind):
+        calls.append(kind)
+        if kind == "breaks" and broken:
+            raise KeyboardInterrupt
+        return {"ce": F.cross_entropy(student(images), labels)}
+
+    broken = True
+    arguments = {"objective": objective, "kind": ["first", "breaks"], "cache": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        quick(**arguments)
+    assert len(list(tmp_path.iterdir())) == 1
+    stored = next(tmp_path.iterdir()).read_text()
+    calls.clear()
+    # The objective's closure has changed, so the stored group is not that of this objective.
+    broken = False
+    complete = quick(**arguments)
+    assert "first" in calls
+    calls.clear()
+    again = quick(**arguments)
+    assert calls == []
+    pd.testing.assert_frame_equal(complete, again)
+    assert json.loads(stored)
+
+
+def test_a_stored_group_is_not_used_for_other_data_knobs_or_code(quick, teacher_logits, tmp_path):
+    quick(temperature=[2], baselines=[], cache=tmp_path)
+    for number, other in enumerate(
+        ({"temperature": [3]}, {"teacher": teacher_logits + 1e-3}, {"seed": range(3)}, {"epochs": 2}, {"lr": 1e-2}), 2
+    ):
+        quick(**({"temperature": [2], "baselines": [], "cache": tmp_path} | other))
+        assert len(list(tmp_path.iterdir())) == number
+    quick(temperature=[2], baselines=[], cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_a_damaged_stored_group_is_computed_again(quick, tmp_path):
+    first = quick(baselines=[], cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_text('[{"arm": "distil')
+    second = quick(baselines=[], cache=tmp_path)
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
+
+
+def _with(value):
+    return lambda x: x * value
+
+
+def _calls(function):
+    return lambda x: function(x)
+
+
+def test_fingerprints_tell_closures_defaults_arrays_and_shared_objects_apart():
+    assert fingerprint(_with(2)) == fingerprint(_with(2))
+    assert fingerprint(_with(2)) != fingerprint(_with(3))
+    assert fingerprint(_calls(_with(2))) != fingerprint(_calls(_with(3)))
+    assert fingerprint(lambda x, k=1: x) != fingerprint(lambda x, k=2: x)
+    assert fingerprint(np.zeros(5000)) != fingerprint(np.r_[np.zeros(4999), 1])
+    assert fingerprint(partial(_with, 2)) != fingerprint(partial(_with, 3))
+    a, b = _with(1), _with(2)
+    assert fingerprint([a, b, a]) != fingerprint([a, b, b])
+    assert fingerprint([[1], 2]) != fingerprint([[1, 2]])
+    torch.manual_seed(0)
+    assert fingerprint(nn.Linear(2, 2)) != fingerprint(nn.Linear(2, 2))
+    assert fingerprint(models.make_mlp) != fingerprint(models.make_cnn)
+
+
+def test_two_processes_give_the_rows_of_one(quick):
+    arguments = {"temperature": [2, 8]}
+    here = quick(**arguments)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        there = quick(**arguments, executor=executor)
+    pd.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"), rtol=1e-5)
+
+
+def test_threads_give_the_rows_of_one_too(quick):
+    here = quick(student=make_dropout_mlp, temperature=[2, 8])
+    with ThreadPoolExecutor(3) as executor:
+        there = quick(student=make_dropout_mlp, temperature=[2, 8], executor=executor)
+    pd.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"))
+
+
+def test_functions_that_no_process_could_import_are_refused(quick):
+    with ProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="at the top of a module"):
+        quick(student=lambda: make_mlp(8), executor=executor)
+
+
+def test_what_goes_wrong_in_an_executor_is_raised_here(quick):
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *args, **kwargs):
+            future = Future()
+            future.set_exception(RuntimeError("lost a worker"))
+            return future
+
+    with Broken() as executor, pytest.raises(RuntimeError, match="lost a worker"):
+        quick(executor=executor)
+
+
+def test_the_table_says_how_it_was_made_and_survives_a_file(quick, tmp_path):
+    runs = quick(temperature=[2, 8])
+    assert runs.attrs["axes"]["temperature"] == [2, 8]
+    assert runs.attrs["samples"] == 330
+    assert runs.attrs["evaluated"] == {"test": 200, "held_out": 100}
+    json.dumps(runs.attrs)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    pd.testing.assert_frame_equal(compare(runs), compare(pd.read_csv(tmp_path / "runs.csv")))
+
+
+# Bad input
+
+
+def test_what_sweep_refuses_it_explains(quick, small, teacher_logits):
+    def takes_nothing(student, images, labels, *more):
+        return {"ce": F.cross_entropy(student(images), labels)}
+
+    def decides(student, images, labels, teacher_logits, *, k):
+        return {"ce": F.cross_entropy(student(images), labels) * (2 if k > 1 else 1)}
+
+    cases = [
+        ({"seed": [1, 1]}, "different non-negative integers"),
+        ({"seed": []}, "different non-negative integers"),
+        ({"seed": [-1]}, "different non-negative integers"),
+        ({"temperature": []}, "axis 'temperature' is empty"),
+        ({"temperature": [2, 2]}, "cannot be told apart"),
+        ({"temperature": [0, 2]}, "temperature must be positive"),
+        ({"alpha": [0.5, 1.5]}, r"alpha must be in \[0, 1\]"),
+        ({"loss": [lambda a, b: a, lambda a, b: b]}, "name them with a dict"),
+        ({"temprature": [2]}, "has no keyword 'temprature'"),
+        ({"objective": takes_nothing, "alpha": [0.1]}, "swept in vain"),
+        ({"objective": 3}, "an objective is a function"),
+        ({"objective": decides, "k": [1, 2]}, "stacked=False"),
+        ({"student": make_small_mlp()}, "pass make_student, not make_student"),
+        ({"epochs": 0}, "epochs must be a positive integer"),
+        ({"batch_size": [64, 0.5]}, "batch_size must be a positive integer"),
+        ({"baselines": ["no_techer"]}, "baselines must be a list"),
+        ({"baselines": "no_teacher"}, "baselines must be a list"),
+        ({"label_smoothing": 0.0}, "label_smoothing must be one number"),
+        ({"label_smoothing": [0.1, 0.2]}, "label_smoothing must be one number"),
+        ({"teacher": teacher_logits[:5]}, "Row i belongs to image i"),
+        ({"teacher": "resnet"}, "a teacher is a model, or its logits"),
+        ({"teacher": None}, "needs the teacher's logits"),
+        ({"data": small.train.images}, "a tuple of tensors"),
+        ({"data": {"test": small.test}}, "split 'train'"),
+        ({"data": (small.train.images, small.train.labels[:5])}, "same, non-zero number"),
+        ({"keep_models": True, "cache": "x"}, "exclude one another"),
+    ]
+    for change, message in cases:
+        with pytest.raises(ValueError, match=message):
+            quick(**change)
+
+
+@pytest.mark.trap(6)
+def test_cached_logits_and_augmented_images_are_refused(quick):
+    with pytest.raises(ValueError, match="teacher and augment exclude one another"):
+        quick(augment=jitter)
+
+
+def test_an_error_of_the_objective_keeps_its_own_words(quick):
+    def objective(student, images, labels, teacher_logits):
+        return {"per sample": F.cross_entropy(student(images), labels, reduction="none")}
+
+    with pytest.raises(ValueError, match="must be a scalar tensor"):
+        quick(objective=objective)
+
+
+# Comparison
+
+
+@given(
+    st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=12).filter(
+        lambda pairs: np.std([a - b for a, b in pairs]) > 1e-3
+    ),
+    st.sampled_from([0.8, 0.95, 0.99]),
+)
+@settings(max_examples=50, deadline=None)
+def test_intervals_are_those_of_scipys_paired_t_test(pairs, level):
+    arm, other = np.array(pairs).T
+    runs = pd.DataFrame(
+        [{"arm": name, "seed": s, "errors": v} for name, vs in (("a", arm), ("b", other)) for s, v in enumerate(vs)]
+    )
+    (row,) = compare(runs.sample(frac=1, random_state=0), metric="errors", baseline="b", level=level).itertuples()
+    expected = stats.ttest_rel(arm, other).confidence_interval(level)
+    np.testing.assert_allclose((row.low, row.high), (expected.low, expected.high), rtol=1e-7, atol=1e-7)
+    assert row.difference == pytest.approx(arm.mean() - other.mean(), abs=1e-9)
+    assert row.n == len(pairs)
+    significant = stats.ttest_rel(arm, other).pvalue < 1 - level
+    assert (row.verdict != "unclear") == significant
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 10, 29, 100, 999])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
+def test_t_quantiles_are_those_of_scipy(degrees, level):
+    assert t_quantile(level, degrees) == pytest.approx(stats.t.ppf((1 + level) / 2, degrees), rel=1e-9)
+
+
+def test_of_intervals_around_no_effect_one_in_twenty_leaves_out_0():
+    generator = np.random.default_rng(0)
+    missed = [not (low <= 0 <= high) for _, low, high in map(mean_interval, generator.normal(size=(4000, 4)).tolist())]
+    assert abs(np.mean(missed) - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+def make_runs(**arms):
+    return pd.DataFrame([{"arm": a, "seed": s, "test_errors": v} for a, vs in arms.items() for s, v in enumerate(vs)])
+
+
+def test_pairing_takes_out_the_luck_that_both_share():
+    luck = np.array([0.0, 50, 100, 20, 80])
+    runs = make_runs(kd=luck - np.array([3, 4, 3, 2, 3]), no_teacher=luck)
+    (row,) = compare(runs, baseline="no_teacher").itertuples()
+    assert row.verdict == "better"
+    unpaired = stats.ttest_ind(luck - 3, luck).confidence_interval(0.95)
+    assert unpaired.low < 0 < unpaired.high
+
+
+def test_verdicts_turn_with_the_sense_of_the_metric():
+    runs = make_runs(kd=[1.0, 2, 3], no_teacher=[11.0, 12.5, 13])
+    assert compare(runs, baseline="no_teacher").verdict.tolist() == ["better"]
+    assert compare(runs, baseline="no_teacher", lower_is_better=False).verdict.tolist() == ["worse"]
+    same = make_runs(kd=[1, 2, 3], no_teacher=[1, 2, 3])
+    assert compare(same, baseline="no_teacher").verdict.tolist() == ["unclear"]
+
+
+def test_the_readable_table_has_signs_intervals_and_verdicts():
+    runs = make_runs(kd=[1.0, 2, 3], other=[1, 2, 4], no_teacher=[11.0, 12.5, 13], label_smoothing=[1, 2, 4.3])
+    text = format_comparison(compare(runs), digits=1)
+    low, high = stats.ttest_rel([1, 2, 3], [11, 12.5, 13]).confidence_interval(0.95)
+    expected = f"−10.2 [−{-low:.1f}, −{-high:.1f}] better"
+    assert text.loc["kd", "minus no_teacher"] == expected
+    assert text.loc["kd", "test_errors"] == "2.0"
+    assert text.loc["no_teacher", "minus no_teacher"] == ""
+    assert text.loc["other", "minus label_smoothing"].startswith("−0.1 [−0.5, +0.3] unclear")
+    assert "-" not in "".join(text.to_numpy().flatten())
+    assert list(text.columns) == ["test_errors", "minus no_teacher", "minus label_smoothing"]
+
+
+def test_what_compare_refuses_it_explains():
+    runs = make_runs(kd=[1, 2, 3], no_teacher=[2, 3, 4])
+    check = partial(compare, baseline="no_teacher")
+    with pytest.raises(ValueError, match=r"no column 'accuracy'; it has"):
+        check(runs, metric="accuracy")
+    with pytest.raises(ValueError, match="arms must have the same values of seed"):
+        check(runs[:-1])
+    with pytest.raises(ValueError, match="has one seed twice"):
+        check(pd.concat([runs, runs[:1]]))
+    with pytest.raises(ValueError, match="at least two values of seed, got 1"):
+        check(runs[runs.seed == 0])
+    with pytest.raises(ValueError, match="there is no baseline 'teacher'"):
+        check(runs, baseline="teacher")
+    with pytest.raises(ValueError, match="missing values"):
+        check(runs.assign(test_errors=[1, 2, float("nan"), 2, 3, 4]))
+    with pytest.raises(ValueError, match="level must be in"):
+        check(runs, level=95)
+    with pytest.raises(ValueError, match="no arm to compare"):
+        check(runs[runs.arm == "no_teacher"])
+    with pytest.raises(ValueError, match="at least two values, got 1"):
+        mean_interval([1.0])
+
+
+def test_a_progress_bar_reaches_its_end(quick, monkeypatch):
+    from kdcourse.sweeps import jobs
+
+    bars = []
+
+    def remembered(**options):
+        from tqdm import tqdm
+
+        bars.append(tqdm(total=options["total"], disable=False, file=open("/dev/null", "w")))  # noqa: SIM115
+        return bars[-1]
+
+    monkeypatch.setattr(jobs, "_progress_bar", remembered)
+    for stacked in (True, False):
+        quick(temperature=[2, 8], stacked=stacked)
+        assert bars[-1].n == bars[-1].total == 6 * 2 * 4
+
+
+def test_train_is_the_ordinary_loop():
+    assert Loop.train.__globals__["train"] is train
