@@ -388,7 +388,7 @@ def to_png(picture: Axes | Figure) -> bytes:
     """Return a picture as PNG at 100 dots per inch, on white."""
     buffer = io.BytesIO()
     _figure_of(picture).savefig(buffer, format="rgba", dpi=DPI, facecolor="white")
-    width, height = (round(side * DPI) for side in _figure_of(picture).get_size_inches())
+    width, height = (int(side * DPI) for side in _figure_of(picture).get_size_inches())  # as Agg cuts pixels off
     pixels = Image.frombuffer("RGBA", (width, height), buffer.getvalue(), "raw", "RGBA", 0, 1).convert("RGB")
     small = io.BytesIO()
     # 256 colours: a third of the bytes, and a notebook holds many pictures.

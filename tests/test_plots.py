@@ -56,6 +56,14 @@ def test_any_two_lines_differ_without_colour():
         assert line["color"] == plots.COLORS[name]
 
 
+@pytest.mark.parametrize("size", [(0.62, 0.8857), (3.1, 2.0057), (6.0, 3.2), (5.58, 0.7), (4.349, 1.995)])
+def test_a_picture_of_any_size_in_inches_becomes_png(size):
+    width, height = size
+    image = Image.open(io.BytesIO(plots.to_png(plots.new_axes(width=width, height=height))))
+    assert abs(image.width - 100 * width) <= 1
+    assert abs(image.height - 100 * height) <= 1
+
+
 def test_a_figure_is_opaque_white_so_that_a_dark_page_does_not_shine_through():
     image = Image.open(io.BytesIO(plots.to_png(plots.new_axes())))
     assert image.convert("RGBA").getextrema()[3] == (255, 255)
