@@ -5,12 +5,12 @@ Chapter 09. Letters: B batch, L tokens, K vocabulary entries, D embedding width.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import check_labels, check_mask, check_same_shape, check_temperature, check_weight
-from ._numerics import at_least_float32, keep, mean_where
-from .language import MASK_REASON
+from ._checks import check_labels, check_same_shape, check_temperature, check_weight
+from ._numerics import at_least_float32, mean_of, select_real
 from .soft_targets import _log_soften
 
 Hidden = Tensor | Sequence[Tensor]
@@ -50,12 +50,12 @@ def hidden_cosine_loss(
             "DistilBERT keeps its teacher's width; for another, use hidden_state_loss with a HiddenProjection."
         )
     check_same_shape(student, teacher, "hidden states", min_dim=3)
-    mask = None
-    if attention_mask is not None:
-        check_mask(attention_mask, student.shape[:2], "attention_mask", MASK_REASON)
-        mask = attention_mask.unsqueeze(-1)  # (B, L, 1)
-    student, teacher = keep(at_least_float32(student), mask), keep(at_least_float32(teacher.detach()), mask)
-    return mean_where(1 - F.cosine_similarity(student, teacher, dim=-1), attention_mask)
+    select = select_real(attention_mask, student.shape[:2])
+    student, teacher = at_least_float32(select(student)), at_least_float32(select(teacher.detach()))  # (tokens, D)
+    lengths = torch.linalg.vector_norm(student, dim=-1) * torch.linalg.vector_norm(teacher, dim=-1)  # (tokens,)
+    # clamp: a vector of length 0 has no direction, and counts as orthogonal
+    cosine = (student * teacher).sum(dim=-1) / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)  # (tokens,)
+    return mean_of(1 - cosine)
 
 
 def distilbert_loss(
@@ -156,20 +156,19 @@ def distilbert_terms(
     for weight, name in ((kd_weight, "kd_weight"), (mlm_weight, "mlm_weight"), (cosine_weight, "cosine_weight")):
         check_weight(weight, name)
     check_labels(labels, student_logits, ignore_index=-100)
-    labelled, mask = labels != -100, None  # (B, L)
-    if attention_mask is not None:
-        check_mask(attention_mask, labels.shape, "attention_mask", MASK_REASON)
-        labelled, mask = labelled & attention_mask.bool(), attention_mask.unsqueeze(-1)  # (B, L), (B, L, 1)
-    student_logits, teacher_logits = keep(student_logits, mask), keep(teacher_logits.detach(), mask)
-    log_q = _log_soften(student_logits, temperature)  # (B, L, K)
-    log_p = _log_soften(teacher_logits, temperature)  # (B, L, K)
-    divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (B, L)
-    words = labels.clamp(min=0).unsqueeze(-1)  # (B, L, 1)
-    surprise = -_log_soften(student_logits, 1.0).gather(-1, words).squeeze(-1)  # (B, L)
+    select = select_real(attention_mask, labels.shape)
+    student_logits, teacher_logits, labels = select(student_logits), select(teacher_logits.detach()), select(labels)
+    log_q = _log_soften(student_logits, temperature)  # (tokens, K)
+    log_p = _log_soften(teacher_logits, temperature)  # (tokens, K)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (tokens,)
+    masked = (labels != -100).nonzero().squeeze(1)  # (words,)
+    surprise = F.cross_entropy(
+        at_least_float32(student_logits.index_select(0, masked)), labels.index_select(0, masked), reduction="none"
+    )  # (words,)
     cosine = hidden_cosine_loss(student_hidden, teacher_hidden, attention_mask=attention_mask)
     return {
-        "kd": kd_weight * temperature**2 * mean_where(divergence, attention_mask),
-        "mlm": mlm_weight * mean_where(surprise, labelled),
+        "kd": kd_weight * temperature**2 * mean_of(divergence),
+        "mlm": mlm_weight * mean_of(surprise),
         "cosine": cosine_weight * cosine,
     }
 

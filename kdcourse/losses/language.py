@@ -8,12 +8,11 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_floating, check_mask, check_same_shape
-from ._numerics import at_least_float32, keep, mean_where
-
-MASK_REASON = "It is the tokenizer's: one entry per token, 1 for a real token, 0 for padding."
+from ._checks import check_floating, check_same_shape
+from ._numerics import at_least_float32, select_real
 
 
 def map_layers(student_layers: int, teacher_layers: int) -> dict[int, int]:
@@ -121,7 +120,7 @@ def embedding_loss(
     attention_mask : Tensor, shape (B, L), optional
         1 for real tokens. Only for embedded tokens; without it all are real.
     projection : HiddenProjection or other callable, optional
-        Applied to the student's side; needed where widths differ.
+        Applied to the student's side, shape (tokens, D); needed where widths differ.
 
     Returns
     -------
@@ -137,7 +136,9 @@ def embedding_loss(
     ----------
     Jiao et al. (2020), arXiv:1909.10351, equation 9.
     """
-    return _projected_mse(student_embeddings, teacher_embeddings, attention_mask, projection, "embeddings")
+    check_floating(student_embeddings, "student embeddings")
+    select = select_real(attention_mask, student_embeddings.shape[:-1])
+    return _projected_mse(student_embeddings, teacher_embeddings, select, projection, "embeddings")
 
 
 def hidden_state_loss(
@@ -161,7 +162,8 @@ def hidden_state_loss(
         Place in ``student_hidden`` to place in ``teacher_hidden``. Without it ``{0: 0}`` and :func:`map_layers` of
         the two numbers of blocks: embeddings to embeddings, last block to last block.
     projection : HiddenProjection or other callable, optional
-        Applied to every student's state, embeddings too; needed where widths differ.
+        Applied to the real tokens, shape (tokens, D), of every student's state, embeddings too; needed where widths
+        differ.
 
     Returns
     -------
@@ -198,36 +200,47 @@ def hidden_state_loss(
                 f"layer_map names {side} layer {wrong[0]}, but there are only places 0 to {len(states) - 1} in "
                 f"{side}_hidden. Place 0 holds the embeddings, the last place the last block."
             )
+    select = _select_common(attention_mask, [student[place] for place in layer_map])
     losses = [
-        _projected_mse(student[s], teacher[t], attention_mask, projection, f"hidden states {s} → {t}")
+        _projected_mse(student[s], teacher[t], select, projection, f"hidden states {s} → {t}")
         for s, t in layer_map.items()
     ]
     return torch.stack(losses).mean()
 
 
+def _select_common(attention_mask: Tensor | None, states: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """What picks the real tokens of every one of these states, which must belong to the same tokens."""
+    for state in states:
+        check_floating(state, "student hidden states")
+    shapes = {tuple(state.shape[:-1]) for state in states}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"student hidden states must belong to the same tokens, got (B, L) = {sorted(shapes)}. One forward pass "
+            "gives them all."
+        )
+    return select_real(attention_mask, shapes.pop())
+
+
 def _projected_mse(
     student: Tensor,
     teacher: Tensor,
-    attention_mask: Tensor | None,
+    select: Callable[[Tensor], Tensor],
     projection: Callable[[Tensor], Tensor] | None,
     what: str,
 ) -> Tensor:
     check_floating(student, f"student {what}")
     check_floating(teacher, f"teacher {what}")
-    mask = None
-    if attention_mask is not None:
-        check_mask(attention_mask, student.shape[:-1], "attention_mask", MASK_REASON)
-        mask = attention_mask.unsqueeze(-1)  # (B, L, 1)
-    # Padding is emptied before the projection: NaN times a zero gradient would reach its weights.
-    student = keep(student, mask)
-    if projection is not None:
-        student = projection(student)
-    elif student.shape[:-1] == teacher.shape[:-1] and student.shape[-1] != teacher.shape[-1]:
+    if projection is None and student.shape[:-1] == teacher.shape[:-1] and student.shape[-1] != teacher.shape[-1]:
         raise ValueError(
             f"student and teacher {what} have widths {student.shape[-1]} and {teacher.shape[-1]}: give a learned "
             f"projection=HiddenProjection({student.shape[-1]}, {teacher.shape[-1]}), and its parameters to the "
             "optimizer."
         )
-    check_same_shape(student, teacher, what)
-    teacher = keep(teacher.detach(), mask)
-    return mean_where((at_least_float32(student) - at_least_float32(teacher)).square(), mask)
+    # one feature of each: without a projection all must agree, with one all but the width
+    check_same_shape(*((student, teacher) if projection is None else (student[..., :1], teacher[..., :1])), what)
+    student, teacher = select(student), select(teacher.detach())  # (tokens, D)
+    if projection is not None:
+        student = projection(student)  # (tokens, D_teacher)
+        check_same_shape(student, teacher, f"{what}, projected,", allow_empty=True)
+    error = F.mse_loss(at_least_float32(student), at_least_float32(teacher), reduction="sum")
+    return error / max(1, teacher.numel())

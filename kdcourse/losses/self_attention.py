@@ -7,12 +7,12 @@ where a token is real, 0 where it is padding. Padding, whatever it holds, change
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ._checks import check_floating, check_mask, check_same_shape
-from ._numerics import at_least_float32, keep, mean_where
+from ._numerics import MASK_REASON, at_least_float32, keep, mean_of, mean_where
 from ._precision import full_precision
-from .language import MASK_REASON
 
 
 def attention_loss(
@@ -57,13 +57,16 @@ def attention_loss(
     ----------
     Wang et al. (2020), MiniLM, arXiv:2002.10957, equation 5 (its last block only).
     """
-    student, teacher, queries, _ = _paired_heads(
-        student_attention, teacher_attention, attention_mask, average_heads, "attention"
-    )
-    p, q = _as_distribution(teacher, "teacher"), _as_distribution(student, "student")  # (B, heads, L, L)
-    q = q.clamp(min=torch.finfo(q.dtype).tiny)
-    divergence = (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(dim=-1)  # (B, heads, L)
-    return mean_where(divergence, None if queries is None else queries.squeeze(-1))
+    student, teacher = _paired_heads(student_attention, teacher_attention, attention_mask, average_heads, "attention")
+    if attention_mask is not None:
+        sample, place = attention_mask.nonzero(as_tuple=True)  # (tokens,) each
+        keys = attention_mask[sample].unsqueeze(1)  # (tokens, 1, L)
+        student, teacher = keep(student[sample, :, place], keys), keep(teacher[sample, :, place], keys)
+    p, q = _as_distribution(teacher, "teacher"), _as_distribution(student, "student")  # (tokens, heads, L)
+    tiny = torch.finfo(q.dtype).tiny
+    # twice as fast as torch.xlogy on a CPU, and 0 · log(tiny) is 0 as well
+    divergence = (p * (p.clamp(min=tiny).log() - q.clamp(min=tiny).log())).sum(dim=-1)  # (tokens, heads)
+    return mean_of(divergence)
 
 
 def attention_scores_loss(
@@ -80,7 +83,7 @@ def attention_scores_loss(
     student_scores, teacher_scores : Tensor, shape (B, heads, L, L)
         Before the softmax. The teacher's side receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Needed where a model has already set padded scores to minus infinity.
+        1 for real tokens. Without it all are real.
     average_heads : bool
         Compare the mean over heads on each side; needed where the numbers of heads differ.
 
@@ -94,15 +97,22 @@ def attention_scores_loss(
     ValueError
         If the numbers of heads differ (and are not averaged), other sizes differ, or the mask does not fit.
 
+    Notes
+    -----
+    Take the scores before a model sets padded keys to minus infinity: the difference of two infinities is NaN.
+
     References
     ----------
     Jiao et al. (2020), arXiv:1909.10351, equation 7.
     """
-    student, teacher, queries, keys = _paired_heads(
-        student_scores, teacher_scores, attention_mask, average_heads, "attention scores"
-    )
-    pairs = None if queries is None or keys is None else queries & keys  # (B, 1, L, L)
-    return mean_where((student - teacher).square(), pairs)
+    student, teacher = _paired_heads(student_scores, teacher_scores, attention_mask, average_heads, "attention scores")
+    error = F.mse_loss(student, teacher, reduction="none")  # (B, heads, L, L)
+    if attention_mask is None:
+        return mean_of(error)
+    keys = attention_mask.to(error.dtype)[:, None, None, :]  # (B, 1, 1, L)
+    row = (error * keys).sum(dim=-1)  # (B, heads, L)
+    pairs = student.shape[1] * attention_mask.bool().sum(dim=1).square().sum()
+    return keep(row, attention_mask.unsqueeze(1)).sum() / pairs.clamp(min=1)
 
 
 def value_relation_loss(
@@ -143,8 +153,8 @@ def value_relation_loss(
 
 def _paired_heads(
     student: Tensor, teacher: Tensor, attention_mask: Tensor | None, average_heads: bool, what: str
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Check, empty the padding, and give both sides with the masks of queries (B, 1, L, 1) and keys (B, 1, 1, L)."""
+) -> tuple[Tensor, Tensor]:
+    """Check both sides and the mask, raise half precision, average heads where asked."""
     for side, tensor in (("student", student), ("teacher", teacher)):
         check_floating(tensor, f"{side} {what}")
         if tensor.dim() != 4:
@@ -158,18 +168,15 @@ def _paired_heads(
     if average_heads:
         student, teacher = student.mean(dim=1, keepdim=True), teacher.mean(dim=1, keepdim=True)  # (B, 1, L, L)
     check_same_shape(student, teacher, what)
-    if attention_mask is None:
-        return student, teacher, None, None
-    check_mask(attention_mask, (student.shape[0], student.shape[2]), "attention_mask", MASK_REASON)
-    real = attention_mask.bool()
-    queries, keys = real[:, None, :, None], real[:, None, None, :]
-    return keep(student, queries & keys), keep(teacher, queries & keys), queries, keys
+    if attention_mask is not None:
+        check_mask(attention_mask, (student.shape[0], student.shape[2]), "attention_mask", MASK_REASON)
+    return student, teacher
 
 
 def _as_distribution(attention: Tensor, side: str) -> Tensor:
-    """Divide each row by its sum; the emptied rows of padding stay 0."""
+    """Divide each row by its sum."""
     by_value = attention.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(attention)
-    if by_value and bool((attention < 0).any()):
+    if by_value and attention.numel() and attention.detach().amin().item() < 0:
         raise ValueError(
             f"{side} attention must hold probabilities, got {attention.min().item():.3g}. These look like scores "
             "before the softmax: attention_scores_loss compares those."

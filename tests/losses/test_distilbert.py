@@ -174,6 +174,14 @@ def test_cosine_loss_ignores_length_and_lies_between_zero_and_two(scale):
     assert hidden_cosine_loss(-teacher, teacher).item() == pytest.approx(2)
 
 
+def test_a_vector_without_a_direction_counts_as_orthogonal_and_has_a_finite_gradient():
+    student = torch.zeros(1, 2, 4, requires_grad=True)
+    loss = hidden_cosine_loss(student, torch.rand(1, 2, 4))
+    loss.backward()
+    assert loss.item() == 1
+    assert student.grad.isfinite().all()
+
+
 def test_triple_gradients_agree_with_finite_differences_and_never_reach_the_teacher():
     student, teacher, labels, s_hidden, t_hidden = batch()
     for tensor in (student, teacher, s_hidden, t_hidden):
