@@ -1,0 +1,197 @@
+"""A picture that is redrawn in milliseconds, and what every widget of the course has: a way to show itself.
+
+Chapters 00 to 02 and every later widget. One ``Figure`` per picture; no pyplot, no ``Output``, no thread.
+"""
+
+import html
+import io
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..plots import COLORS
+
+LOWEST, HIGHEST = 0.5, 20.0  # temperature
+DPI = 144  # sharp on screens with more than one pixel per point; the page shows it at its size in inches
+
+
+class Canvas:
+    """A figure whose still parts are drawn once and whose moving parts are drawn on top of them at each frame.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches of 96 CSS pixels.
+    full_colour : bool
+        Keep every colour, as a heat map needs. Otherwise a frame has the course's colours and greys only, which takes
+        a quarter of the time and half of the bytes.
+
+    Attributes
+    ----------
+    figure : Figure
+    widget : ipywidgets.Image
+        Shows the last frame, at most 60 kB of PNG.
+    frames : int
+        Count of frames drawn.
+    """
+
+    def __init__(self, width: float, height: float, *, full_colour: bool = False) -> None:
+        self._full_colour = full_colour
+        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        self._agg = FigureCanvasAgg(self.figure)
+        self._moving: list[Artist] = []
+        self._still: Any = None
+        self.frames = 0
+        # The height follows the width: on a narrow page the picture shrinks and keeps its shape.
+        layout = ipywidgets.Layout(
+            width=f"{round(96 * width)}px", max_width="100%", height="auto", object_fit="contain"
+        )
+        self.widget = ipywidgets.Image(format="png", layout=layout)
+
+    def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Return new Axes at a place given in shares of the figure."""
+        return self.figure.add_axes((left, bottom, width, height))
+
+    def moving(self, *artists: Artist) -> None:
+        """Draw these at every frame, in this order, above everything else."""
+        for artist in artists:
+            artist.set_animated(True)
+            self._moving.append(artist)
+
+    def renew(self) -> None:
+        """Draw the still parts again at the next frame, as after new axis limits."""
+        self._still = None
+
+    def draw(self, **said: object) -> None:
+        """Draw a frame and hand it to the widget.
+
+        Parameters
+        ----------
+        **said
+            What the frame shows, such as ``temperature=4.0``: written into the PNG as text, so that a reader of the
+            picture (a test, a benchmark, a saved file) knows which knobs it belongs to.
+        """
+        if self._still is None:
+            self._agg.draw()
+            self._still = self._agg.copy_from_bbox(self.figure.bbox)
+        else:
+            self._agg.restore_region(self._still)
+        renderer = self._agg.get_renderer()
+        for artist in self._moving:
+            artist.draw(renderer)
+        self.frames += 1
+        self.widget.value = self._encode(said)
+
+    def _encode(self, said: dict[str, object]) -> bytes:
+        size = self._agg.get_width_height(physical=True)
+        pixels = Image.frombuffer("RGBA", size, self._agg.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
+        info = PngInfo()
+        for name, value in {"frame": self.frames, **said}.items():
+            info.add_text(name, str(value))
+        buffer = io.BytesIO()
+        if not self._full_colour:
+            pixels = pixels.quantize(palette=PALETTE, dither=Image.Dither.NONE)
+        pixels.save(buffer, "PNG", compress_level=1, pnginfo=info)
+        return buffer.getvalue()
+
+
+class Shown:
+    """What a notebook shows as a widget, with a status line in which errors appear.
+
+    Attributes
+    ----------
+    widget : ipywidgets.DOMWidget
+        What is shown. Show it once; a second view of it draws everything twice.
+    status : ipywidgets.HTML
+    errors : list of Exception
+        What went wrong in reaction to a slider, a button or the clock, where nobody can catch it.
+    """
+
+    about = "A widget, live when the notebook runs."
+
+    def __init__(self) -> None:
+        self.widget: ipywidgets.DOMWidget
+        self.status = ipywidgets.HTML()
+        self.errors: list[Exception] = []
+        # JupyterLab sends the messages of widgets to a thread of the kernel's own where the kernel has one for them
+        # (ipykernel 7): a slider may then move while a cell runs.
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Raise if anything went wrong in reaction to a slider, a button or the clock.
+
+        Raises
+        ------
+        RuntimeError
+            From the first error: an executed notebook fails there instead of hiding it.
+        """
+        if self.errors:
+            raise RuntimeError(f"the widget met an error: {self.errors[0]}") from self.errors[0]
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Hold the lock; an error goes to the status line, as a front end shows none of a callback's."""
+        with self._lock:
+            try:
+                yield
+            except Exception as error:
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.errors.append(error)
+        text = html.escape(f"{type(error).__name__}: {error}")
+        self.status.value = f'<span role="alert" style="color: #d1242f"><b>Stopped.</b> {text}</span>'
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        # By hand, as ipywidgets 7 and 8 show their own in different ways; without a kernel a sentence is left.
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        return {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"[{self.about}]"}
+
+
+def _make_palette() -> Image.Image:
+    """Return 32 greys and the course's colours, each in 16 blends with white for the edges of lines."""
+    # Not more greys: Pillow matches in cubes of 4, and would take a grey in the cube of white for white.
+    colours: list[tuple[int, ...]] = [(255 * level // 31,) * 3 for level in range(32)]
+    for colour in COLORS.values():
+        rgb = to_rgb(colour)
+        colours += [tuple(round(255 * (1 - (1 - c) * blend / 16)) for c in rgb) for blend in range(1, 17)]
+    image = Image.new("P", (1, 1))
+    image.putpalette([channel for colour in colours for channel in colour])
+    return image
+
+
+PALETTE = _make_palette()
+
+
+def temperature_slider(value: float, *, description: str = "T") -> ipywidgets.FloatLogSlider:
+    """Return a slider for the temperature, from 0.5 to 20 in equal ratios: T divides."""
+    check_on_slider(value)
+    low, high = math.log10(LOWEST), math.log10(HIGHEST)
+    return ipywidgets.FloatLogSlider(
+        value=value, min=low, max=high, step=0.01, description=description, readout_format=".3g", layout=slider_layout()
+    )
+
+
+def slider_layout() -> ipywidgets.Layout:
+    """Return the width that all sliders have: two of them stand side by side on a laptop."""
+    return ipywidgets.Layout(width="360px", max_width="100%")
+
+
+def check_on_slider(temperature: float) -> None:
+    """Raise unless a slider for the temperature can stand there."""
+    if not LOWEST <= temperature <= HIGHEST:
+        raise ValueError(
+            f"temperature must be from {LOWEST} to {HIGHEST:g} on a slider, got {temperature}. Below, the softmax is "
+            "a one-hot vector; above, it is uniform."
+        )
