@@ -172,9 +172,13 @@ def sweep(
 
     Notes
     -----
-    Numbers agree with ordinary runs to rounding (1e-5 after 100 steps, tested). With dropout a stacked run draws other
-    masks than an ordinary one: equal in distribution only. The arms of a seed still share their masks.
-    Clipping by the norm over all gradients would mix stacked students; there is no place for it here.
+    Numbers agree with ordinary runs to rounding: for an MLP in float32 to 1e-5 after 100 steps, for a CNN in float64
+    to 1e-10 (tested). In float32 a CNN with batch normalisation is chaotic: a stacked run differs from an ordinary
+    one as much as the same run with the samples turned round inside each batch. One by one, as CNNs are trained on
+    the CPU by default, the two are equal in every bit.
+
+    With dropout a stacked run draws other masks than an ordinary one: equal in distribution only. The arms of a seed
+    still share their masks. Clipping by the norm over all gradients would mix stacked students; it has no place here.
 
     Examples
     --------

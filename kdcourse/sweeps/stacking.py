@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
 
 from ..data.batches import Minibatches, Transform
 from ..schedules import progress_of
@@ -188,7 +189,8 @@ class Stack:
         self.base.train()
         for step, batch in enumerate(orders.together()):
             clock.step = step
-            losses = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
+            with _DifferencesOnly():
+                losses = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
             total = losses.sum()
             if step == 0:
                 _check_every_part_learns(total, optimizer, self.base)
@@ -291,6 +293,20 @@ def _check_elementwise(optimizer: Optimizer) -> None:
 
 def _ignoring_parts(predict: Predict) -> Callable[..., Tensor]:
     return lambda student, images, **parts: predict(student, images)
+
+
+class _DifferencesOnly(TorchFunctionMode):
+    """Hand losses that depend on input - target that difference, and 0.
+
+    Under two levels of ``vmap`` these three fail where the input has both levels and the target only the outer one
+    (a student of each arm against the teacher's features); subtraction has no such trouble.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in (F.mse_loss, F.smooth_l1_loss, F.huber_loss) and len(args) > 1 and args[0].shape == args[1].shape:
+            difference = args[0] - args[1]
+            args = (difference, torch.zeros_like(difference), *args[2:])
+        return func(*args, **(kwargs or {}))
 
 
 class _Clock:
