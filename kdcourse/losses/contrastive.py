@@ -179,5 +179,6 @@ def _append_queue(
     usable = queue.filled  # (size,)
     if labels is not None:
         usable = usable & (labels.unsqueeze(1) != queue.labels)  # (B, size)
-    extra = student @ queue.vectors.to(student.dtype).T / temperature  # (B, size)
+    # A copy: an objective pushes right after the loss, before the backward pass reads what was in the queue.
+    extra = student @ queue.vectors.to(student.dtype, copy=True).T / temperature  # (B, size)
     return torch.cat([similarity, extra.masked_fill(~usable, -math.inf)], dim=1)  # (B, B + size)

@@ -177,6 +177,20 @@ def test_the_queue_adds_its_filled_rows_as_negatives_of_the_students(labelled):
     assert alone.item() == pytest.approx(there, rel=1e-8)
 
 
+def test_a_push_after_the_loss_leaves_its_gradient_as_it_was():
+    student, teacher, labels = random_embeddings()
+    gradients = []
+    for pushes in (False, True):
+        queue, _, _ = filled_queue()
+        own = student.clone().requires_grad_()
+        loss = info_nce_loss(own, teacher, temperature=0.4, labels=labels, queue=queue)
+        if pushes:
+            queue.push(teacher, labels)
+        loss.backward()
+        gradients.append(own.grad)
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
 def test_an_empty_queue_changes_nothing_and_reading_a_queue_does_not_change_it():
     student, teacher, labels = random_embeddings()
     queue = EmbeddingQueue(4, 8).double()
