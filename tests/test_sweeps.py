@@ -18,7 +18,7 @@ from torch import nn
 from kdcourse import models
 from kdcourse.data import jitter
 from kdcourse.data.mnist import MNIST
-from kdcourse.losses import hint_loss, kd_loss
+from kdcourse.losses import EmbeddingQueue, hint_loss, info_nce_loss, kd_loss
 from kdcourse.models import capture, make_cnn, make_mlp
 from kdcourse.recipes import make_adam, make_label_objective, make_soft_target_objective
 from kdcourse.schedules import linear
@@ -423,6 +423,55 @@ def test_features_are_captured_and_a_regressor_learns_with_each_student(small):
         fit(student, small.train, own, optimizer, epochs=1, batch_size=64, seed=row.seed, progress=False)
         assert not torch.equal(regressor.weight, before)
         assert_same_state(row.model, student, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_a_part_remembers_is_each_students_own_whether_written_in_place_or_replaced(replaced, small):
+    class Memory(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(10))
+
+        def forward(self, logits):
+            mean = 0.5 * self.mean + 0.5 * logits.detach().mean(dim=0)
+            if replaced:
+                self.mean = mean
+            else:
+                self.mean.copy_(mean)
+            return (logits - mean).square().mean()
+
+    def objective(student, images, labels, *, memory, weight):
+        logits = student(images)
+        return {"memory": weight * memory(logits), "ce": F.cross_entropy(logits, labels)}
+
+    settings = {
+        "student": make_small_mlp, "data": small, "objective": objective, "parts": {"memory": Memory}, "progress": False,
+        "weight": [1.0, 5.0], "seed": range(2), "epochs": 2, "batch_size": 64, "baselines": [], "keep_models": True,
+    }  # fmt: skip
+    together, alone = sweep(**settings, stacked=True), sweep(**settings, stacked=False)
+    np.testing.assert_allclose(together.train_loss, alone.train_loss, rtol=1e-5)
+    for a, b in zip(together.model, alone.model, strict=True):
+        assert_same_state(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_queue_of_embeddings_fills_for_each_student(small):
+    torch.manual_seed(0)
+    teacher_embeddings = torch.randn(len(small.train.labels), 10)
+
+    def objective(student, images, labels, embeddings, *, queue, temperature):
+        loss = info_nce_loss(student(images), embeddings, temperature=temperature, queue=queue)
+        queue.push(embeddings)
+        return {"nce": loss}
+
+    found = [
+        sweep(
+            student=make_small_mlp, data=(*small.train, teacher_embeddings), objective=objective, seed=range(2),
+            parts={"queue": partial(EmbeddingQueue, 10, 100)}, temperature=[0.1, 0.5], epochs=2, batch_size=64,
+            baselines=[], stacked=stacked, progress=False,
+        ).train_loss
+        for stacked in (True, False)
+    ]  # fmt: skip
+    np.testing.assert_allclose(*found, rtol=1e-5)
 
 
 @pytest.mark.trap(21)

@@ -179,8 +179,11 @@ class Stack:
         shared = {name: value for name, value in knobs.items() if name not in by_arm}
         clock = _Clock(objective, orders.steps)
 
-        def loss(weights: dict, buffers: dict, batch: tuple[Tensor, ...], by_arm: dict) -> Tensor:
-            return _total(functional_call(self.base, (weights, buffers), (clock, batch, shared | by_arm)))
+        def loss(weights: dict, buffers: dict, batch: tuple[Tensor, ...], by_arm: dict) -> tuple[Tensor, dict]:
+            state = weights | buffers
+            total = _total(functional_call(self.base, state, (clock, batch, shared | by_arm)))
+            # A buffer that was written in place is up to date; one that was replaced, as in a queue, comes back here.
+            return total, {name: state[name] for name, buffer in buffers.items() if state[name] is not buffer}
 
         over_arms = vmap(loss, in_dims=(0, 0, None, 0), randomness="same")  # one dropout mask for the arms of a seed
         over_seeds = vmap(over_arms, in_dims=(0, 0, 0, None), randomness="different")
@@ -190,7 +193,8 @@ class Stack:
         for step, batch in enumerate(orders.together()):
             clock.step = step
             with _DifferencesOnly():
-                losses = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
+                losses, replaced = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
+            self.buffers |= {name: buffer.detach() for name, buffer in replaced.items()}
             total = losses.sum()
             if step == 0:
                 _check_every_part_learns(total, optimizer, self.base)
