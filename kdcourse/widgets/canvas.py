@@ -5,7 +5,6 @@ Chapters 00 to 02 and every later widget. One ``Figure`` per picture; no pyplot,
 
 import html
 import io
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..plots import COLORS
 
-LOWEST, HIGHEST = 0.5, 20.0  # temperature
 DPI = 144  # sharp on screens with more than one pixel per point; the page shows it at its size in inches
 
 
@@ -124,8 +122,8 @@ class Shown:
         self.widget: ipywidgets.DOMWidget
         self.status = ipywidgets.HTML()
         self.errors: list[Exception] = []
-        # JupyterLab sends the messages of widgets to a thread of the kernel's own where the kernel has one for them
-        # (ipykernel 7): a slider may then move while a cell runs.
+        # JupyterLab may send the messages of widgets to a thread of the kernel's own (a subshell, since ipykernel 7):
+        # a slider then moves while a cell runs.
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -172,26 +170,3 @@ def _make_palette() -> Image.Image:
 
 
 PALETTE = _make_palette()
-
-
-def temperature_slider(value: float, *, description: str = "T") -> ipywidgets.FloatLogSlider:
-    """Return a slider for the temperature, from 0.5 to 20 in equal ratios: T divides."""
-    check_on_slider(value)
-    low, high = math.log10(LOWEST), math.log10(HIGHEST)
-    return ipywidgets.FloatLogSlider(
-        value=value, min=low, max=high, step=0.01, description=description, readout_format=".3g", layout=slider_layout()
-    )
-
-
-def slider_layout() -> ipywidgets.Layout:
-    """Return the width that all sliders have: two of them stand side by side on a laptop."""
-    return ipywidgets.Layout(width="360px", max_width="100%")
-
-
-def check_on_slider(temperature: float) -> None:
-    """Raise unless a slider for the temperature can stand there."""
-    if not LOWEST <= temperature <= HIGHEST:
-        raise ValueError(
-            f"temperature must be from {LOWEST} to {HIGHEST:g} on a slider, got {temperature}. Below, the softmax is "
-            "a one-hot vector; above, it is uniform."
-        )

@@ -15,7 +15,8 @@ from ..data.mnist import Split
 from ..losses import soften
 from ..plots import COLORS, INK, tidy
 from ..training import predict_logits
-from .canvas import HIGHEST, LOWEST, Canvas, Shown, slider_layout, temperature_slider
+from .canvas import Canvas, Shown
+from .controls import HIGHEST, LOWEST, make_row, slider_layout, temperature_slider
 
 
 def hello_slider() -> "HelloSlider":
@@ -127,9 +128,7 @@ class TemperatureExplorer(Shown):
         self.temperature.observe(self._moved, "value")
         self.example.observe(self._picked, "value")
         self.digit.observe(self._picked, "value")
-        controls = ipywidgets.HBox(
-            [self.digit, self.example, self.temperature], layout=ipywidgets.Layout(flex_flow="row wrap")
-        )
+        controls = make_row(self.digit, self.example, self.temperature)
         self.widget = ipywidgets.VBox([controls, self.canvas.widget, self.status])
         self._pick()
 

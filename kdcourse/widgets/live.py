@@ -16,7 +16,8 @@ from ..data.mnist import MNIST
 from ..losses._checks import check_alpha
 from ..recipes import MakeOptimizer, make_adam, make_soft_target_objective
 from ..training import Knobs, Objective, predict_logits
-from .canvas import Shown, check_on_slider, slider_layout, temperature_slider
+from .canvas import Shown
+from .controls import alpha_slider, check_on_slider, make_button, make_row, temperature_slider
 from .live_picture import LivePicture
 from .side_by_side import Arm, SideBySide
 
@@ -76,6 +77,8 @@ class LiveTrainer(Shown):
     temperature, alpha, fork_temperature, fork_alpha : ipywidgets.FloatSlider or FloatLogSlider
         The knobs; set ``.value`` in a cell to move one without a hand.
     play : ipywidgets.Play
+    image : ipywidgets.Image
+        The last frame; its PNG carries step, temperature, alpha and the count of marks as text.
     step_button, fork_button, reset_button, test_button : ipywidgets.Button
     arms : dict from str to Arm
         "distilled", "no teacher" and, after a fork, "fork": student, steps and errors in percent.
@@ -135,6 +138,7 @@ class LiveTrainer(Shown):
             make_optimizer=make_optimizer, batch_size=batch_size, seed=seed,
         )  # fmt: skip
         self._picture = LivePicture(predict_logits(teacher, measured.images), measured)
+        self.image = self._picture.canvas.widget
         self.marks: list[Mark] = []
         self.kept: dict[int, nn.Module] = {}
         self.images_per_second = 0.0
@@ -142,6 +146,8 @@ class LiveTrainer(Shown):
         self._stopped, self._moved_by_hand, self._said = False, True, ""
         self._pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
         self._drawn = self._ended = 0.0
+        # What the sliders last wrote, to tell when a cell has written something else.
+        self._known = {"distilled": copy.copy(self.knobs)}
         self._make_controls()
         self._draw()
 
@@ -193,8 +199,7 @@ class LiveTrainer(Shown):
             self.kept[self.steps] = copy.deepcopy(arm.student)
             self.marks = [mark for mark in self.marks if mark.arm != "fork"]
             self.marks.append(Mark(self.steps, "fork", "fork", 0.0))
-            self._silently(self.fork_temperature, arm.knobs.temperature)
-            self._silently(self.fork_alpha, arm.knobs.alpha)
+            self._set_silently("fork", arm.knobs)
             self._fork_row.layout.display = "flex"
             self._picture.show_fork(True)
             self._draw()
@@ -241,37 +246,31 @@ class LiveTrainer(Shown):
         # A tick is sent when the kernel has answered the one before; the interval only has to be shorter than a slice.
         # It is Play's value that counts ticks, up to a number that no lesson reaches.
         self.play = ipywidgets.Play(value=0, min=0, max=10**8, step=1, interval=10, show_repeat=False)
-        self.step_button = _button("train 100 steps", "step-forward")
-        self.fork_button = _button("fork here", "code-fork")
-        self.reset_button = _button("reset", "undo")
-        self.test_button = _button("test errors", "check")
+        self.step_button = make_button("train 100 steps", "step-forward")
+        self.fork_button = make_button("fork here", "code-fork")
+        self.reset_button = make_button("reset", "undo")
+        self.test_button = make_button("test errors", "check")
         self.temperature = temperature_slider(self.knobs.temperature)
-        self.alpha = _alpha_slider(self.knobs.alpha, "α")
+        self.alpha = alpha_slider(self.knobs.alpha)
         self.fork_temperature = temperature_slider(self.knobs.temperature, description="T of fork")
-        self.fork_alpha = _alpha_slider(self.knobs.alpha, "α of fork")
+        self.fork_alpha = alpha_slider(self.knobs.alpha, description="α of fork")
         buttons = [self.step_button, self.fork_button, self.reset_button, self.test_button]
-        sliders = [self.temperature, self.alpha, self.fork_temperature, self.fork_alpha]
-        self._controls = [self.play, *buttons, *sliders]
+        self._controls = [self.play, *buttons, self.temperature, self.alpha, self.fork_temperature, self.fork_alpha]
 
         self.play.observe(self._tick, "value")
+        self._sliders = {
+            "distilled": {"temperature": self.temperature, "alpha": self.alpha},
+            "fork": {"temperature": self.fork_temperature, "alpha": self.fork_alpha},
+        }
         for button, action in zip(buttons, (self._step_100, self.fork, self.reset, self.measure_test), strict=True):
             button.on_click(self._guarded(action))
-        for arm, slider, knob in (
-            ("distilled", self.temperature, "temperature"), ("distilled", self.alpha, "alpha"),
-            ("fork", self.fork_temperature, "temperature"), ("fork", self.fork_alpha, "alpha"),
-        ):  # fmt: skip
-            slider.observe(self._make_mover(arm, knob), "value")
-        wrapping = ipywidgets.Layout(flex_flow="row wrap")
-        self._fork_row = ipywidgets.HBox(sliders[2:], layout=ipywidgets.Layout(flex_flow="row wrap", display="none"))
-        self.widget = ipywidgets.VBox(
-            [
-                ipywidgets.HBox([self.play, *buttons], layout=wrapping),
-                ipywidgets.HBox(sliders[:2], layout=wrapping),
-                self._fork_row,
-                self._picture.canvas.widget,
-                self.status,
-            ]
-        )
+        for arm, sliders in self._sliders.items():
+            for knob, slider in sliders.items():
+                slider.observe(self._make_mover(arm, knob), "value")
+        self._fork_row = make_row(self.fork_temperature, self.fork_alpha)
+        self._fork_row.layout.display = "none"
+        rows = [make_row(self.play, *buttons), make_row(self.temperature, self.alpha), self._fork_row]
+        self.widget = ipywidgets.VBox([*rows, self.image, self.status])
 
     def _guarded(self, action: Callable[[], object]) -> Callable[[Any], None]:
         def react(button: Any) -> None:
@@ -314,25 +313,23 @@ class LiveTrainer(Shown):
                 if knobs is None or self.closed or not self._moved_by_hand:
                     return
                 setattr(knobs, knob, change["new"])
+                self._known[arm] = copy.copy(knobs)
                 mark = Mark(self.steps, arm, knob, change["new"])
-                if self.marks and self.marks[-1][:3] == mark[:3]:
-                    self.marks.pop()  # moved again before the next step: only where it came to rest has an effect
-                self.marks.append(mark)
+                # Moved again before the next step: only where it came to rest has an effect.
+                self.marks = [*(other for other in self.marks if other[:3] != mark[:3]), mark]
                 self._draw()
 
         return move
 
     def _follow_knobs(self) -> None:
         """Let the sliders follow a cell that wrote into the knobs."""
-        for arm, temperature, alpha in (
-            ("distilled", self.temperature, self.alpha),
-            ("fork", self.fork_temperature, self.fork_alpha),
-        ):
-            knobs = self.arms[arm].knobs if arm in self.arms else None
-            if knobs is not None and (knobs.temperature, knobs.alpha) != (temperature.value, alpha.value):
-                check_on_slider(knobs.temperature)
-                check_alpha(knobs.alpha)
-                temperature.value, alpha.value = knobs.temperature, knobs.alpha
+        for name, arm in self.arms.items():
+            if arm.knobs is not None and arm.knobs != self._known.get(name):
+                check_on_slider(arm.knobs.temperature)
+                check_alpha(arm.knobs.alpha)
+                self._known[name] = copy.copy(arm.knobs)
+                for knob, slider in self._sliders[name].items():
+                    slider.value = getattr(self._known[name], knob)
 
     def _after_slice(self, *, start: float, before: int, last: bool = False) -> None:
         """Draw if it is time, and count the images per second of the last slices."""
@@ -373,10 +370,12 @@ class LiveTrainer(Shown):
         if self._stopped:
             raise RuntimeError(f"the live trainer has stopped at an error: {self.errors[-1]}") from self.errors[-1]
 
-    def _silently(self, slider: Any, value: float) -> None:
-        self._moved_by_hand = False
+    def _set_silently(self, arm: str, knobs: Knobs) -> None:
+        """Move an arm's sliders without a mark."""
+        self._known[arm], self._moved_by_hand = copy.copy(knobs), False
         try:
-            slider.value = value
+            for knob, slider in self._sliders[arm].items():
+                slider.value = getattr(knobs, knob)
         finally:
             self._moved_by_hand = True
 
@@ -397,13 +396,3 @@ class LiveTrainer(Shown):
         shapes = [tuple(predict_logits(model, few).shape) for model in (student, teacher)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"student and teacher must have the same classes, got logits {shapes[0]} and {shapes[1]}.")
-
-
-def _button(description: str, icon: str) -> ipywidgets.Button:
-    return ipywidgets.Button(description=description, icon=icon, layout=ipywidgets.Layout(width="auto"))
-
-
-def _alpha_slider(value: float, description: str) -> ipywidgets.FloatSlider:
-    return ipywidgets.FloatSlider(
-        value=value, min=0, max=1, step=0.01, description=description, readout_format=".2f", layout=slider_layout()
-    )

@@ -142,26 +142,25 @@ class LivePicture:
             self.canvas.renew()
 
     def _place_marks(self, marks: Sequence["Mark"]) -> None:
-        for name, line in self._marks.items():
-            steps = [mark.step for mark in marks if mark.arm == name]
-            line.set_data(
-                [x for step in steps for x in (step, step, math.nan)], [y for _ in steps for y in (0, 1, math.nan)]
-            )
+        """Draw a line per moment, the newest first: of a slider that is dragged, only where it came to rest."""
         notes: dict[tuple[str, int], list[str]] = {}
         for mark in marks:
             notes.setdefault((mark.arm, mark.step), []).append(_name(mark))
-        written: list[tuple[str, int]] = []
+        drawn: dict[str, list[int]] = {name: [] for name in ROLES}
         free = list(self._texts)
         for (arm, step), names in reversed(notes.items()):
-            # The fork's notes stand right of their line, the others' left: two lines that are close stay readable.
-            near = any(arm == other and abs(step - there) < 0.04 * self._steps_shown for other, there in written)
-            if near or not free:
+            if drawn[arm] and abs(step - drawn[arm][-1]) < 0.04 * self._steps_shown:
                 continue
-            side = "left" if arm == "fork" else "right"
-            free.pop().set(text=", ".join(names), x=step, color=COLORS[ROLES[arm]], horizontalalignment=side)
-            written.append((arm, step))
+            drawn[arm].append(step)
+            if free:
+                # The fork's notes stand right of their line, the others' left: both can be read where they are close.
+                side = "left" if arm == "fork" else "right"
+                free.pop().set(text=", ".join(names), x=step, color=COLORS[ROLES[arm]], horizontalalignment=side)
         for text in free:
             text.set_text("")
+        for name, line in self._marks.items():
+            steps = drawn[name]
+            line.set_data([x for s in steps for x in (s, s, math.nan)], [y for _ in steps for y in (0, 1, math.nan)])
 
     def _place_bars(self, arms: Mapping[str, Arm], temperature: float) -> None:
         self._title.set_text(f"soft target of this {self._digit} and the\nstudents' predictions, T = {temperature:.3g}")

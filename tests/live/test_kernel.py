@@ -1,0 +1,145 @@
+"""The live widgets through a real kernel, on today's Jupyter and on Colab's: Play ticks, sliders move, frames come."""
+
+import json
+
+import pytest
+
+from tests.live.kernels import FrontEnd, front_end, python_of_stack
+
+START = """
+import json, threading, torch
+from kdcourse.data import load_mnist
+from kdcourse.models import make_mlp, make_student_mlp
+from kdcourse.widgets import LiveTrainer, TemperatureExplorer, hello_slider
+torch.manual_seed(0)
+mnist = load_mnist()
+mnist = mnist._replace(train=mnist.train.take(2000), test=mnist.test.take(500))
+teacher = make_mlp(32)
+live = LiveTrainer(make_student_mlp(), teacher, mnist, held_out=300)
+"""
+IDS = """
+print(json.dumps({name: getattr(live, name).model_id for name in (
+    "play", "temperature", "alpha", "fork_temperature", "step_button", "fork_button", "reset_button", "test_button",
+    "image", "status")}))
+"""
+
+
+@pytest.fixture(scope="module", params=["current", pytest.param("colab", marks=pytest.mark.colab)])
+def stack(request):
+    with front_end(python_of_stack(request.param)) as kernel:
+        kernel.name = request.param
+        kernel.run(START)
+        assert not kernel.trouble
+        yield kernel
+
+
+@pytest.fixture
+def live(stack: FrontEnd):
+    """A fresh live trainer's model ids."""
+    stack.run("live = LiveTrainer(make_student_mlp(), teacher, mnist, held_out=300)")
+    yield json.loads(stack.run(IDS))
+    assert not stack.trouble
+
+
+def ask(kernel: FrontEnd, expression: str):
+    return json.loads(kernel.run(f"print(json.dumps({expression}))"))
+
+
+def test_the_stack_is_the_one_it_says(stack):
+    stack.run("import IPython, ipykernel, ipywidgets")
+    versions = ask(stack, "[package.__version__ for package in (IPython, ipykernel, ipywidgets)]")
+    if stack.name == "colab":
+        assert versions == ["7.34.0", "6.17.1", "7.7.1"]
+    else:
+        assert [int(version.split(".")[0]) for version in versions[1:]] >= [6, 8]
+
+
+def test_play_ticks_train_and_draw(stack, live):
+    for tick in range(1, 25):
+        stack.update(live["play"], value=tick)
+    frames = stack.frames[live["image"]]
+    steps = [int(frame.text["step"]) for frame in frames]
+    assert ask(stack, "live.steps") > 20
+    assert steps == sorted(steps)
+    assert steps[-1] > 0
+    assert "images/s" in stack.state[live["status"]]["value"]
+    # 24 slices of 40 ms are a second: a frame every quarter of it, not one per tick.
+    assert 2 <= len(frames) <= 12
+
+
+def test_a_slider_draws_at_once_and_leaves_a_mark(stack, live):
+    stack.update(live["play"], value=1)
+    before = len(stack.frames.get(live["image"], []))
+    stack.update(live["temperature"], value=9.0)
+    frame = stack.frames[live["image"]][before]
+    assert float(frame.text["temperature"]) == 9.0
+    assert int(frame.text["marks"]) == 1
+    assert ask(stack, "live.marks") == [[ask(stack, "live.steps"), "distilled", "temperature", 9.0]]
+    assert ask(stack, "live.knobs.temperature") == 9.0
+
+
+def test_a_picture_changes_where_the_mark_is_drawn(stack, live):
+    stack.run("live.step(60)")
+    still = stack.frames[live["image"]][-1].convert("RGB")
+    stack.update(live["alpha"], value=0.1)
+    moved = stack.frames[live["image"]][-1].convert("RGB")
+    column = int(moved.width * (0.075 + 0.52 * 60 / 200))  # of step 60, in axes that show 200 steps
+    height = range(int(0.2 * moved.height), int(0.8 * moved.height))
+    changed = max(
+        sum(still.getpixel((x, y)) != moved.getpixel((x, y)) for y in height) for x in range(column - 3, column + 4)
+    )
+    assert changed > 0.8 * len(height)
+
+
+def test_buttons_step_fork_test_and_reset(stack, live):
+    stack.click(live["step_button"])
+    assert ask(stack, "live.steps") == 100
+    stack.click(live["fork_button"])
+    stack.update(live["fork_temperature"], value=1.0)
+    stack.click(live["step_button"])
+    measured = ask(stack, "{name: arm.steps[-1] for name, arm in live.arms.items()}")
+    assert set(measured) == {"distilled", "no teacher", "fork"}
+    assert len(set(measured.values())) == 1
+    assert 100 < measured["fork"] <= 200
+    assert ask(stack, "[live.arms['distilled'].knobs.temperature, live.arms['fork'].knobs.temperature]") == [4, 1]
+    stack.click(live["test_button"])
+    assert "Errors on 500 test images after 200 steps" in stack.state[live["status"]]["value"]
+    stack.click(live["reset_button"])
+    assert ask(stack, "[live.steps, len(live.arms), live.marks]") == [0, 2, []]
+
+
+def test_the_stop_button_sends_a_tick_back_and_trains_nothing(stack, live):
+    stack.update(live["play"], value=1)
+    steps = ask(stack, "live.steps")
+    stack.update(live["play"], value=0)
+    assert ask(stack, "live.steps") == steps
+
+
+def test_an_error_in_a_tick_is_shown_stops_the_clock_and_fails_close(stack, live):
+    stack.run("live.arms['distilled'].trainer = iter([])")  # ends at once: StopIteration inside the work
+    stack.update(live["play"], value=1)
+    assert "Stopped." in stack.state[live["status"]]["value"]
+    stack.update(live["play"], value=2)
+    assert ask(stack, "len(live.errors)") == 1
+    stack.run("live.close()")
+    assert stack.trouble
+    assert "RuntimeError: the widget met an error" in stack.trouble[0]
+    stack.trouble.clear()
+
+
+def test_a_frame_is_small(stack, live):
+    stack.run("live.step(150); live.temperature.value = 2; live.fork(); live.step(50)")
+    assert ask(stack, "len(live.image.value)") <= 60_000
+
+
+def test_explorers_follow_their_sliders(stack):
+    ids = stack.run(
+        "hello = hello_slider(); explorer = TemperatureExplorer(teacher, mnist.held_out)\n"
+        "print(json.dumps([hello.digit.model_id, hello.canvas.widget.model_id, explorer.temperature.model_id,"
+        "explorer.canvas.widget.model_id]))"
+    )
+    digit, hello_image, temperature, image = json.loads(ids)
+    stack.update(digit, value=8)
+    assert stack.frames[hello_image][-1].text["digit"] == "8"
+    stack.update(temperature, value=16.0)
+    assert float(stack.frames[image][-1].text["temperature"]) == 16
