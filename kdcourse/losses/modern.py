@@ -278,17 +278,17 @@ def _correlation_distance(student: Tensor, teacher: Tensor, *, dim: int) -> Tens
     student, student_square, student_constant = _deviations(student, dim)
     teacher, teacher_square, teacher_constant = _deviations(teacher, dim)
     # Divided by infinity, a constant has no correlation, and gives and takes no gradient.
-    norms = (student_square * teacher_square).masked_fill(student_constant | teacher_constant, math.inf).sqrt()
-    return (1 - (student * teacher).sum(dim=dim) / norms).masked_fill(teacher_constant, 0)
+    inverse_norms = (student_square * teacher_square).masked_fill(student_constant | teacher_constant, math.inf).rsqrt()
+    return (1 - (student * teacher).sum(dim=dim) * inverse_norms).masked_fill(teacher_constant, 0)
 
 
 def _deviations(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Deviations from the mean, the sum of their squares, and where positive numbers are equal but for rounding."""
-    mean = values.mean(dim=dim, keepdim=True)
-    deviations = values - mean
+    mean = values.mean(dim=dim)
+    deviations = values - mean.unsqueeze(dim)
     square = (deviations * deviations).sum(dim=dim)
-    rounding = 8 * torch.finfo(values.dtype).eps * mean.detach().squeeze(dim)
-    return deviations, square, square <= values.shape[dim] * rounding * rounding
+    rounding = 8 * torch.finfo(values.dtype).eps * values.shape[dim] ** 0.5
+    return deviations, square, square <= (rounding * mean.detach()).square()
 
 
 def _largest_is_one(log_probs: Tensor, *, dim: int) -> Tensor:
