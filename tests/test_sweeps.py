@@ -313,6 +313,16 @@ def test_each_row_has_been_trained_with_the_knobs_it_shows(stacked, quick):
     assert runs.arm[0] == "a=1, b=3, c=six"
 
 
+def test_objectives_are_swept_each_with_its_own_loss(quick):
+    def one(student, images, labels, teacher_logits):
+        return {"ones": 1 + 0 * student(images).sum()}
+
+    def two(student, images, labels, teacher_logits):
+        return {"twos": 2 + 0 * student(images).sum()}
+
+    assert quick(objective=[one, two]).groupby("arm").train_loss.mean().round(5).loc[["one", "two"]].tolist() == [1, 2]
+
+
 def test_numbers_arrive_as_tensors_where_they_differ_and_as_they_are_elsewhere(quick):
     seen = {}
 
@@ -445,8 +455,9 @@ def test_what_a_part_remembers_is_each_students_own_whether_written_in_place_or_
         return {"memory": weight * memory(logits), "ce": F.cross_entropy(logits, labels)}
 
     settings = {
-        "student": make_small_mlp, "data": small, "objective": objective, "parts": {"memory": Memory}, "progress": False,
-        "weight": [1.0, 5.0], "seed": range(2), "epochs": 2, "batch_size": 64, "baselines": [], "keep_models": True,
+        "student": make_small_mlp, "data": small, "objective": objective, "parts": {"memory": Memory},
+        "progress": False, "weight": [1.0, 5.0],
+        "seed": range(2), "epochs": 2, "batch_size": 64, "baselines": [], "keep_models": True,
     }  # fmt: skip
     together, alone = sweep(**settings, stacked=True), sweep(**settings, stacked=False)
     np.testing.assert_allclose(together.train_loss, alone.train_loss, rtol=1e-5)

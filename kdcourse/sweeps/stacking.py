@@ -278,8 +278,8 @@ class Loop:
 def stacks_well(program: Program, device: torch.device) -> bool:
     """Return whether stacking is the faster way: on a GPU always, on the CPU for models without convolutions.
 
-    Stacked convolutions become grouped ones, which CPU kernels run slower than the same convolutions in turn (see
-    ``benchmarks/sweeps.py``).
+    Stacked convolutions become grouped ones, which CPU kernels run no faster than the same convolutions in turn
+    (``benchmarks/sweeps.py``); in turn, the numbers are those of an ordinary run in every bit.
     """
     convolutions = any(isinstance(module, nn.modules.conv._ConvNd) for module in program.modules())
     return device.type != "cpu" or not convolutions
