@@ -25,7 +25,8 @@ from kdcourse.schedules import linear
 from kdcourse.sweeps import compare, format_comparison, mean_interval, soft_target_objective, sweep
 from kdcourse.sweeps.caching import fingerprint
 from kdcourse.sweeps.comparing import t_quantile
-from kdcourse.sweeps.stacking import Loop, Orders, Program, Stack, stacks_well
+from kdcourse.sweeps.programs import Orders, Program
+from kdcourse.sweeps.stacking import Loop, Stack, stacks_well
 from kdcourse.training import Knobs, count_errors, fit, train
 
 CPU = torch.device("cpu")
@@ -547,7 +548,7 @@ def test_on_a_gpu_a_sweep_stacks_and_gives_the_numbers_of_the_cpu(make, small, t
 def test_a_linear_layer_of_a_stack_has_the_gradients_of_autograd():
     from torch.func import vmap
 
-    from kdcourse.sweeps.stacking import _StackedLinear
+    from kdcourse.sweeps.batching import StackedLinear
 
     torch.manual_seed(0)
     for shape, bias in (((5,), True), ((5,), False), ((2, 5), True)):
@@ -566,7 +567,7 @@ def test_a_linear_layer_of_a_stack_has_the_gradients_of_autograd():
             inputs = [t for t in (x, w, b, v) if t is not None]
             return losses, torch.autograd.grad(losses.sum(), inputs)
 
-        for a, e in zip(both(_StackedLinear.apply)[1], both(F.linear)[1], strict=True):
+        for a, e in zip(both(StackedLinear.apply)[1], both(F.linear)[1], strict=True):
             torch.testing.assert_close(a, e)
 
 

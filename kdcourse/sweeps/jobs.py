@@ -22,7 +22,8 @@ from .. import __version__
 from ..training import Objective, _progress_bar
 from .caching import fingerprint, read_rows, write_rows
 from .grid import Group
-from .stacking import Loop, MakeModule, Orders, Predict, Program, Stack, stacks_well
+from .programs import MakeModule, Orders, Program
+from .stacking import Loop, Predict, Stack, stacks_well
 
 Tensors = tuple[Tensor, ...]
 Metric = Callable[[Tensor, Tensor], Tensor | float]

@@ -33,7 +33,8 @@ from .inputs import (
     read_splits,
 )
 from .jobs import Job, Metric, run_all
-from .stacking import MakeModule, Predict
+from .programs import MakeModule
+from .stacking import Predict
 
 Knob = float | Tensor | Schedule
 

@@ -11,115 +11,19 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
-from torch.overrides import TorchFunctionMode
 
-from ..data.batches import Minibatches, Transform
 from ..schedules import progress_of
 from ..training import Objective, _check_every_part_learns, _total, evaluating, train
+from .batching import DifferencesOnly, linear
+from .programs import Orders, Program
 
-MakeModule = Callable[[], nn.Module]
 Predict = Callable[[nn.Module, Tensor], Tensor]
 
 # Each of these updates an element from the gradients of that element alone: a stack steps as each student would.
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "ASGD", "Rprop")
-
-
-class Program(nn.Module):
-    """A student and the learned parts of its objective: all that each student of a sweep has for itself.
-
-    Parameters
-    ----------
-    student : callable
-        ``student() -> nn.Module``.
-    parts : mapping from str to callable
-        ``part() -> nn.Module``, such as a hint regressor; the objective gets it under its name.
-    seed : int
-        Gives the weights that ``torch.manual_seed(seed)`` gives an ordinary run.
-    device : torch.device
-        Weights are drawn on the CPU whatever the device, so that a seed means the same everywhere.
-    """
-
-    def __init__(self, student: MakeModule, parts: Mapping[str, MakeModule], *, seed: int, device: torch.device):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.student = student()
-        self.parts = nn.ModuleDict({name: make() for name, make in parts.items()})
-        self.seed, self.random_state = seed, torch.get_rng_state()
-        self.to(device)
-
-    def forward(self, objective: Objective, batch: tuple[Tensor, ...], knobs: Mapping[str, Any]) -> Any:
-        """Call the objective on the student."""
-        return objective(self.student, *batch, **dict(self.parts.items()), **knobs)
-
-
-class Orders:
-    """One order of samples per seed: that of ``Minibatches`` with a generator of this seed.
-
-    Parameters
-    ----------
-    tensors : sequence of Tensor, each of shape (N, ...)
-        Aligned by sample, or of shape (S, N, ...) where ``per_seed`` says so.
-    per_seed : sequence of bool
-        True for a tensor whose row s belongs to seed s alone.
-    seeds : sequence of int
-    batch_size, epochs : int
-    augment : callable, optional
-        ``augment(images, generator) -> images``, drawing from the seed's generator.
-    """
-
-    def __init__(
-        self,
-        tensors: Sequence[Tensor],
-        *,
-        per_seed: Sequence[bool],
-        seeds: Sequence[int],
-        batch_size: int,
-        epochs: int,
-        augment: Transform | None = None,
-    ) -> None:
-        self.tensors, self.per_seed, self.seeds, self.augment = tensors, per_seed, seeds, augment
-        self.samples = torch.arange(len(tensors[0]), device=tensors[0].device)  # (N,)
-        self.batch_size, self.epochs = batch_size, epochs
-        self.steps = epochs * -(-len(self.samples) // batch_size)
-
-    def weight(self, step: int, size: int) -> float:
-        """Return what a batch counts in the mean over the samples of the last epoch; 0 in the epochs before."""
-        return size / len(self.samples) if step >= self.steps - self.steps // self.epochs else 0.0
-
-    def together(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the batches of all seeds side by side, each tensor (S, B, ...)."""
-        indices, generators = zip(*(self._indices(seed) for seed in self.seeds), strict=True)
-        rows = torch.arange(len(self.seeds), device=self.samples.device)[:, None]  # (S, 1)
-        for drawn in zip(*indices, strict=True):
-            index = torch.stack([samples for (samples,) in drawn])  # (S, B)
-            first, *others = (
-                tensor[rows, index] if own else tensor.index_select(0, index.flatten()).unflatten(0, index.shape)
-                for tensor, own in zip(self.tensors, self.per_seed, strict=True)
-            )
-            if self.augment is not None:
-                first = torch.stack([self.augment(*pair) for pair in zip(first, generators, strict=True)])
-            yield first, *others
-
-    def alone(self, row: int) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the batches of one seed, each tensor (B, ...)."""
-        indices, generator = self._indices(self.seeds[row])
-        for (index,) in indices:
-            first, *others = (
-                (tensor[row] if own else tensor).index_select(0, index)
-                for tensor, own in zip(self.tensors, self.per_seed, strict=True)
-            )
-            if self.augment is not None:
-                first = self.augment(first, generator)
-            yield first, *others
-
-    def _indices(self, seed: int) -> tuple[Minibatches, torch.Generator]:
-        generator = torch.Generator().manual_seed(seed)
-        batches = Minibatches(self.samples, batch_size=self.batch_size, epochs=self.epochs, generator=generator)
-        return batches, generator
 
 
 class Stack:
@@ -143,7 +47,7 @@ class Stack:
         self.base = deepcopy(programs[0])
         for module in self.base.modules():
             if type(module) is nn.Linear:
-                module.forward = partial(_linear, module)  # type: ignore[method-assign]
+                module.forward = partial(linear, module)  # type: ignore[method-assign]
         self.weights = {
             name: self._stacked(name).requires_grad_(weight.requires_grad)
             for name, weight in self.base.named_parameters()
@@ -192,7 +96,7 @@ class Stack:
         self.base.train()
         for step, batch in enumerate(orders.together()):
             clock.step = step
-            with _DifferencesOnly():
+            with DifferencesOnly():
                 losses, replaced = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
             self.buffers |= {name: buffer.detach() for name, buffer in replaced.items()}
             total = losses.sum()
@@ -299,20 +203,6 @@ def _ignoring_parts(predict: Predict) -> Callable[..., Tensor]:
     return lambda student, images, **parts: predict(student, images)
 
 
-class _DifferencesOnly(TorchFunctionMode):
-    """Hand losses that depend on input - target that difference, and 0.
-
-    Under two levels of ``vmap`` these three fail where the input has both levels and the target only the outer one
-    (a student of each arm against the teacher's features); subtraction has no such trouble.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func in (F.mse_loss, F.smooth_l1_loss, F.huber_loss) and len(args) > 1 and args[0].shape == args[1].shape:
-            difference = args[0] - args[1]
-            args = (difference, torch.zeros_like(difference), *args[2:])
-        return func(*args, **(kwargs or {}))
-
-
 class _Clock:
     """An objective that is told how far training is, if it has a keyword ``progress``."""
 
@@ -330,69 +220,3 @@ class _Clock:
         for self.step, batch in enumerate(batches):
             self.samples = len(batch[0])
             yield batch
-
-
-def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
-    batched = torch._C._functorch.is_batchedtensor(module.weight)
-    if not batched or torch.is_autocast_enabled(inputs.device.type):
-        return F.linear(inputs, module.weight, module.bias)
-    return _StackedLinear.apply(inputs, module.weight, module.bias)
-
-
-class _StackedLinear(torch.autograd.Function):
-    """A linear layer of G stacked students: (G, ..., I) with weights (G, O, I) gives (G, ..., O).
-
-    What ``vmap`` makes of ``F.linear`` copies the inputs once per arm and transposes every gradient of the weights;
-    this does neither.
-    """
-
-    @staticmethod
-    def forward(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        stacked = weight.dim() - 2
-        if stacked == 0:
-            return F.linear(inputs, weight, bias)
-        rows, weight_3d = _rows(inputs, stacked), weight.flatten(0, stacked - 1)  # (G, B, I), (G, O, I)
-        if bias is None:
-            outputs = torch.bmm(rows, weight_3d.mT)  # (G, B, O)
-        else:
-            outputs = torch.baddbmm(bias.flatten(0, stacked - 1)[:, None], rows, weight_3d.mT)  # (G, B, O)
-        return outputs.view(*inputs.shape[:-1], weight.shape[-2])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0], inputs[1])
-        ctx.bias = None if inputs[2] is None else inputs[2].shape
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        inputs, weight = ctx.saved_tensors
-        stacked = weight.dim() - 2
-        rows = _rows(gradient, stacked)  # (G, B, O)
-        of_inputs = of_weight = of_bias = None
-        if ctx.needs_input_grad[0]:
-            of_inputs = torch.bmm(rows, weight.reshape(-1, *weight.shape[-2:])).view(inputs.shape)
-        if ctx.needs_input_grad[1]:
-            of_weight = torch.bmm(rows.mT, _rows(inputs, stacked)).view(weight.shape)
-        if ctx.needs_input_grad[2]:
-            of_bias = rows.sum(1).view(ctx.bias)
-        return of_inputs, of_weight, of_bias
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
-        count = info.batch_size
-        stacked = weight.dim() - 2 - (in_dims[1] is not None)  # levels inside this one
-        weight = _to_front(weight, in_dims[1], count)
-        bias = None if bias is None else _to_front(bias, in_dims[2], count)
-        if in_dims[0] is None and stacked == 0:  # one batch for all: their weights are the rows of one matrix
-            outputs = _StackedLinear.apply(inputs, weight.flatten(0, 1), None if bias is None else bias.flatten(0, 1))
-            return outputs.unflatten(-1, (count, -1)), outputs.dim() - 1
-        return _StackedLinear.apply(_to_front(inputs, in_dims[0], count), weight, bias), 0
-
-
-def _rows(tensor: Tensor, stacked: int) -> Tensor:
-    """(*G, ..., I) to (G, B, I)."""
-    return tensor.reshape(math.prod(tensor.shape[:stacked]), -1, tensor.shape[-1])
-
-
-def _to_front(tensor: Tensor, dim: int | None, count: int) -> Tensor:
-    return tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)

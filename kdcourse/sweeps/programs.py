@@ -1,0 +1,109 @@
+"""What a seed stands for: the weights that a student starts from, and the order in which it sees the samples.
+
+Chapters 02 to 07. Letters: S seeds, B samples in a batch, N samples in a data set.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import Minibatches, Transform
+from ..training import Objective
+
+MakeModule = Callable[[], nn.Module]
+
+
+class Program(nn.Module):
+    """A student and the learned parts of its objective: all that each student of a sweep has for itself.
+
+    Parameters
+    ----------
+    student : callable
+        ``student() -> nn.Module``.
+    parts : mapping from str to callable
+        ``part() -> nn.Module``, such as a hint regressor; the objective gets it under its name.
+    seed : int
+        Gives the weights that ``torch.manual_seed(seed)`` gives an ordinary run.
+    device : torch.device
+        Weights are drawn on the CPU whatever the device, so that a seed means the same everywhere.
+    """
+
+    def __init__(self, student: MakeModule, parts: Mapping[str, MakeModule], *, seed: int, device: torch.device):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.student = student()
+        self.parts = nn.ModuleDict({name: make() for name, make in parts.items()})
+        self.seed, self.random_state = seed, torch.get_rng_state()
+        self.to(device)
+
+    def forward(self, objective: Objective, batch: tuple[Tensor, ...], knobs: Mapping[str, Any]) -> Any:
+        """Call the objective on the student."""
+        return objective(self.student, *batch, **dict(self.parts.items()), **knobs)
+
+
+class Orders:
+    """One order of samples per seed: that of ``Minibatches`` with a generator of this seed.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor, each of shape (N, ...)
+        Aligned by sample, or of shape (S, N, ...) where ``per_seed`` says so.
+    per_seed : sequence of bool
+        True for a tensor whose row s belongs to seed s alone.
+    seeds : sequence of int
+    batch_size, epochs : int
+    augment : callable, optional
+        ``augment(images, generator) -> images``, drawing from the seed's generator.
+    """
+
+    def __init__(
+        self,
+        tensors: Sequence[Tensor],
+        *,
+        per_seed: Sequence[bool],
+        seeds: Sequence[int],
+        batch_size: int,
+        epochs: int,
+        augment: Transform | None = None,
+    ) -> None:
+        self.tensors, self.per_seed, self.seeds, self.augment = tensors, per_seed, seeds, augment
+        self.samples = torch.arange(len(tensors[0]), device=tensors[0].device)  # (N,)
+        self.batch_size, self.epochs = batch_size, epochs
+        self.steps = epochs * -(-len(self.samples) // batch_size)
+
+    def weight(self, step: int, size: int) -> float:
+        """Return what a batch counts in the mean over the samples of the last epoch; 0 in the epochs before."""
+        return size / len(self.samples) if step >= self.steps - self.steps // self.epochs else 0.0
+
+    def together(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of all seeds side by side, each tensor (S, B, ...)."""
+        indices, generators = zip(*(self._indices(seed) for seed in self.seeds), strict=True)
+        rows = torch.arange(len(self.seeds), device=self.samples.device)[:, None]  # (S, 1)
+        for drawn in zip(*indices, strict=True):
+            index = torch.stack([samples for (samples,) in drawn])  # (S, B)
+            first, *others = (
+                tensor[rows, index] if own else tensor.index_select(0, index.flatten()).unflatten(0, index.shape)
+                for tensor, own in zip(self.tensors, self.per_seed, strict=True)
+            )
+            if self.augment is not None:
+                first = torch.stack([self.augment(*pair) for pair in zip(first, generators, strict=True)])
+            yield first, *others
+
+    def alone(self, row: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of one seed, each tensor (B, ...)."""
+        indices, generator = self._indices(self.seeds[row])
+        for (index,) in indices:
+            first, *others = (
+                (tensor[row] if own else tensor).index_select(0, index)
+                for tensor, own in zip(self.tensors, self.per_seed, strict=True)
+            )
+            if self.augment is not None:
+                first = self.augment(first, generator)
+            yield first, *others
+
+    def _indices(self, seed: int) -> tuple[Minibatches, torch.Generator]:
+        generator = torch.Generator().manual_seed(seed)
+        batches = Minibatches(self.samples, batch_size=self.batch_size, epochs=self.epochs, generator=generator)
+        return batches, generator
