@@ -29,6 +29,7 @@ class StackedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply each student's rows by its own weights."""
         stacked = weight.dim() - 2
         if stacked == 0:
             return F.linear(inputs, weight, bias)
@@ -41,11 +42,13 @@ class StackedLinear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        """Keep what the gradients need."""
         ctx.save_for_backward(inputs[0], inputs[1])
         ctx.bias = None if inputs[2] is None else inputs[2].shape
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Give each weight's gradient in the weight's own layout."""
         inputs, weight = ctx.saved_tensors
         stacked = weight.dim() - 2
         rows = _rows(gradient, stacked)  # (G, B, O)
@@ -60,6 +63,7 @@ class StackedLinear(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+        """Add one level of students; a batch that they share is not copied."""
         count = info.batch_size
         stacked = weight.dim() - 2 - (in_dims[1] is not None)  # levels inside this one
         weight = _to_front(weight, in_dims[1], count)
@@ -87,6 +91,7 @@ class DifferencesOnly(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Rewrite those three, and pass on all else."""
         if func in (F.mse_loss, F.smooth_l1_loss, F.huber_loss) and len(args) > 1 and args[0].shape == args[1].shape:
             difference = args[0] - args[1]
             args = (difference, torch.zeros_like(difference), *args[2:])
