@@ -332,15 +332,15 @@ class LiveTrainer(Shown):
                     slider.value = getattr(self._known[name], knob)
 
     def _after_slice(self, *, start: float, before: int, last: bool = False) -> None:
-        """Draw if it is time, and count the images per second of the last slices."""
-        if last or time.perf_counter() - self._drawn >= FRAME:
-            self._draw()
+        """Count the images per second of the last slices, and draw if it is time."""
         now = time.perf_counter()
-        # From slice to slice, so that what lies between is counted too; but not the time that someone paused.
+        # From slice to slice, so that drawing and messages are counted too; but not the time that someone paused.
         seconds = now - (self._ended if start - self._ended < FRAME else start)
         self._ended = now
         self._pace.append((seconds, (self.steps - before) * self._race.batch_size))
         self.images_per_second = sum(images for _, images in self._pace) / sum(seconds for seconds, _ in self._pace)
+        if last or now - self._drawn >= FRAME:
+            self._draw()
 
     def _draw(self) -> None:
         self._drawn = time.perf_counter()

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-from tests.live.kernels import FrontEnd, front_end, python_of_stack
+from live_kernels import FrontEnd, front_end, python_of_stack
 
 START = """
 import json, threading, torch
