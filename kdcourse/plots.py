@@ -57,6 +57,8 @@ def tidy(ax: Axes) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(INK)
     ax.tick_params(colors=INK, labelsize=9)
+    for text in (ax.xaxis.label, ax.yaxis.label, ax.title):
+        text.set_color(INK)
     ax.grid(True, color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     return ax

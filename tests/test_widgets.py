@@ -169,6 +169,14 @@ def test_of_several_moves_before_the_next_step_the_last_one_is_the_mark(make_liv
     assert len(live.marks) == 3
 
 
+def test_a_front_end_that_puts_a_temperature_onto_its_grid_leaves_no_mark(make_live):
+    live = make_live(knobs=Knobs(10.0, 0.7))
+    live.temperature.value = 10.05
+    assert (live.knobs.temperature, live.marks) == (10.05, [])
+    live.temperature.value = 10.2  # one place of the slider further is a move
+    assert [mark.value for mark in live.marks] == [10.2]
+
+
 def test_sliders_follow_a_cell_that_writes_into_the_knobs(make_live):
     knobs = Knobs(4, 0.7)
     live = make_live(knobs=knobs)
@@ -466,7 +474,21 @@ def test_a_blitted_frame_is_the_frame_that_is_drawn_from_nothing():
     assert frames[0] == frames[1]
 
 
-def test_a_drag_is_drawn_as_one_line_where_it_came_to_rest(make_live):
+def test_a_slider_dragged_while_the_clock_trains_leaves_one_mark_where_it_came_to_rest(make_live, monkeypatch):
+    live = make_live()
+    for tick, value in enumerate((5, 6, 7, 8), start=1):
+        live.temperature.value = value
+        live.play.value = 2 * tick - 1
+        live.play.value = 2 * tick
+    (mark,) = live.marks
+    assert mark.step > 0
+    assert mark.value == 8
+    monkeypatch.setattr("kdcourse.widgets.live.DRAG", 0.0)  # the hand lets go
+    live.temperature.value = 9
+    assert [mark.value for mark in live.marks] == [8, 9]
+
+
+def test_marks_too_close_to_read_are_drawn_as_the_newest_of_them(make_live):
     live = make_live()
     for value in (5, 6, 7, 8):
         live.temperature.value = value

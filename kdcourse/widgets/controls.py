@@ -8,15 +8,21 @@ import math
 import ipywidgets
 
 LOWEST, HIGHEST = 0.5, 20.0  # of the temperature, on every slider
+TEMPERATURE_STEP = 0.02  # in powers of two: 1.4 %
 
 
 def temperature_slider(value: float, *, description: str = "T") -> ipywidgets.FloatLogSlider:
-    """Return a slider for the temperature, from 0.5 to 20 in equal ratios: T divides."""
+    """Return a slider for the temperature, from 0.5 to 20 in equal ratios: T divides. Powers of two are on it."""
     check_on_slider(value)
-    low, high = math.log10(LOWEST), math.log10(HIGHEST)
     return ipywidgets.FloatLogSlider(
-        value=value, min=low, max=high, step=0.01, description=description, readout_format=".3g", layout=slider_layout()
-    )
+        value=value, base=2, min=math.log2(LOWEST), max=math.log2(HIGHEST), step=TEMPERATURE_STEP,
+        description=description, readout_format=".3g", layout=slider_layout(),
+    )  # fmt: skip
+
+
+def is_snap(old: float, new: float) -> bool:
+    """Whether a front end only put a temperature onto the slider's next place, as it does when it first shows it."""
+    return abs(math.log2(new / old)) < 0.6 * TEMPERATURE_STEP
 
 
 def slider_layout() -> ipywidgets.Layout:

@@ -17,12 +17,13 @@ from ..losses._checks import check_alpha
 from ..recipes import MakeOptimizer, make_adam, make_soft_target_objective
 from ..training import Knobs, Objective, predict_logits
 from .canvas import Shown
-from .controls import alpha_slider, check_on_slider, make_button, make_row, temperature_slider
+from .controls import alpha_slider, check_on_slider, is_snap, make_button, make_row, temperature_slider
 from .live_picture import LivePicture
 from .side_by_side import Arm, SideBySide
 
 SLICE = 0.04  # seconds of training between two looks at the sliders
 FRAME = 0.25  # seconds between two frames while nothing but the curves moves
+DRAG = 0.7  # seconds: moves that follow each other faster, while the clock trains, are one move of one hand
 
 
 class Mark(NamedTuple):
@@ -31,6 +32,7 @@ class Mark(NamedTuple):
     Attributes
     ----------
     step : int
+        Of a slider that was dragged, where it came to rest.
     arm : str
         "distilled" or "fork".
     knob : str
@@ -146,6 +148,7 @@ class LiveTrainer(Shown):
         self._stopped, self._moved_by_hand, self._said = False, True, ""
         self._pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
         self._drawn = self._ended = 0.0
+        self._moved_at: dict[tuple[str, str], float] = {}  # when a hand was last on a slider
         # What the sliders last wrote, to tell when a cell has written something else.
         self._known = {"distilled": copy.copy(self.knobs)}
         self._make_controls()
@@ -300,6 +303,7 @@ class LiveTrainer(Shown):
         done = False
         while not done:
             with self._lock:
+                self._moved_at.clear()  # between two calls of step no hand holds a slider
                 start, before = time.perf_counter(), self.steps
                 self._follow_knobs()
                 done = self._race.run_to(target, seconds=SLICE)
@@ -314,12 +318,21 @@ class LiveTrainer(Shown):
                     return
                 setattr(knobs, knob, change["new"])
                 self._known[arm] = copy.copy(knobs)
-                mark = Mark(self.steps, arm, knob, change["new"])
-                # Moved again before the next step: only where it came to rest has an effect.
-                self.marks = [*(other for other in self.marks if other[:3] != mark[:3]), mark]
+                if knob == "temperature" and is_snap(change["old"], change["new"]):
+                    return
+                self._mark(Mark(self.steps, arm, knob, change["new"]))
                 self._draw()
 
         return move
+
+    def _mark(self, mark: Mark) -> None:
+        """Note a move. Only where the slider came to rest counts: before the next step, or at the end of a drag."""
+        same = [other for other in self.marks if other[1:3] == mark[1:3]]
+        moved_at = self._moved_at.get(mark[1:3], 0.0)
+        self._moved_at[mark[1:3]] = time.perf_counter()
+        if same and (same[-1].step == mark.step or time.perf_counter() - moved_at < DRAG):
+            self.marks.remove(same[-1])
+        self.marks.append(mark)
 
     def _follow_knobs(self) -> None:
         """Let the sliders follow a cell that wrote into the knobs."""

@@ -142,7 +142,7 @@ class LivePicture:
             self.canvas.renew()
 
     def _place_marks(self, marks: Sequence["Mark"]) -> None:
-        """Draw a line per moment, the newest first: of a slider that is dragged, only where it came to rest."""
+        """Draw a line per moment, the newest first; of several that are too close to read only the newest."""
         notes: dict[tuple[str, int], list[str]] = {}
         for mark in marks:
             notes.setdefault((mark.arm, mark.step), []).append(_name(mark))
@@ -154,7 +154,7 @@ class LivePicture:
             drawn[arm].append(step)
             if free:
                 # The fork's notes stand right of their line, the others' left: both can be read where they are close.
-                side = "left" if arm == "fork" else "right"
+                side = "left" if arm == "fork" or step < 0.05 * self._steps_shown else "right"
                 free.pop().set(text=", ".join(names), x=step, color=COLORS[ROLES[arm]], horizontalalignment=side)
         for text in free:
             text.set_text("")
