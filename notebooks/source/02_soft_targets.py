@@ -197,7 +197,7 @@ assert naive.isnan().any()
 # %% [markdown]
 # $0 \cdot \log 0$ should be 0. The computer says $0 \cdot (-\infty)$, which is *not a number*, and one such digit ruins the
 # whole batch. The way out is never to leave [log space](glossary:log-space): `log_softmax` gives $\log p$ without passing
-# through $p$, and $\log p$ is about $-20$, a harmless number, where $p$ is 0.
+# through $p$. Where $p$ is rounded to 0, $\log p$ is a harmless number such as $-20$.
 
 # %%
 log_p, log_q = F.log_softmax(teacher_logits.half().float(), dim=-1), F.log_softmax(student_logits, dim=-1)
@@ -416,9 +416,7 @@ shares = {name: [teacher_share(loss, t) for t in temperatures] for name, loss in
 ax = plots.curve(temperatures, shares["with"], role="kd", label="with $T^2$")
 plots.curve(temperatures, shares["without"], role="no_teacher", label="without $T^2$", ax=ax)
 ax.axhline(50, color=COLORS["teacher"], linewidth=0.8, linestyle=":")
-ax.set(
-    xlabel="temperature T", ylabel="teacher's share of gradient, %", xscale="log", ylim=(0, 100), xticks=temperatures
-)
+ax.set(xlabel="temperature T", ylabel="teacher's share of gradient, %", xscale="log", ylim=(0, 100))
 ax.set_xticks(temperatures, labels=temperatures)
 ax.minorticks_off()
 show(
