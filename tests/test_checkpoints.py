@@ -32,6 +32,16 @@ class Memory(nn.Module):
         self.register_buffer("mean", torch.ones(()))
 
 
+class Trojan:
+    """Unpickling it would make a folder: any code could run there."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
 def run(digits, checkpoint=None, *, stop_at=None, on_step=lambda index: None, **options):
     """A run with everything that has a state: dropout, jitter, Adam, a scheduler, a memory, the step's index."""
     torch.manual_seed(0)
@@ -254,9 +264,10 @@ def test_another_programs_file_is_refused_and_no_code_in_it_runs(digits, tmp_pat
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"other\.pt is not a checkpoint"):
         run(digits, tmp_path / "other.pt")
-    torch.save(Path, tmp_path / "code.pt")  # unpickling this would import and hand over any callable
+    torch.save({"settings": Trojan(tmp_path / "opened")}, tmp_path / "code.pt")
     with pytest.raises(ValueError, match=r"code\.pt is not a checkpoint"):
         run(digits, tmp_path / "code.pt")
+    assert not (tmp_path / "opened").exists()
 
 
 if __name__ == "__main__":  # the process that is killed
