@@ -73,7 +73,7 @@ def make_hinton_teacher() -> nn.Sequential:
     ----------
     Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 3.
     """
-    return make_mlp(1200, 1200, dropout=0.5, input_dropout=0.2)
+    return make_mlp(1200, 1200, dropout=0.3, input_dropout=0.1)
 
 
 def make_hinton_student(hidden: int = 800) -> nn.Sequential:

@@ -31,7 +31,8 @@ class Teacher:
     about: str
     epochs: int
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
+    warm_up: float = 0.3
     held_out: int = 5000
     augment: Transform | None = None
     max_norm: float | None = None
@@ -43,8 +44,10 @@ TEACHERS = {
     "hinton_teacher": Teacher(
         models.make_hinton_teacher,
         "Hinton's MNIST teacher: 2×1200, dropout, weight constraint, jitter of ±2 pixels; all 60,000 training images",
-        epochs=400,
+        epochs=200,
         batch_size=500,
+        learning_rate=1e-3,
+        warm_up=0.1,
         held_out=0,
         augment=jitter,
         max_norm=2.0,
@@ -150,9 +153,11 @@ def train_teacher(
     torch.manual_seed(seed)
     student = recipe.make().to(device)
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate)
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
     steps = epochs * math.ceil(len(mnist.train.labels) / recipe.batch_size)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate * 2, total_steps=steps)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps, pct_start=recipe.warm_up
+    )
 
     def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
