@@ -101,6 +101,11 @@ def load(name: str, *, device: str | torch.device = "cpu") -> nn.Module:
     return model.to(device).eval()
 
 
+def is_shipped(name: str) -> bool:
+    """Whether the package holds weights of that name."""
+    return (resources.files(__package__) / "weights" / f"{_checked(name)}.safetensors").is_file()
+
+
 def provenance(name: str) -> dict:
     """Return how a teacher was made: command, seed, versions, hardware, date, test errors of 10,000 as measured."""
     path = resources.files(__package__) / "weights" / f"{_checked(name)}.json"

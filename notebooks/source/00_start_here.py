@@ -1,0 +1,153 @@
+# %% [markdown]
+# # Start here
+#
+# Welcome. In this course you make a small network learn from a large one, and you see it happen: you move a slider and the
+# curve bends. This first notebook takes five minutes. It checks your machine, shows how a chapter works, and trains a network.
+#
+# **You will be able to**
+# - run a chapter and know what your machine can do;
+# - tell whether the sliders work here, and what to do if not;
+# - load the digits and the teachers that the course works with.
+#
+# **You need** a little Python and PyTorch: tensors, `nn.Module`, `loss.backward()`. **Time** five minutes.
+#
+# ## How to work
+#
+# Cells run from top to bottom: click a cell and press **Shift + Enter**. The cell below is the same in every chapter.
+# It installs the course where that is needed and says what it found.
+
+# %%
+import torch
+import torch.nn.functional as F
+
+from kdcourse import plots, zoo
+from kdcourse.checks import check_prediction
+from kdcourse.data import load_mnist, minibatches
+from kdcourse.models import count_parameters, make_student_mlp
+from kdcourse.plots import show
+from kdcourse.training import accuracy, count_errors, pick_device, train
+from kdcourse.widgets import hello_slider
+
+# %% [markdown]
+# The table above names your **device**. With a GPU everything here is quicker; without one nothing is missing. On Colab,
+# *Runtime → Change runtime type* gives you a GPU. `kdcourse doctor` in a terminal says more.
+#
+# ## The data
+#
+# MNIST: 70,000 handwritten digits of 28 by 28 grey values. They come inside the package, so you need no network. We keep three
+# parts apart: **train** to learn from, **held-out** to choose by, **test** to report.
+
+# %%
+device = pick_device()
+mnist = load_mnist(device=device)
+for name, split in mnist._asdict().items():
+    print(f"{name:<9} {tuple(split.images.shape)}")
+assert [len(split.labels) for split in mnist] == [55_000, 5_000, 10_000]
+
+# %%
+images, labels = mnist.test.take(20)
+ax = plots.digit_grid(images, columns=10)
+show(ax, alt="Twenty handwritten digits in two rows of ten, dark on white, in many hands.")
+
+# %% [markdown]
+# ## Guess first
+#
+# Chapters ask you to **predict** before a cell runs. Change the letter, then run on. A wrong guess costs nothing, and what
+# surprised you is what you will remember.
+#
+# **Predict.** A network with one hidden layer of 128 units sees each of the 55,000 training images once. How many of the
+# 10,000 test images does it then get right?
+# (a) about half  (b) about 80 %  (c) more than 90 %
+
+# %%
+prediction = "b"  # your guess: "a", "b" or "c"
+
+# %% [markdown]
+# Here is the training loop of the whole course. `train` takes a network, batches, an **objective** and an optimizer. The
+# objective is a function that you can read: it returns the terms of the loss. Here there is one term, the cross-entropy.
+
+
+# %%
+def objective(student, images, labels):
+    return {"ce": F.cross_entropy(student(images), labels)}
+
+
+torch.manual_seed(0)
+student = make_student_mlp().to(device)
+optimizer = torch.optim.Adam(student.parameters())
+losses = [step.loss for step in train(student, minibatches(*mnist.train), objective, optimizer)]
+
+# %%
+share = accuracy(student, *mnist.test)
+print(f"{share:.1%} of the test images are right after {len(losses)} steps")
+check_prediction(prediction, answer="c", because="most digits are easy; what is interesting are the last few per cent")
+assert share > 0.9
+
+# %%
+ax = plots.curve(range(len(losses)), torch.stack(losses).cpu(), label="cross-entropy", color=plots.COLORS["ce"])
+ax.set(xlabel="training step", ylabel="loss (nats)")
+show(ax, alt="The loss falls steeply from 2.3 within fifty steps and then slowly, with noise, to about 0.2.")
+
+# %% [markdown]
+# That was your first picture. The loss is in **nats**: a network that spreads its bets over ten digits alike has a loss of
+# $\log 10 \approx 2.3$, and that is where the curve begins.
+
+# %%
+assert abs(losses[0].item() - torch.tensor(10.0).log().item()) < 0.3
+
+# %% [markdown]
+# ## A teacher is waiting
+#
+# Some networks come trained, with a record of how each was made (`zoo.provenance` tells). We load one.
+#
+# **Predict.** A teacher with about 14 times as many weights, well trained. How many errors does it make where our
+# student makes a few hundred?
+# (a) as many  (b) less than half as many  (c) none
+
+# %%
+prediction = "a"  # your guess: "a", "b" or "c"
+
+# %%
+teacher = zoo.load("teacher_mlp", device=device)
+for name, network in {"teacher": teacher, "student": student}.items():
+    errors = count_errors(network, *mnist.test)
+    print(f"{name}: {count_parameters(network):>9,} weights and biases, {errors:>3} errors of 10,000")
+check_prediction(prediction, answer="b", because="size and longer training help, and some digits nobody can read")
+assert 0 < count_errors(teacher, *mnist.test) < count_errors(student, *mnist.test) / 2
+assert 13 < count_parameters(teacher) / count_parameters(student) < 15
+
+# %% [markdown]
+# Can the small network learn what the large one knows? That is **knowledge distillation**, and the next chapter begins it.
+#
+# ## Do sliders work here?
+#
+# Run the cell and drag the slider. Ten images of that digit should follow, and a line below should say so. If you see text
+# instead of a slider, run `kdcourse doctor`; in VS Code, choose *Reload Window* after installing.
+
+# %%
+hello = hello_slider()
+hello
+
+# %% [markdown]
+# Without a running kernel, as on GitHub, there is no slider. This is what it shows when it stands at 3:
+
+# %%
+threes = mnist.test.only(3).images[:10]
+show(plots.digit_grid(threes, columns=10), alt="Ten handwritten threes side by side.")
+hello.close()
+
+# %% [markdown]
+# ## Summary
+#
+# - Cells run from top to bottom; the first is the same everywhere and changes nothing that is installed.
+# - You guess, then the machine answers. Every number in the text is checked by a cell.
+# - `train` is the loop; an objective is a function that returns the terms of the loss.
+# - Teachers come trained (`kdcourse zoo` lists them), data comes inside the package.
+#
+# ## Try it yourself
+#
+# 1. Train for a second epoch (`minibatches(*mnist.train, epochs=2)`). How many errors are left?
+# 2. Leave one digit out: `mnist.train.without(3)`. What does the network say when it sees a 3?
+# 3. Change the seed. How far do the errors move? Keep this number in mind whenever somebody reports a gain of ten errors.
+#
+# Next: [01, teacher and student](01_teacher_and_student.ipynb).
