@@ -389,9 +389,9 @@ def show(picture: Axes | Figure, *, alt: str) -> None:
 def to_png(picture: Axes | Figure) -> bytes:
     """Return a picture as PNG at 100 dots per inch, on white."""
     buffer = io.BytesIO()
-    _figure_of(picture).savefig(buffer, format="rgba", dpi=DPI, facecolor="white")
-    width, height = (int(side * DPI) for side in _figure_of(picture).get_size_inches())  # as Agg cuts pixels off
-    pixels = Image.frombuffer("RGBA", (width, height), buffer.getvalue(), "raw", "RGBA", 0, 1).convert("RGB")
+    # As PNG, which knows its own size: inches times dots is not always the whole number that the canvas takes.
+    _figure_of(picture).savefig(buffer, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
+    pixels = Image.open(buffer).convert("RGB")
     small = io.BytesIO()
     # 256 colours: a third of the bytes, and a notebook holds many pictures.
     pixels.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True, dpi=(DPI, DPI))

@@ -186,3 +186,13 @@ def test_show_stores_a_small_png_and_its_description(monkeypatch):
 def test_bad_input_is_told_what_is_needed(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize("width", [4.6, 5.8, 6.0, 5.67])
+def test_a_vertical_line_stays_vertical_whatever_the_width_in_inches(width):
+    ax = plots.new_axes(width=width, height=2)
+    ax.set_axis_off()
+    ax.axvline(0.5, color="black", linewidth=3)
+    pixels = np.asarray(Image.open(io.BytesIO(plots.to_png(ax))).convert("L"))  # (H, W)
+    inside = pixels[20:-20]
+    assert len({int(row.argmin()) for row in inside}) == 1
