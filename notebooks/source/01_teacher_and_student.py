@@ -103,7 +103,7 @@ print(f"{wrong.sum()} errors on {(confused > 0).sum()} of 90 pairs; correlation 
 assert 0.3 < correlation < 0.9
 
 # %% [markdown]
-# The two agree in large part. The errors speak of some fifty images. The soft answers say something about every one of the 5,000, and a student
+# The two agree, roughly. The errors speak of some fifty images. The soft answers say something about every one of the 5,000, and a student
 # can learn from each. That is the idea of the whole course: **an answer in ten numbers teaches more than an answer in one.**
 # Whether it does so in practice is a question for measurement.
 
@@ -150,8 +150,24 @@ show(
 )
 
 # %% [markdown]
-# Your turn. Pick a digit and an example, and move $T$. On the right is what a student that knows nothing yet would learn from this
-# answer: which of its logits go up, and which go down. The dashes show what the label alone would teach it: one up, nine down alike.
+# What does a student learn from this answer? Minus the gradient of the loss tells which of its logits go up and which go down: $T\,(p - q)$, derived in
+# chapter 02. For a student that knows nothing, $q$ is 0.1 everywhere.
+
+# %%
+p = soften(logits[least_sure], temperature=4)  # (10,)
+ax = plots.curve(range(10), 4 * (p - 0.1), role="kd", linestyle="", markersize=8, label="soft target, T = 4")
+label_alone = F.one_hot(labels[least_sure], 10) - 0.1
+plots.curve(range(10), label_alone, role="ce", linestyle="", markersize=8, label="label alone", ax=ax)
+ax.axhline(0, color=plots.INK, linewidth=0.8)
+ax.set(xticks=range(10), xlabel="class", ylabel="change of the logit")
+show(ax, alt="Push on each logit for the unclear 3: the soft target lifts 3, 8 and 9, the label alone only 3.")
+assert set(p.topk(3).indices.tolist()) == {3, 8, 9}
+
+# %% [markdown]
+# The label lifts one logit and lowers nine alike; the soft target also lifts the digits that this 3 could be mistaken for.
+#
+# Your turn. Pick a digit and an example, and move $T$. The same two pictures follow: left the softened answer, right the push on a student
+# that knows nothing; the dashes are the label alone.
 
 # %%
 explorer = TemperatureExplorer(teacher, mnist.held_out, temperature=4.0)
@@ -208,7 +224,7 @@ table["parameters"] = [count_parameters(model) for model in models.values()]
 table["kilobytes"] = [size_in_bytes(model) // 1000 for model in models.values()]
 table["multiply-adds"] = [count_multiply_adds(model) for model in models.values()]
 table["images/s"] = [float(f"{images_per_second(model):.1g}") for model in models.values()]  # one digit: it wavers
-table.style.format("{:,.0f}")
+table.map("{:,.0f}".format)
 
 # %%
 size, work, speed = table["parameters"], table["multiply-adds"], table["images/s"]
@@ -231,8 +247,8 @@ assert 14 < size["teacher"] / size["student"] < 15
 # - **[label smoothing](glossary:label-smoothing)**: labels made a little soft, without any knowledge. Whatever a teacher gives must exceed this;
 # - **distilled**: 0.9 of the loss from a teacher's soft answers, 0.1 from the labels. Chapter 02 takes this loss apart.
 #
-# All get the same 2,000 images and as many steps. So few, since with 55,000 even the student alone does well and three seeds would not tell who is
-# better; so few, too, that you need not wait.
+# All get the same 2,000 images and as many steps. So few, since a teacher that has seen 55,000 has something to
+# add where the student has seen little; and so that you need not wait.
 
 
 # %%
@@ -264,7 +280,9 @@ ax.set(xlabel="difference in test errors (of 10,000)")
 show(
     ax, alt="Paired differences in test errors with intervals: the CNN's student lies left of 0 against both baselines."
 )
-check_prediction(prediction, answer="c", because="it knows more about digits that its student never saw")
+check_prediction(
+    prediction, answer="c", because="what counts is what a teacher says beyond the label, and its size does not tell"
+)
 found = comparison.set_index(["arm", "baseline"]).high
 assert (found["teacher=CNN"] < 0).all()
 assert found["teacher=MLP", "label_smoothing"] > 0
@@ -272,8 +290,9 @@ assert found["label_smoothing", "no_teacher"] < 0
 
 # %% [markdown]
 # Left of zero is fewer errors. A line is the 95 % [interval](glossary:confidence-interval) of the [paired difference](glossary:paired-difference); where it
-# crosses zero, three seeds do not decide. The first teacher's student is **not** clearly better than label smoothing: on images that it has trained on,
-# such a teacher is so sure that it says little beyond the label. The CNN has seen every digit shifted, makes fewer errors, and its student gains hundreds.
+# crosses zero, three seeds do not decide. The first teacher's student is **not** clearly better than label smoothing, the CNN's is. Why? This table cannot
+# say: the two teachers differ in the kind of network, in their errors, and in the shifted images that only the CNN has seen. It does say
+# that a teacher is not good for a student merely because it is large.
 #
 # How near do the students come to their teachers?
 
@@ -348,9 +367,7 @@ format_comparison(comparison, digits=0)
 
 # %%
 found = comparison[comparison.arm == "distilled"]
-assert (
-    found.high < 0
-).all()  # better than the member that it is paired with, and than that member with label smoothing
+assert (found.high < 0).all()  # better than the first clinic's network, also with label smoothing
 assert student_runs.test_errors.mean() > sum(voting) / 3  # but not as good as the vote
 cost = [count_multiply_adds(model) for model in (ensembles[0], make_small().to(device))]
 print(f"multiply-adds per image: ensemble {cost[0]:,}, student {cost[1]:,}")
@@ -467,21 +484,23 @@ noise.T.rename(columns="student {}".format).round(1)
 
 # %% [markdown]
 # At $T = 1$ nearly nothing changes; at $T = 4$ the gradients are much less noisy. But most of that the *fake* teacher does too: **much of the smoothness
-# comes from the temperature**, which asks all ten logits for a value on every image, long after the answer is right; only the rest is knowledge. And a
+# comes from the temperature**, which asks all ten logits for a value on every image, long after the answer is right. The rest may be knowledge, or only
+# the size of this teacher's logits. And a
 # smoother gradient is not yet a better student: what counts are the errors above.
 
 # %% [markdown]
 # ## Summary
 #
-# - A teacher's softened probabilities say which classes are alike; they agree in large part with its own confusions.
+# - A teacher's softened probabilities say which classes are alike; they agree roughly with its own confusions.
 # - Size, cost, speed and accuracy are four measurements. A network with fewer parameters can be the slower one.
-# - A teacher must beat label smoothing, not only "no teacher". A teacher that says little beyond the label does not.
+# - A teacher must beat label smoothing, not only "no teacher". Not every teacher does, and its size does not tell.
 # - A student can stand for an ensemble, or for a teacher whose data stay inside. The first loses something, the second promises nothing about privacy.
 # - Gradients are smoother at a higher temperature, with a teacher or without.
 #
 # ## Think, then try
 #
 # 1. Compute the matrix of dark knowledge on 5,000 *training* images, at $T = 1$ and at $T = 4$. What has changed, and what does that mean for a student?
+#    Is that why the first teacher helps little? Give its student the held-out images instead, which it has not trained on.
 # 2. Give the students 500 images, then 8,000. Where is the CNN's help greatest?
 # 3. Replace the five clinics by five networks on the *same* 1,000 images, with different seeds. Why does voting help less?
 # 4. Let the hospital's teacher answer with its most likely class only (`F.one_hot` of it, times 12). What does the student lose, and what does the hospital still give away?
