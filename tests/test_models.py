@@ -68,7 +68,7 @@ def test_the_source_texts_models_have_its_dropout():
 
 
 def test_hintons_teacher_drops_pixels_and_units_and_his_student_nothing():
-    assert [module.p for module in make_hinton_teacher() if isinstance(module, nn.Dropout)] == [0.2, 0.5, 0.5]
+    assert [module.p for module in make_hinton_teacher() if isinstance(module, nn.Dropout)] == [0.1, 0.3, 0.3]
     assert not any(isinstance(module, nn.Dropout) for module in make_hinton_student())
 
 
