@@ -104,7 +104,7 @@ assert 0.3 < correlation < 0.9
 
 # %% [markdown]
 # The two agree, roughly. The errors speak of some fifty images. The soft answers say something about every one of the 5,000, and a student
-# can learn from each. That is the idea of the whole course: **an answer in ten numbers teaches more than an answer in one.**
+# can learn from each. That is the idea of the whole course: **an answer in ten numbers can teach more than an answer in one.**
 # Whether it does so in practice is a question for measurement.
 
 # %% [markdown]
@@ -127,9 +127,9 @@ def unsure(temperature):
 
 
 temperatures = [0.5, 1, 2, 3, 4, 6, 8, 12, 16, 20]
-ax = plots.curve(temperatures, [unsure(t) for t in temperatures], role="student", color=plots.COLORS["teacher"])
+ax = plots.curve(temperatures, [unsure(t) for t in temperatures], role="teacher", marker="o")
 ax.set(xlabel="temperature T", ylabel="as unsure as between\nso many classes", ylim=(0, 10))
-show(ax, alt="Classes that the teacher wavers between, against T: about 1 at T = 1, rising, and close to 10 at T = 20.")
+show(ax, alt="Classes that the teacher wavers between, against T: about 1 at T = 1, rising to more than 8 at T = 20.")
 check_prediction(
     prediction, answer="c", because="at T = 20 its rows are almost level; they differ by little, but in the same order"
 )
