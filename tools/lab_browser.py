@@ -51,15 +51,12 @@ document.addEventListener('load', event => {
   }));
 }, true);
 window.watch_slider = readout => {
-  let last = readout.textContent;
-  document.addEventListener('pointermove', () => {
-    const time = performance.now();
-    Promise.resolve().then(() => {
-      if (readout.textContent === last) return;
-      last = readout.textContent;
-      window.slider_moves.push({time, value: Number(last)});
-    });
-  });
+  let moved = 0;  // when the browser got the move of the mouse
+  window.addEventListener('mousemove', event => { moved = event.timeStamp; }, true);
+  new MutationObserver(() => {
+    const value = Number(readout.textContent), last = window.slider_moves.at(-1);
+    if (!last || last.value !== value) window.slider_moves.push({time: moved, value});
+  }).observe(readout, {characterData: true, childList: true, subtree: true});
 };
 """
 

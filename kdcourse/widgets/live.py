@@ -21,8 +21,9 @@ from .controls import alpha_slider, check_on_slider, is_snap, make_button, make_
 from .live_picture import LivePicture
 from .side_by_side import Arm, SideBySide
 
-SLICE = 0.04  # seconds of training between two looks at the sliders
+SLICE, SHORT_SLICE = 0.06, 0.02  # seconds of training between two looks at the sliders; and while a hand is on one
 FRAME = 0.25  # seconds between two frames while nothing but the curves moves
+BREATH = 0.002  # seconds
 DRAG = 0.7  # seconds: moves that follow each other faster, while the clock trains, are one move of one hand
 
 
@@ -147,7 +148,7 @@ class LiveTrainer(Shown):
         self.closed = False
         self._stopped, self._moved_by_hand, self._said = False, True, ""
         self._pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
-        self._drawn = self._ended = 0.0
+        self._drawn = self._ended = self._touched = self._told = 0.0
         self._moved_at: dict[tuple[str, str], float] = {}  # when a hand was last on a slider
         # What the sliders last wrote, to tell when a cell has written something else.
         self._known = {"distilled": copy.copy(self.knobs)}
@@ -293,8 +294,13 @@ class LiveTrainer(Shown):
         try:
             with self._guard():
                 start, before = time.perf_counter(), self.steps
+                held = start - self._touched < DRAG
+                if held:
+                    # The kernel sends from another thread, which the loop would keep waiting for a whole slice: let the
+                    # frame and the answer to the slider's last message leave first.
+                    time.sleep(BREATH)
                 self._follow_knobs()
-                self._race.advance(seconds=SLICE)
+                self._race.advance(seconds=SHORT_SLICE if held else SLICE)
                 self._after_slice(start=start, before=before)
         finally:
             self._lock.release()
@@ -329,7 +335,7 @@ class LiveTrainer(Shown):
         """Note a move. Only where the slider came to rest counts: before the next step, or at the end of a drag."""
         same = [other for other in self.marks if other[1:3] == mark[1:3]]
         moved_at = self._moved_at.get(mark[1:3], 0.0)
-        self._moved_at[mark[1:3]] = time.perf_counter()
+        self._moved_at[mark[1:3]] = self._touched = time.perf_counter()
         if same and (same[-1].step == mark.step or time.perf_counter() - moved_at < DRAG):
             self.marks.remove(same[-1])
         self.marks.append(mark)
@@ -356,10 +362,11 @@ class LiveTrainer(Shown):
             self._draw()
 
     def _draw(self) -> None:
-        self._drawn = time.perf_counter()
+        self._drawn = now = time.perf_counter()
         self._picture.draw(self.arms, self.marks, self.steps)
-        if not self._stopped:
-            self.status.value = self._describe()
+        # The status line can wait: while a slider is dragged, its messages would stand in the way of the picture's.
+        if not self._stopped and (now - self._told >= FRAME or now - self._touched >= FRAME):
+            self._told, self.status.value = now, self._describe()
 
     def _describe(self) -> str:
         errors = ", ".join(f"{name} <b>{arm.errors[-1]:.2f} %</b>" for name, arm in self.arms.items())

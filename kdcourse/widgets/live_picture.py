@@ -87,7 +87,8 @@ class LivePicture:
         ax.set(xlim=(-0.6, 9.6), ylim=(0, 1.02), xticks=range(10), xlabel="class")
         ax.grid(False, axis="x")
         self._title = ax.set_title("", fontsize=9, color=INK, loc="left")
-        self._bars = ax.bar(range(10), [0.0] * 10, color=COLORS["teacher"], width=0.8, alpha=0.85)
+        # Thick lines in place of ten bars: one thing to draw.
+        self._bars = ax.vlines(range(10), 0, [0.0] * 10, colors=COLORS["teacher"], linewidth=14, alpha=0.85)
         self._predictions = {}
         for name, role in ROLES.items():
             edge = "white" if name == "distilled" else COLORS[role]
@@ -98,7 +99,7 @@ class LivePicture:
         corner = self.canvas.add_axes(0.93, 0.835, 0.065, 0.16)
         corner.imshow(self._image[0, 0].cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
         corner.set_axis_off()
-        self.canvas.moving(*self._bars, *self._predictions.values(), self._title)
+        self.canvas.moving(self._bars, *self._predictions.values(), self._title)
 
     def show_fork(self, forked: bool) -> None:
         """Add the fork to the legend, or take it away."""
@@ -164,8 +165,8 @@ class LivePicture:
 
     def _place_bars(self, arms: Mapping[str, Arm], temperature: float) -> None:
         self._title.set_text(f"soft target of this {self._digit} and the\nstudents' predictions, T = {temperature:.3g}")
-        for bar, height in zip(self._bars, soften(self._target, temperature=temperature).tolist(), strict=True):
-            bar.set_height(height)
+        heights = soften(self._target, temperature=temperature).tolist()
+        self._bars.set_segments([[(k, 0), (k, height)] for k, height in enumerate(heights)])
         for name, points in self._predictions.items():
             if name not in arms:
                 points.set_ydata([math.nan] * 10)
