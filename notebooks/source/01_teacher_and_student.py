@@ -292,7 +292,8 @@ assert found["label_smoothing", "no_teacher"] < 0
 # Left of zero is fewer errors. A line is the 95 % [interval](glossary:confidence-interval) of the [paired difference](glossary:paired-difference); where it
 # crosses zero, three seeds do not decide. The first teacher's student is **not** clearly better than label smoothing, the CNN's is. Why? This table cannot
 # say: the two teachers differ in the kind of network, in their errors, and in the shifted images that only the CNN has seen. It does say
-# that a teacher is not good for a student merely because it is large.
+# that a teacher is not good for a student merely because it is large. And it holds for these settings, which we picked after a few tries: task 2 below has others, at
+# which the first teacher's student does worse than without a teacher.
 #
 # How near do the students come to their teachers?
 
@@ -477,7 +478,7 @@ ways |= {f"teacher, T = {t}": (at(t), logits) for t in (1, 4)} | {"fake teacher,
 students = [trained_for_a_moment(seed) for seed in range(3)]
 noise = pd.DataFrame({name: [gradient_noise(student, *way) for student in students] for name, way in ways.items()})
 check_prediction(prediction, answer="b", because="at T = 1 this teacher's answers are almost labels")
-assert (noise["teacher, T = 1"] / noise["labels"]).between(0.7, 1.1).all()
+assert (noise["teacher, T = 1"] / noise["labels"]).between(0.7, 1.25).all()
 assert (noise["teacher, T = 4"] < noise["labels"] / 3).all()
 assert (noise["fake teacher, T = 4"] < noise["labels"] / 2).all()
 noise.T.rename(columns="student {}".format).round(1)
@@ -501,7 +502,7 @@ noise.T.rename(columns="student {}".format).round(1)
 #
 # 1. Compute the matrix of dark knowledge on 5,000 *training* images, at $T = 1$ and at $T = 4$. What has changed, and what does that mean for a student?
 #    Is that why the first teacher helps little? Give its student the held-out images instead, which it has not trained on.
-# 2. Give the students 500 images, then 8,000. Where is the CNN's help greatest?
+# 2. Train on 4,000 images for 8 epochs at `temperature=4`. What becomes of the first teacher's student, and why might soft targets need more steps? Then give 500 images, and 8,000: where is the CNN's help greatest?
 # 3. Replace the five clinics by five networks on the *same* 1,000 images, with different seeds. Why does voting help less?
 # 4. Let the hospital's teacher answer with its most likely class only (`F.one_hot` of it, times 12). What does the student lose, and what does the hospital still give away?
 #
