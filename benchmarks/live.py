@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -172,9 +173,9 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
     return {
         "what": "LiveTrainer in JupyterLab and Chromium on this machine: students 784-128-10, batch 128, two at a time",
         "slider_to_picture": {
-            "while dragging": summary(sum(dragged, [])),
+            "while dragging": summary(list(chain.from_iterable(dragged))),
             "while dragging, each round": [summary(values) for values in dragged],
-            "single moves after a pause": summary(sum(single, [])),
+            "single moves after a pause": summary(list(chain.from_iterable(single))),
             "single moves after a pause, each round": [summary(values) for values in single],
         },
         "steps_per_second": {name: [round(value, 1) for value in values] for name, values in rates.items()},
