@@ -16,12 +16,13 @@ help:
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-test: lint unit notebooks-test
+test: lint docs unit notebooks-test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/update_readme.py --check
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests
@@ -32,6 +33,9 @@ notebooks-test: $(VENV)/.dev
 
 notebooks: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py
+
+docs: $(VENV)/.dev
+	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --math --output-directory site kdcourse kdcourse.losses
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

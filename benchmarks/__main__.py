@@ -1,0 +1,16 @@
+"""``python -m benchmarks`` runs every benchmark one after another; ``python -m benchmarks losses live`` some of them.
+
+Each runs in a process of its own, so that none measures what another left in memory.
+"""
+
+import argparse
+import subprocess
+import sys
+
+NAMES = ("imports", "training", "losses", "sweeps", "live", "distill", "hinton")
+
+parser = argparse.ArgumentParser(prog="python -m benchmarks")
+parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default; hinton takes long")
+for name in parser.parse_args().names or NAMES:
+    print(f"== {name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
