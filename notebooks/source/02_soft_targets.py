@@ -396,7 +396,7 @@ print(f"both terms {both:.3f}, soft targets alone {alone:.3f}")
 # measure the teacher's share of the gradient at $\alpha = 0.5$, with and without $T^2$.
 #
 # **Predict.** $\alpha = 0.5$, $T = 8$, the factor forgotten. The teacher's share of the gradient is
-# (a) a half  (b) about a quarter  (c) below a tenth
+# (a) a half  (b) about a third  (c) less than a sixth
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -428,11 +428,11 @@ show(
 share = dict(zip(temperatures, shares["without"], strict=True))
 print({t: f"{s:.1f} %" for t, s in share.items()})
 check_prediction(prediction, answer="c", because="the factor 64 is missing, and the cross-entropy has not changed")
-assert share[8] < 10
+assert share[8] < 100 / 6
 assert min(shares["with"][3:]) > 50
 
 # %% [markdown]
-# Forget $T^2$, and at $T = 8$ the teacher all but leaves the room, whatever $\alpha$ says. Keep it, and $\alpha$ means roughly the same
+# Forget $T^2$, and at $T = 8$ the teacher is hardly heard, and at 32 not at all, whatever $\alpha$ says. Keep it, and $\alpha$ means roughly the same
 # from $T = 4$ upwards. *Roughly*: with $T^2$ the teacher is louder than $\alpha$ reads. Treat $\alpha$ as a knob to be tuned, not as a percentage.
 
 # %% [markdown]
