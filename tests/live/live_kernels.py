@@ -27,7 +27,8 @@ class FrontEnd:
 
     def run(self, code: str) -> str:
         """Execute a cell; return what it printed."""
-        return self._answer(self.client.execute(code))
+        # An error must not make the kernel drop the next cell, which it does for a moment unless told so.
+        return self._answer(self.client.execute(code, stop_on_error=False))
 
     def update(self, model_id: str, **state) -> None:
         """Change a widget's state, as a hand on it does."""
