@@ -21,8 +21,8 @@ from lab_browser import browser_page, drag, lab, open_notebook, slider  # noqa: 
 CHAPTER = Path(os.environ.get("KDCOURSE_BROWSER_NOTEBOOK", ROOT / "notebooks" / "02_soft_targets.ipynb"))
 SHOWS_TRAINER = "live"  # the last line of that cell
 ARTIFACTS = ROOT / "artifacts"
-# What JupyterLab's console may complain of without harm to the page: nothing so far.
-HARMLESS: tuple[str, ...] = ()
+# Harmless: images from the web (the Colab badge) where there is no network.
+HARMLESS: tuple[str, ...] = ("Failed to load resource: net::ERR_",)
 
 STAND_IN = """
 import torch
