@@ -151,3 +151,8 @@ def test_a_seed_makes_the_same_teacher_again(small_recipe, tmp_path):
         zoo.train_teacher("small", seed=3, epochs=2, folder=tmp_path / folder, progress=False)
     one, two = ((tmp_path / folder / "small.safetensors").read_bytes() for folder in ("one", "two"))
     assert one == two
+
+
+def test_a_teacher_says_what_its_settings_were_chosen_by():
+    assert "test errors" in zoo.provenance("hinton_teacher")["settings_chosen"]
+    assert zoo.provenance("teacher_cnn")["settings_chosen"] == "the first that were tried"
