@@ -626,3 +626,12 @@ def test_a_curriculum_or_schedule_that_cannot_work_is_refused_before_training(te
     with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\]"):
         progressive(student, teacher, small(data), alpha=linear(0.5, 1.1))
     assert torch.equal(weights(student), before)
+
+
+def test_a_checkpoint_of_other_schedules_is_refused(teacher, data, tmp_path):
+    run = {"epochs": 1, "checkpoint": tmp_path / "run.pt"}
+    progressive(make(8), teacher, small(data), temperature=linear(10, 1), **run)
+    progressive(make(8), teacher, small(data), temperature=linear(10, 1), **run)  # the same run goes on
+    for other in ({"temperature": linear(9, 1)}, {"temperature": linear(10, 1), "alpha": constant(0.2)}):
+        with pytest.raises(ValueError, match="belongs to a run with other settings"):
+            progressive(make(8), teacher, small(data), **run, **other)

@@ -238,7 +238,13 @@ def progressive(
         evaluate=evaluate,
         after_step=knobs.advance,
         stateful={"knobs": knobs},
+        settings={"temperature": _sampled(temperature), "alpha": _sampled(alpha), "pace": _sampled(pace)},
         checkpoint=checkpoint,
         progress=progress,
         make_batches=make_batches,
     )
+
+
+def _sampled(schedule: Schedule) -> str:
+    """A schedule as the values it takes: two that agree in them are the same to a checkpoint."""
+    return " ".join(f"{schedule(tenth / 10):g}" for tenth in range(11))
