@@ -7,6 +7,7 @@ was. Every run has a checkpoint of its own, and ``benchmarks/results/hinton.json
 import argparse
 import json
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -208,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(rows[-1], flush=True)
     record = {
         "about": "Hinton's MNIST experiments: test errors of 10,000; biases chosen on held-out training images",
-        "command": "python -m benchmarks.hinton",
+        "command": " ".join(["python -m benchmarks.hinton", *(sys.argv[1:] if arguments is None else arguments)]),
         "settings": {key: getattr(options, key) for key in (*SETTINGS, "seeds", "images", "held_out")},
         "arms": {name: asdict(ARMS[name]) for name in options.arms},
         "paper": PAPER,
