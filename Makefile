@@ -22,6 +22,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/update_readme.py --check
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests
