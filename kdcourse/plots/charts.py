@@ -1,7 +1,4 @@
-"""Pictures of the course: each helper draws one thing into Axes and returns them; nothing is computed or trained here.
-
-Chapters 00 to 12. ``show`` displays a picture with a description in words.
-"""
+"""The charts that every chapter uses, and the look they share: colours, lines, Axes, a picture with its description."""
 
 import base64
 import io

@@ -1,0 +1,40 @@
+"""Pictures of the course: each helper draws one thing into Axes and returns them; nothing is computed or trained here.
+
+Chapters 00 to 12. ``show`` displays a picture with a description in words.
+"""
+
+from .charts import (
+    COLORS,
+    DPI,
+    GRID,
+    INK,
+    LINES,
+    curve,
+    digit_grid,
+    intervals,
+    matrix,
+    new_axes,
+    probability_bars,
+    show,
+    tidy,
+    to_png,
+    training_curves,
+)
+
+__all__ = [
+    "COLORS",
+    "DPI",
+    "GRID",
+    "INK",
+    "LINES",
+    "curve",
+    "digit_grid",
+    "intervals",
+    "matrix",
+    "new_axes",
+    "probability_bars",
+    "show",
+    "tidy",
+    "to_png",
+    "training_curves",
+]
