@@ -1,8 +1,19 @@
-"""What the course checks: a learner's predictions and, with the exercises, a learner's functions.
+"""What the course checks: a learner's predictions in chapters, and a learner's functions in exercises.
 
-Nothing in the package imports this; notebooks do.
+A check takes the function, tries it on random shapes and numbers, and knows typical mistakes by name. Nothing in the
+package imports this except the grader; notebooks do.
 """
 
+from ._core import CheckFailed
 from .predictions import check_prediction
+from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
 
-__all__ = ["check_prediction"]
+__all__ = [
+    "CheckFailed",
+    "check_kd_loss",
+    "check_paired_interval",
+    "check_picture",
+    "check_prediction",
+    "check_repaired_loss",
+    "check_verdict",
+]
