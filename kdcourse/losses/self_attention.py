@@ -59,13 +59,15 @@ def attention_loss(
     """
     student, teacher = _paired_heads(student_attention, teacher_attention, attention_mask, average_heads, "attention")
     if attention_mask is not None:
-        sample, place = attention_mask.nonzero(as_tuple=True)  # (tokens,) each
-        keys = attention_mask[sample].unsqueeze(1)  # (tokens, 1, L)
-        student, teacher = keep(student[sample, :, place], keys), keep(teacher[sample, :, place], keys)
-    p, q = _as_distribution(teacher, "teacher"), _as_distribution(student, "student")  # (tokens, heads, L)
+        asking, keys = _real_rows(attention_mask, student.shape[1])
+        student, teacher = (keep(side.flatten(0, 2).index_select(0, asking), keys) for side in (student, teacher))
+    p, p_sum = _rows_with_sums(teacher, "teacher")  # (..., L), (...)
+    q, q_sum = _rows_with_sums(student, "student")
     tiny = torch.finfo(q.dtype).tiny
     # twice as fast as torch.xlogy on a CPU, and 0 · log(tiny) is 0 as well
-    divergence = (p * (p.clamp(min=tiny).log() - q.clamp(min=tiny).log())).sum(dim=-1)  # (tokens, heads)
+    apart = (p * (p.clamp(min=tiny).log() - q.clamp(min=tiny).log())).sum(dim=-1)  # (...)
+    # of p / p_sum and q / q_sum, without dividing every number
+    divergence = apart / p_sum - p_sum.log() + q_sum.log()
     return mean_of(divergence)
 
 
@@ -106,13 +108,12 @@ def attention_scores_loss(
     Jiao et al. (2020), arXiv:1909.10351, equation 7.
     """
     student, teacher = _paired_heads(student_scores, teacher_scores, attention_mask, average_heads, "attention scores")
-    error = F.mse_loss(student, teacher, reduction="none")  # (B, heads, L, L)
     if attention_mask is None:
-        return mean_of(error)
-    keys = attention_mask.to(error.dtype)[:, None, None, :]  # (B, 1, 1, L)
-    row = (error * keys).sum(dim=-1)  # (B, heads, L)
+        return F.mse_loss(student, teacher)
+    real = attention_mask.to(student.dtype)
+    pair = real[:, None, :, None] * real[:, None, None, :]  # (B, 1, L, L)
     pairs = student.shape[1] * attention_mask.bool().sum(dim=1).square().sum()
-    return keep(row, attention_mask.unsqueeze(1)).sum() / pairs.clamp(min=1)
+    return F.mse_loss(student * pair, teacher * pair, reduction="sum") / pairs.clamp(min=1)
 
 
 def value_relation_loss(
@@ -173,15 +174,22 @@ def _paired_heads(
     return student, teacher
 
 
-def _as_distribution(attention: Tensor, side: str) -> Tensor:
-    """Divide each row by its sum."""
+def _real_rows(attention_mask: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Places of real queries' rows among all B·heads·L, shape (rows,), and which keys are real for each, (rows, L)."""
+    real = attention_mask.bool()
+    asking = real.unsqueeze(1).expand(-1, heads, -1).flatten().nonzero().squeeze(1)
+    return asking, real.index_select(0, asking // (heads * real.shape[1]))
+
+
+def _rows_with_sums(attention: Tensor, side: str) -> tuple[Tensor, Tensor]:
+    """Probabilities, not negative, and the sum of each row."""
     by_value = attention.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(attention)
     if by_value and attention.numel() and attention.detach().amin().item() < 0:
         raise ValueError(
             f"{side} attention must hold probabilities, got {attention.min().item():.3g}. These look like scores "
             "before the softmax: attention_scores_loss compares those."
         )
-    return attention / attention.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(attention.dtype).tiny)
+    return attention, attention.sum(dim=-1).clamp(min=torch.finfo(attention.dtype).tiny)
 
 
 @full_precision
