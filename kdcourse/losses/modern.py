@@ -275,20 +275,16 @@ def _split_target(log_probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
 
 def _correlation_distance(student: Tensor, teacher: Tensor, *, dim: int) -> Tensor:
     """1 - Pearson's correlation of positive numbers along a dimension."""
-    student, student_square, student_constant = _deviations(student, dim)
-    teacher, teacher_square, teacher_constant = _deviations(teacher, dim)
+    student_mean, teacher_mean = student.mean(dim, keepdim=True), teacher.mean(dim, keepdim=True)
+    student, teacher = student - student_mean, teacher - teacher_mean
+    student_square, teacher_square = (student * student).sum(dim), (teacher * teacher).sum(dim)
+    with torch.no_grad():  # where positive numbers are equal but for rounding
+        rounding = 8 * torch.finfo(student.dtype).eps * student.shape[dim] ** 0.5
+        teacher_constant = teacher_square <= (rounding * teacher_mean.squeeze(dim)).square()
+        constant = teacher_constant | (student_square <= (rounding * student_mean.squeeze(dim)).square())
     # Divided by infinity, a constant has no correlation, and gives and takes no gradient.
-    inverse_norms = (student_square * teacher_square).masked_fill(student_constant | teacher_constant, math.inf).rsqrt()
-    return (1 - (student * teacher).sum(dim=dim) * inverse_norms).masked_fill(teacher_constant, 0)
-
-
-def _deviations(values: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Deviations from the mean, the sum of their squares, and where positive numbers are equal but for rounding."""
-    mean = values.mean(dim=dim)
-    deviations = values - mean.unsqueeze(dim)
-    square = (deviations * deviations).sum(dim=dim)
-    rounding = 8 * torch.finfo(values.dtype).eps * values.shape[dim] ** 0.5
-    return deviations, square, square <= (rounding * mean.detach()).square()
+    inverse_norms = (student_square * teacher_square).masked_fill(constant, math.inf).rsqrt()
+    return (1 - (student * teacher).sum(dim) * inverse_norms).masked_fill(teacher_constant, 0)
 
 
 def _largest_is_one(log_probs: Tensor, *, dim: int) -> Tensor:
