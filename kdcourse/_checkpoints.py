@@ -3,6 +3,7 @@
 Chapter 01, behind the scenes.
 """
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -24,6 +26,16 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def fingerprint(*modules: nn.Module) -> str:
+    """Return a short name of these modules' weights: a run continues with the teacher it began with, or not at all."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], settings: dict, history: dict) -> None:

@@ -1,5 +1,6 @@
 """A run that was stopped, however hard, ends in the same bits as one that was not."""
 
+import copy
 import itertools
 import os
 import signal
@@ -237,6 +238,17 @@ def test_distilling_at_another_temperature_or_alpha_does_not_return_the_old_stud
     distill(make_mlp(4), make_mlp(8), digits, **settings)
     with pytest.raises(ValueError, match=f"{next(iter(knob))}: .* there, {next(iter(knob.values()))} here"):
         distill(make_mlp(4), make_mlp(8), digits, **settings, **knob)
+
+
+def test_continuing_with_another_teacher_is_refused_and_with_a_copy_of_the_same_it_is_not(digits, tmp_path):
+    settings = {"epochs": 1, "checkpoint": tmp_path / "student.pt"}
+    teacher = make_mlp(8)
+    distill(make_mlp(4), teacher, digits, **settings)
+    distill(make_mlp(4), copy.deepcopy(teacher), digits, **settings)
+    with torch.no_grad():
+        next(teacher.parameters())[0, 0] += 1e-3
+    with pytest.raises(ValueError, match=r"other settings .*teacher: [0-9a-f]{12} there, [0-9a-f]{12} here"):
+        distill(make_mlp(4), teacher, digits, **settings)
 
 
 def test_a_refused_checkpoint_leaves_the_student_as_it_was(digits, tmp_path):

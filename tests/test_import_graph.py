@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "devices": set(),
     "_checkpoints": set(),
     "training": {"data", "devices", "_checkpoints"},
-    "recipes": {"losses", "models", "data", "training", "schedules"},
+    "recipes": {"losses", "models", "data", "training", "schedules", "language", "_checkpoints"},
     "sweeps": {"losses", "models", "data", "training", "schedules", "recipes"},
     "zoo": {"losses", "models", "data", "training", "schedules"},
     "language": {"losses", "training"},

@@ -16,6 +16,7 @@ from kdcourse.losses import (
     value_relation_loss,
 )
 from kdcourse.models import capture
+from kdcourse.recipes import distilbert
 from kdcourse.training import train
 
 transformers = pytest.importorskip("transformers")
@@ -376,3 +377,65 @@ def test_captured_queries_keys_and_values_give_scores_and_relations():
     assert attention_scores_loss(student_scores, scores, attention_mask=text[1]) > 0
     assert value_relation_loss(student_values, values, attention_mask=text[1]) > 0
     assert value_relation_loss(values, values, attention_mask=text[1]).item() == 0
+
+
+# The whole recipe
+
+IDS = {"mask_id": MASK, "vocabulary_size": WORDS, "special_ids": (PAD, CLS, SEP), "probability": 0.3}
+
+
+@pytest.mark.parametrize("make_student", [make_bert, make_distilbert])
+def test_the_recipe_starts_from_the_teachers_layers_and_lowers_each_term(make_student):
+    teacher, student = make_bert(4), make_student(2, seed=4)
+    before = copy.deepcopy(teacher.state_dict())
+    history = distilbert(student, teacher, make_text(96), **IDS, epochs=8, batch_size=16)
+    assert set(history.terms) == {"kd", "mlm", "cosine"}
+    for name, values in history.terms.items():
+        assert sum(values[-6:]) < sum(values[:6]), name
+    torch.testing.assert_close(teacher.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make_student", [make_bert, make_distilbert])
+def test_a_student_of_full_depth_has_nothing_to_learn_at_its_first_step_unless_it_starts_at_random(make_student):
+    teacher, text, starts = make_bert(2), make_text(16), {}
+    for initialize in (True, False):
+        student = make_student(2, seed=4)
+        for module in student.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # a student in training mode differs from its teacher by that alone
+        history = distilbert(student, teacher, text, **IDS, batch_size=16, initialize=initialize)
+        starts[initialize] = history.terms["kd"][0].item()
+    assert starts[True] == pytest.approx(0, abs=1e-4)
+    assert starts[False] > 0.1
+
+
+def assert_same_terms(found, expected):
+    torch.testing.assert_close(dict(found.terms), dict(expected.terms), rtol=0, atol=0)
+
+
+def test_the_recipes_seed_owns_which_words_are_hidden_and_a_stopped_run_hides_the_same(tmp_path):
+    teacher, text = make_bert(3), make_text(64)
+
+    def run(**settings):
+        return distilbert(make_distilbert(2), teacher, text, **IDS, batch_size=16, **settings)
+
+    whole = run(epochs=3)
+    assert_same_terms(run(epochs=3), whole)
+    assert not torch.equal(run(epochs=3, seed=1).terms["mlm"], whole.terms["mlm"])
+
+    def stop(student):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(epochs=3, checkpoint=tmp_path / "run.pt", evaluate=stop)
+    assert_same_terms(run(epochs=3, checkpoint=tmp_path / "run.pt"), whole)
+    with pytest.raises(ValueError, match="weights: 5 2 1 there, 5 2 0 here"):
+        run(epochs=3, checkpoint=tmp_path / "run.pt", cosine_weight=0.0)
+
+
+def test_the_recipe_refuses_a_teacher_that_is_the_student_and_data_that_are_masked_already():
+    teacher = make_bert(2)
+    with pytest.raises(ValueError, match="share one object"):
+        distilbert(teacher, teacher, make_text(), **IDS)
+    with pytest.raises(ValueError, match="got 3 tensors: words are hidden here"):
+        distilbert(make_distilbert(2), teacher, make_batch(), **IDS)

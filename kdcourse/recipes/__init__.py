@@ -1,6 +1,6 @@
 """What a method does beyond one loss: who teaches whom, on which data, in which order.
 
-Chapters 02 to 07. Every recipe runs the loop of ``kdcourse.training`` with an objective written in full view.
+Chapters 02 to 09. Every recipe runs the loop of ``kdcourse.training`` with an objective written in full view.
 """
 
 # isort: off
@@ -23,6 +23,7 @@ from .curriculum import (  # 07
     progressive,
     ScheduledKnobs,
 )
+from .distilbert import distilbert  # 09
 
 __all__ = [  # noqa: RUF022
     "MakeOptimizer",
@@ -47,4 +48,5 @@ __all__ = [  # noqa: RUF022
     "CurriculumBatches",
     "ScheduledKnobs",
     "progressive",
+    "distilbert",
 ]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checkpoints import fingerprint
 from ..data.batches import Minibatches, Transform
 from ..losses._checks import check_alpha, check_floating, check_labels, check_temperature
 from ..schedules import Schedule, linear, progress_of
@@ -238,11 +239,14 @@ def progressive(
         evaluate=evaluate,
         after_step=knobs.advance,
         stateful={"knobs": knobs},
-        settings={"temperature": _sampled(temperature), "alpha": _sampled(alpha), "pace": _sampled(pace)},
+        settings={
+            "temperature": _sampled(temperature), "alpha": _sampled(alpha), "pace": _sampled(pace),
+            "teacher": fingerprint(teacher) if checkpoint else "",
+        },
         checkpoint=checkpoint,
         progress=progress,
         make_batches=make_batches,
-    )
+    )  # fmt: skip
 
 
 def _sampled(schedule: Schedule) -> str:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .._checkpoints import fingerprint
 from ..losses import kd_loss
 from ..losses._checks import check_alpha, check_temperature
 from ..training import History, Knobs, Objective, fit, predict_logits
@@ -108,7 +109,8 @@ def distill(
     Raises
     ------
     ValueError
-        If a knob is out of range, student and teacher share parameters, or they disagree in the number of classes.
+        If a knob is out of range, student and teacher share parameters, they disagree in the number of classes, or
+        the checkpoint was begun with another teacher.
 
     References
     ----------
@@ -133,9 +135,11 @@ def distill(
         evaluate=evaluate,
         stateful=parts,
         checkpoint=checkpoint,
-        settings={"temperature": temperature, "alpha": alpha},
+        settings={
+            "temperature": temperature, "alpha": alpha, "teacher": fingerprint(teacher) if checkpoint else "",
+        },
         progress=progress,
-    )
+    )  # fmt: skip
 
 
 def distill_unlabelled(

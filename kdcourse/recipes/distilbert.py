@@ -1,0 +1,129 @@
+"""DistilBERT's training: the student starts from the teacher's layers, then guesses hidden words beside the teacher.
+
+Chapter 09. The pieces are in ``kdcourse.language``.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .._checkpoints import fingerprint
+from ..language import init_student_from_teacher, make_distilbert_objective, mask_words
+from ..training import History, fit
+from .distillation import MakeOptimizer, check_nothing_shared, make_adam
+
+
+def distilbert(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: tuple[Tensor, Tensor],
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    special_ids: Collection[int] = (),
+    probability: float = 0.15,
+    initialize: bool = True,
+    layer_map: Mapping[int, int] | None = None,
+    temperature: float = 2.0,
+    kd_weight: float = 5.0,
+    mlm_weight: float = 2.0,
+    cosine_weight: float = 1.0,
+    epochs: int = 1,
+    batch_size: int = 32,
+    seed: int = 0,
+    make_optimizer: MakeOptimizer = make_adam,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> History:
+    """Distil a masked language model as DistilBERT was: layers copied, words hidden afresh in each batch, three terms.
+
+    Parameters
+    ----------
+    student, teacher : nn.Module
+        BERT-family masked language models of ``transformers``, equal in everything but depth. The student is trained
+        in place, the teacher not changed.
+    data : tuple of (input_ids, attention_mask)
+        The tokenizer's, shape (N, L) each, on the device of both models.
+    mask_id, vocabulary_size, special_ids, probability
+        As in :func:`kdcourse.language.mask_words`.
+    initialize : bool
+        Copy the teacher's embeddings, blocks and head into the student first.
+    layer_map : dict of int to int, optional
+        Which blocks are copied, as in :func:`kdcourse.language.init_student_from_teacher`.
+    temperature, kd_weight, mlm_weight, cosine_weight : float
+        As in :func:`kdcourse.losses.distilbert_terms`.
+    epochs, batch_size, seed, evaluate, checkpoint, progress
+        As in ``kdcourse.training.fit``. The seed also owns which words are hidden.
+    make_optimizer : callable
+        ``make_optimizer(parameters) -> Optimizer``.
+
+    Returns
+    -------
+    History
+        With the terms ``kd``, ``mlm`` and ``cosine``, already weighted.
+
+    Raises
+    ------
+    ValueError
+        If the models share parameters or do not fit, the data are not two tensors of one shape, or a setting is out
+        of range.
+
+    Notes
+    -----
+    The teacher reads the masked text at every step, as the student does: its logits cannot be computed once.
+
+    References
+    ----------
+    Sanh et al. (2019), DistilBERT, arXiv:1910.01108, sections 2 and 3.
+    """
+    check_nothing_shared(student, teacher)
+    if len(data) != 2:
+        raise ValueError(f"data must be (input_ids, attention_mask), got {len(data)} tensors: words are hidden here.")
+    if initialize:
+        layer_map = init_student_from_teacher(student, teacher, layer_map)
+    masker = _Masker(data[0].device, seed)
+    triple = make_distilbert_objective(
+        teacher, temperature=temperature, kd_weight=kd_weight, mlm_weight=mlm_weight, cosine_weight=cosine_weight
+    )
+
+    def objective(student: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        masked, labels = mask_words(
+            input_ids, attention_mask, mask_id=mask_id, vocabulary_size=vocabulary_size, special_ids=special_ids,
+            probability=probability, generator=masker.generator,
+        )  # fmt: skip
+        return triple(student, masked, attention_mask, labels)
+
+    return fit(
+        student,
+        data,
+        objective,
+        make_optimizer(list(student.parameters())),
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        evaluate=evaluate,
+        stateful={"masker": masker},
+        checkpoint=checkpoint,
+        settings={
+            "temperature": temperature, "weights": f"{kd_weight:g} {mlm_weight:g} {cosine_weight:g}",
+            "probability": probability, "layer_map": str(layer_map),
+            "teacher": fingerprint(teacher) if checkpoint else "",
+        },
+        progress=progress,
+    )  # fmt: skip
+
+
+class _Masker:
+    """Owns which words are hidden; a checkpoint keeps its place, so that a resumed run hides the same ones."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.generator.set_state(state["generator"])
