@@ -148,7 +148,8 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     ------
     dict from str to Tensor
         Filled by each forward pass, emptied at the start of the next. Tensors keep their graph, so a loss on them
-        trains the model. They are copies where a following in-place operation could rewrite them.
+        trains the model. They are copies, which a following in-place operation cannot rewrite. A layer that runs
+        several times in one pass leaves its last output.
 
     Raises
     ------

@@ -221,3 +221,18 @@ def test_capturing_works_without_gradients_and_for_student_and_teacher_side_by_s
         student(IMAGES)
     assert seen["stage1"].requires_grad
     assert not shown["stage1"].requires_grad
+
+
+def test_a_layer_that_runs_twice_in_one_pass_leaves_its_last_output():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.shared(self.shared(x))
+
+    model, x = Twice(), torch.randn(2, 3)
+    with capture(model, "shared") as features:
+        output = model(x)
+    torch.testing.assert_close(features["shared"], output, rtol=0, atol=0)
