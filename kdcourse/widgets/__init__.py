@@ -8,5 +8,16 @@ from ..training import Knobs
 from .canvas import Canvas, Shown
 from .explorers import HelloSlider, TemperatureExplorer, hello_slider
 from .live import LiveTrainer, Mark
+from .relations import RelationExplorer
 
-__all__ = ["Canvas", "HelloSlider", "Knobs", "LiveTrainer", "Mark", "Shown", "TemperatureExplorer", "hello_slider"]
+__all__ = [
+    "Canvas",
+    "HelloSlider",
+    "Knobs",
+    "LiveTrainer",
+    "Mark",
+    "RelationExplorer",
+    "Shown",
+    "TemperatureExplorer",
+    "hello_slider",
+]
