@@ -20,6 +20,7 @@ from .charts import (
     to_png,
     training_curves,
 )
+from .relations import relation_matrices
 
 __all__ = [
     "COLORS",
@@ -33,6 +34,7 @@ __all__ = [
     "matrix",
     "new_axes",
     "probability_bars",
+    "relation_matrices",
     "show",
     "tidy",
     "to_png",
