@@ -112,7 +112,7 @@ def attention_scores_loss(
         return F.mse_loss(student, teacher)
     real = attention_mask.to(student.dtype)
     pair = real[:, None, :, None] * real[:, None, None, :]  # (B, 1, L, L)
-    pairs = student.shape[1] * attention_mask.bool().sum(dim=1).square().sum()
+    pairs = student.shape[1] * pair.sum()
     return F.mse_loss(student * pair, teacher * pair, reduction="sum") / pairs.clamp(min=1)
 
 
