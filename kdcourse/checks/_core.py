@@ -212,8 +212,11 @@ def as_numbers(value: Any, what: str) -> np.ndarray:
         if value.layout is not torch.strided:
             fail(f"{what} must be an ordinary (dense) tensor.")
         return np.asarray(_tolist(_detach(value)), dtype=np.float64)
-    if kind in (bool, int, float) or issubclass(kind, np.generic):
-        return np.asarray(kind.__float__(value) if kind is not bool else float(value), dtype=np.float64)
+    if kind in (bool, int, float) or (isinstance(value, np.number | np.bool_) and kind.__module__ == "numpy"):
+        try:
+            return np.asarray(float(value), dtype=np.float64)
+        except (OverflowError, TypeError):  # an integer beyond 1e308, a complex number
+            fail(f"{what} must be a real number of ordinary size, got {str(value)[:20]}.")
     if kind is np.ndarray and value.dtype.kind in "biuf":
         return np.array(value, dtype=np.float64)
     if kind is dict:
