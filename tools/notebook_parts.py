@@ -1,0 +1,145 @@
+"""What chapters and exercises are built with alike: the badge, the first cell, cell ids, execution, clean outputs."""
+
+import hashlib
+import time
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from kdcourse._checkpoints import write_whole
+
+ROOT = Path(__file__).resolve().parent.parent
+LARGEST = 500_000  # bytes of a built notebook
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_NOTE = "▶ *A live widget appears here when you run this cell.*"
+
+SETUP = """\
+# Run this cell first. Where the course is missing (on Colab) it is installed; where it is there, nothing changes.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("kdcourse") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "kdcourse @ git+{repository}@v{version}"], check=True)
+
+import kdcourse
+
+kdcourse.check_env()"""
+
+
+def project() -> tuple[str, str]:
+    """Return the repository's address and the version, from the one place where they stand."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return table["urls"]["Repository"].removesuffix("/"), table["version"]
+
+
+def open_source(source: Path, path: str) -> NotebookNode:
+    """Return the notebook of a py:percent source with the badge, the first cell and glossary links; metadata as read.
+
+    Parameters
+    ----------
+    source : Path
+        Its first cell is markdown and begins with the title.
+    path : str
+        Where the notebook lies in the repository; the badge opens it on Colab.
+    """
+    repository, version = project()
+    notebook = jupytext.read(source, fmt="py:percent")
+    colab = f"https://colab.research.google.com/github/{repository.split('github.com/')[1]}/blob/v{version}/{path}"
+    badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
+    first = notebook.cells[0]
+    if first.cell_type != "markdown" or not first.source.startswith("# "):
+        raise ValueError(f"{source.name}: the first cell must be markdown and begin with the title, '# …'.")
+    title, _, rest = first.source.partition("\n")
+    first.source = f"{title}\n\n{badge}\n{rest}".rstrip()
+    setup = SETUP.format(repository=repository, version=version)
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(setup))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](glossary:", f"]({repository}/blob/v{version}/docs/glossary.md#")
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def cell_id(source: str, used: set[str]) -> str:
+    """Return an id that stays with the cell's text, wherever it moves."""
+    for number in range(len(used) + 1):
+        text = source if number == 0 else f"{source}\n#{number}"
+        candidate = hashlib.sha256(text.encode()).hexdigest()[:12]
+        if candidate not in used:
+            break
+    used.add(candidate)
+    return candidate
+
+
+def execute(notebook: NotebookNode, folder: Path, *, timeout: int = 300) -> float:
+    """Run every cell in place, as someone would from that folder; return the seconds it took."""
+    client = NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    )  # fmt: skip
+    start = time.perf_counter()
+    client.execute()
+    return time.perf_counter() - start
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Keep what a reader without a kernel needs: no widget state, no progress bars, no timing."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        kept = []
+        for output in cell.outputs:
+            if output.output_type == "stream" and output.name == "stderr":
+                continue  # progress bars; a warning that matters belongs in the text
+            if WIDGET_VIEW in output.get("data", {}):
+                output = nbformat.v4.new_output(
+                    "display_data", {"text/markdown": WIDGET_NOTE, "text/plain": WIDGET_NOTE.replace("*", "")}
+                )
+            kept.append(output)
+        cell.outputs = kept
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, with the line ends that git keeps."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def built_problems(target: Path, fresh: NotebookNode, source: Path) -> list[str]:
+    """Return what is wrong with a built and executed notebook, beside what its source would give, as sentences."""
+    if not target.exists():
+        return [f"{target.name} is missing"]
+    found = []
+    built = nbformat.read(target, as_version=4)
+    if _parts(built.cells) != _parts(fresh.cells):
+        found.append(f"{target.name} is not what {source.name} gives: edit the source and build again")
+    code = [cell for cell in built.cells if cell.cell_type == "code"]
+    counts = [cell.execution_count for cell in code]
+    if counts != list(range(1, len(code) + 1)):
+        found.append(f"{target.name} was not executed once from top to bottom (execution counts {counts})")
+    outputs = [output for cell in code for output in cell.outputs]
+    if any(output.output_type == "error" for output in outputs):
+        found.append(f"{target.name} holds an error")
+    if "widgets" in built.metadata or any(WIDGET_VIEW in output.get("data", {}) for output in outputs):
+        found.append(f"{target.name} holds widget state")
+    if any("execution" in cell.metadata for cell in built.cells):
+        found.append(f"{target.name} holds timing metadata")
+    if target.stat().st_size > LARGEST:
+        found.append(f"{target.name} has {target.stat().st_size:,} bytes, more than {LARGEST:,}")
+    return found
+
+
+def _parts(cells: Iterable[NotebookNode]) -> list[tuple]:
+    return [(cell.id, cell.cell_type, cell.source, cell.metadata) for cell in cells]
