@@ -3,6 +3,7 @@
 Chapters 00 to 12. ``show`` displays a picture with a description in words.
 """
 
+from .attention import attention_grid
 from .charts import (
     COLORS,
     DPI,
@@ -28,6 +29,7 @@ __all__ = [
     "GRID",
     "INK",
     "LINES",
+    "attention_grid",
     "curve",
     "digit_grid",
     "intervals",

@@ -1,16 +1,18 @@
 """Live widgets: sliders that act while something runs, and pictures that follow.
 
-Chapters 00 to 02. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``. They
+Chapters 00 to 03. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``. They
 work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykernel 6 or 7.
 """
 
 from ..training import Knobs
+from .attention import AttentionExplorer
 from .canvas import Canvas, Shown
 from .explorers import HelloSlider, TemperatureExplorer, hello_slider
 from .live import LiveTrainer, Mark
 from .relations import RelationExplorer
 
 __all__ = [
+    "AttentionExplorer",
     "Canvas",
     "HelloSlider",
     "Knobs",
