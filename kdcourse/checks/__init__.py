@@ -5,15 +5,31 @@ package imports this except the grader; notebooks do.
 """
 
 from ._core import CheckFailed
+from .features import (
+    check_attention_map,
+    check_attention_picture,
+    check_attention_transfer_loss,
+    check_balancing_weight,
+    check_hint_stage,
+    check_hint_verdict,
+    check_push,
+)
 from .predictions import check_prediction
 from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
 
 __all__ = [
     "CheckFailed",
+    "check_attention_map",
+    "check_attention_picture",
+    "check_attention_transfer_loss",
+    "check_balancing_weight",
+    "check_hint_stage",
+    "check_hint_verdict",
     "check_kd_loss",
     "check_paired_interval",
     "check_picture",
     "check_prediction",
+    "check_push",
     "check_repaired_loss",
     "check_verdict",
 ]
