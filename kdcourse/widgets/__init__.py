@@ -9,6 +9,7 @@ from .attention import AttentionExplorer
 from .canvas import Canvas, Shown
 from .explorers import HelloSlider, TemperatureExplorer, hello_slider
 from .live import LiveTrainer, Mark
+from .negatives import NegativesExplorer
 from .relations import RelationExplorer
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Knobs",
     "LiveTrainer",
     "Mark",
+    "NegativesExplorer",
     "RelationExplorer",
     "Shown",
     "TemperatureExplorer",
