@@ -15,21 +15,33 @@ from .features import (
     check_push,
 )
 from .predictions import check_prediction
+from .relations import (
+    check_angle_loss,
+    check_distance_loss,
+    check_invariance_picture,
+    check_relation_verdicts,
+    check_similarity_loss,
+)
 from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
 
 __all__ = [
     "CheckFailed",
+    "check_angle_loss",
     "check_attention_map",
     "check_attention_picture",
     "check_attention_transfer_loss",
     "check_balancing_weight",
+    "check_distance_loss",
     "check_hint_stage",
     "check_hint_verdict",
+    "check_invariance_picture",
     "check_kd_loss",
     "check_paired_interval",
     "check_picture",
     "check_prediction",
     "check_push",
+    "check_relation_verdicts",
     "check_repaired_loss",
+    "check_similarity_loss",
     "check_verdict",
 ]
