@@ -184,7 +184,7 @@ check_angle_loss(repaired_angle_loss, seed=2019)
 #
 # <details><summary>Hint 1</summary>
 #
-# Read the picture by columns for questions 1 and 3.
+# Read the picture by rows for questions 1 and 3.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -215,17 +215,17 @@ relations = {
     "distance": rkd_distance_loss,
     "angle": rkd_angle_loss,
     "Gram": gram_loss,
-    "similarity-preserving": similarity_preserving_loss,
+    "similarity": similarity_preserving_loss,
 }
-shares = [
-    [loss(x, points) / loss(changed["another order"], points) for x in changed.values()] for loss in relations.values()
-]
+unrelated = {name: loss(changed["another order"], points) for name, loss in relations.items()}
+shares = [[loss(x, points) / unrelated[name] for name, loss in relations.items()] for x in changed.values()]
 ax = plots.matrix(
-    torch.tensor(shares), rows=list(relations), columns=list(changed), numbers=".2f", label="share of the loss"
-)
+    torch.tensor(shares), rows=list(changed), columns=list(relations), numbers=".2f", label="share of the loss",
+    ax=plots.new_axes(width=6.5),
+)  # fmt: skip
 show(
     ax,
-    alt="Heat map, four losses by six changes: turned and enlarged are 0 everywhere; moved is 0 for distance and angle only.",
+    alt="Heat map, six changes by four losses: turned and enlarged are 0 everywhere; moved is 0 for distance and angle only.",
 )
 
 # %% solution="task4_answers"

@@ -130,8 +130,8 @@ def check_invariance_picture(answers: Any) -> None:
         first,
         right="b",
         wrong={
-            "a": "read the column 'moved' in these two rows: it is 0.",
-            "c": "read the column 'moved' in all rows: not every number in it is different from 0.",
+            "a": "read the row 'moved' under these two: it is 0.",
+            "c": "read the whole row 'moved': not every number in it is different from 0.",
         },
         because="inner products are taken from the origin, differences of points are not",
     )
@@ -139,7 +139,7 @@ def check_invariance_picture(answers: Any) -> None:
         second,
         right="a",
         wrong={
-            "b": "all four losses see all sixty samples; compare with the row 'distance'.",
+            "b": "all four losses see all sixty samples; compare with the column 'distance'.",
             "c": "the Huber loss is on distances too, and there the stray sample costs most.",
         },
         because="however far the sample goes, the cosines of its triplets stay between -1 and 1",
@@ -148,8 +148,8 @@ def check_invariance_picture(answers: Any) -> None:
         third,
         right="c",
         wrong={
-            "a": "look for a column that is 0 from top to bottom.",
-            "b": "this column has the largest numbers of all.",
+            "a": "look for rows that are 0 from end to end.",
+            "b": "this row has the largest numbers of all.",
         },
         because="all four compare shapes up to size and direction; a student of any width may place them as it likes",
     )

@@ -270,11 +270,11 @@ def test_answers_about_invariances(capsys):
     check_invariance_picture(["b", " A", "c"])
     assert capsys.readouterr().out.count("Passed") == 3
     for answers, told in [
-        (["a", "a", "c"], "in these two rows"),
-        (["c", "a", "c"], "in all rows"),
-        (["b", "b", "c"], "row 'distance'"),
+        (["a", "a", "c"], "under these two"),
+        (["c", "a", "c"], "whole row"),
+        (["b", "b", "c"], "column 'distance'"),
         (["b", "c", "c"], "distances too"),
-        (["b", "a", "a"], "from top to bottom"),
+        (["b", "a", "a"], "from end to end"),
         (["b", "a", "b"], "largest numbers"),
         ([AlwaysEqual()] * 3, "one letter"),
     ]:
