@@ -4,6 +4,7 @@ The exercises. Cells follow nbgrader's metadata: ``grade_id``, ``grade``, ``solu
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,39 +64,39 @@ def notebook_text(notebook: dict[str, Any]) -> str:
     return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True, separators=(",", ": ")) + "\n"
 
 
-def role_of(cell: dict[str, Any]) -> dict[str, Any]:
+def role_of(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Return a cell's nbgrader metadata, empty if it has none."""
     role = cell["metadata"].get("nbgrader")
     return role if isinstance(role, dict) else {}
 
 
-def grade_id(cell: dict[str, Any]) -> str | None:
+def grade_id(cell: Mapping[str, Any]) -> str | None:
     """Return the name that a cell has in the key, or None."""
     name = role_of(cell).get("grade_id")
     return name if isinstance(name, str) else None
 
 
-def is_graded(cell: dict[str, Any]) -> bool:
+def is_graded(cell: Mapping[str, Any]) -> bool:
     """Whether the cell's outcome counts."""
     return bool(role_of(cell).get("grade"))
 
 
-def is_solution(cell: dict[str, Any]) -> bool:
+def is_solution(cell: Mapping[str, Any]) -> bool:
     """Whether the cell is the learner's to write."""
     return bool(role_of(cell).get("solution"))
 
 
-def is_locked(cell: dict[str, Any]) -> bool:
+def is_locked(cell: Mapping[str, Any]) -> bool:
     """Whether the cell is the key's, whatever the learner made of it."""
     return not is_solution(cell) and (is_graded(cell) or bool(role_of(cell).get("locked")))
 
 
-def points_of(cell: dict[str, Any]) -> float:
+def points_of(cell: Mapping[str, Any]) -> float:
     """Return the points of a graded cell."""
     return float(role_of(cell).get("points", 0)) if is_graded(cell) else 0.0
 
 
-def _tidy(cell: dict[str, Any]) -> dict[str, Any]:
+def _tidy(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Give a cell the three fields that everything here relies on; keep what else it has."""
     source, kind, metadata = cell.get("source", ""), cell.get("cell_type"), cell.get("metadata")
     if isinstance(source, list):

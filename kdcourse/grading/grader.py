@@ -1,0 +1,214 @@
+"""Grade one submission: lay it over the key, run it cell by cell, count points.
+
+The grader. A cell that does not end costs what depends on it: it is left out, a fresh process runs the others.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .notebooks import notebook_text, parse_notebook
+from .overlay import Plan, Step, answers_of, imports_of, lay_over
+from .sandbox import find_sandbox
+from .session import Forged, Session, Stopped, Worker
+
+TIMEOUT = 60.0  # seconds for one cell
+BUDGET = 600.0  # seconds for a submission
+MOST_RESTARTS = 8
+FORMAT = 1  # of results; a change makes kept results stale
+
+
+def grade(
+    data: bytes,
+    name: str,
+    key: Mapping[str, Any],
+    *,
+    worker: Worker,
+    timeout: float = TIMEOUT,
+    budget: float = BUDGET,
+    on_cell: Callable[[], object] | None = None,
+) -> dict[str, Any]:
+    """Grade the bytes of a notebook.
+
+    Parameters
+    ----------
+    data : bytes
+        Of the submitted file, whatever it holds.
+    name : str
+        Its name, for messages.
+    key : dict
+        With hidden tests.
+    worker : Worker
+        Runs it.
+    timeout, budget : float
+        Seconds for one cell, and for all of them.
+    on_cell : callable, optional
+        Called after each cell.
+
+    Returns
+    -------
+    dict
+        ``status`` (graded, stopped, tampered, ungraded), ``reason``, ``total``, ``max``, ``flags``, ``cells``.
+    """
+    most = sum(step.points for step in lay_over(key, key).steps)
+    result: dict[str, Any] = {"status": "ungraded", "reason": "", "total": 0.0, "max": most, "flags": [], "cells": []}
+    try:
+        plan = lay_over(parse_notebook(data, name), key)
+    except ValueError as error:
+        return result | {"reason": str(error)}
+    run = _Run(plan, key, worker, timeout, time.monotonic() + budget, on_cell or (lambda: None))
+    forged = False
+    try:
+        run.to_the_end()
+    except Forged:
+        forged = True
+    result |= {"flags": list(dict.fromkeys([*plan.notes, *run.flags])), "cells": run.cells()}
+    if forged:
+        return result | {"status": "tampered", "reason": "a reply was forged"}
+    result["status"] = "stopped" if run.stopped else "graded"
+    if run.accepted_wrong:
+        reason = f"wrong answers were accepted ({', '.join(run.accepted_wrong)}): the checks had been replaced"
+        return result | {"status": "tampered", "reason": reason}
+    return result | {"total": sum(cell["points"] for cell in result["cells"])}
+
+
+def fingerprint(data: bytes, key: Mapping[str, Any], **settings: object) -> str:
+    """Return a short name for what a result depends on: submission, key, package, settings."""
+    from .. import __version__
+
+    parts = [data, notebook_text(dict(key)).encode(), repr((__version__, FORMAT, sorted(settings.items()))).encode()]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:32]
+
+
+def make_worker(*, sandboxed: bool | None = None, limits: dict[str, int] | None = None) -> Worker:
+    """Return a worker.
+
+    Parameters
+    ----------
+    sandboxed : bool, optional
+        True: refuse without a sandbox. False: none. By default one if it works here.
+    limits : dict, optional
+        See `isolation.limit`.
+
+    Raises
+    ------
+    ValueError
+        If a sandbox is wanted and none works here.
+    """
+    sandbox = None if sandboxed is False else find_sandbox()
+    if sandboxed and sandbox is None:
+        raise ValueError(
+            "other people's code is run in a sandbox, and none works here: install bubblewrap (apt install bubblewrap; "
+            "docs/teachers.md tells more), or say --no-sandbox if you trust all of them."
+        )
+    return Worker(sandbox, limits)
+
+
+class _Run:
+    """One plan, run in as many processes as it takes."""
+
+    def __init__(
+        self, plan: Plan, key: Mapping[str, Any], worker: Worker, timeout: float, until: float, on_cell: Callable
+    ) -> None:
+        self.steps, self.key, self.worker = plan.steps, key, worker
+        self.timeout, self.until, self.on_cell = timeout, until, on_cell
+        self.outcomes: dict[int, dict[str, Any]] = {}
+        self.masked: dict[int, str] = {}
+        self.flags: list[str] = []
+        self.accepted_wrong: list[str] = []
+        self.stopped = False
+
+    def to_the_end(self) -> None:
+        """Run everything that runs; after a stop once more without the cell that caused it."""
+        for _ in range(MOST_RESTARTS):
+            session = self.worker.open()
+            try:
+                at = self._through(session)
+            finally:
+                session.end()
+            if at is None:
+                return
+            # What was checked after this cell was checked while its effects were there.
+            self.outcomes = {i: outcome for i, outcome in self.outcomes.items() if i < at}
+            self.outcomes[at] = {
+                "error": f"This cell {self.masked[at]}; it was left out and the others run without it."
+            }
+            self.stopped = True
+            if time.monotonic() > self.until:
+                break
+        self._give_up()
+
+    def _through(self, session: Session) -> int | None:
+        """Run all cells in one process; return the place of the cell that ended it, or None."""
+        begin: dict[str, Any] = {"imports": imports_of(self.key), "answers": answers_of(self.key)}
+        begin["sources"] = [step.source for step in self.steps if step.kind == "learner"]
+        try:
+            started = session.ask("begin", timeout=max(self.timeout, 120.0), **begin)
+        except Stopped as stopped:
+            raise ValueError(f"the worker did not start: it {stopped}.") from None
+        self._flag(started.get("flags"), "")
+        for i, step in enumerate(self.steps):
+            if i in self.masked or (step.kind == "check" and i in self.outcomes):
+                continue
+            left = self.until - time.monotonic()
+            if left <= 0:
+                self._give_up()
+                return None
+            try:
+                reply = session.ask(step.kind, timeout=min(self.timeout, left), source=step.source, name=step.name)
+            except Stopped as stopped:
+                self.masked[i] = str(stopped)
+                return i
+            self.outcomes[i] = _tidy(reply)
+            self._flag(reply.get("changed"), "changed ")
+            self.on_cell()
+        self._canaries(session)
+        return None
+
+    def _canaries(self, session: Session) -> None:
+        """Give every check wrong answers, at the end: each must fail."""
+        for step in self.steps:
+            if step.kind != "check":
+                continue
+            try:
+                reply = session.ask("canary", timeout=self.timeout, source=step.source, name=step.name)
+            except Stopped:
+                reply = {}
+            if not isinstance(reply.get("error"), str) or not reply["error"]:
+                self.accepted_wrong.append(step.name)
+                return
+
+    def _flag(self, names: Any, before: str) -> None:
+        if isinstance(names, list):
+            self.flags += [f"{before}{name}"[:200] for name in names if isinstance(name, str)]
+
+    def _give_up(self) -> None:
+        self.stopped = True
+        for i, step in enumerate(self.steps):
+            if step.kind == "check" and i not in self.outcomes:
+                self.outcomes[i] = {"error": "Not run: the time for the whole notebook was over."}
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Return what came of each cell, for a report."""
+        return [_cell(step, self.outcomes.get(i)) for i, step in enumerate(self.steps)]
+
+
+def _tidy(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a reply that are what they should be."""
+    kinds = {"error": str, "kind": str, "line": int, "output": str, "seconds": float}
+    return {name: reply[name] for name, kind in kinds.items() if type(reply.get(name)) is kind}
+
+
+def _cell(step: Step, outcome: Mapping[str, Any] | None) -> dict[str, Any]:
+    passed = step.kind == "check" and outcome is not None and outcome.get("error") == ""
+    outcome = outcome or {}
+    return {
+        "kind": step.kind, "name": step.name, "source": "" if step.kind == "check" else step.source,
+        "max": step.points, "points": step.points if passed else 0.0, "error": outcome.get("error", ""),
+        "in_hidden_test": outcome.get("line", 0) in step.hidden, "has_hidden_tests": bool(step.hidden),
+        "output": outcome.get("output", ""), "seconds": outcome.get("seconds", 0.0),
+    }  # fmt: skip

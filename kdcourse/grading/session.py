@@ -1,0 +1,231 @@
+"""The grader's end of the line to a worker: start it, send a cell, wait for no longer than is given, end it.
+
+What comes back was written by a process that ran a learner's code. It is read as far as a limit, parsed as JSON, and
+believed only where it carries the nonce of the cell that was sent.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+from .isolation import DEFAULT_LIMITS
+from .sandbox import PACKAGE, THREADS, Sandbox, environment
+
+MOST_REPLY = 100_000  # bytes; an honest reply has below 20,000
+START = 120.0  # seconds that a worker may take to import torch on a busy machine
+
+
+class Stopped(Exception):
+    """The process was ended, by us or by itself; the text says why."""
+
+
+class Forged(Exception):
+    """A reply that the worker did not write."""
+
+
+class Session:
+    """One submission's process."""
+
+    def __init__(self, send: Callable[[bytes], object], replies: IO[bytes], end: Callable[[], str]) -> None:
+        self._send, self._end = send, end
+        self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
+        self._why: str | None = None
+        threading.Thread(target=self._read, args=(replies,), daemon=True).start()
+
+    def _read(self, replies: IO[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while line := replies.readline(MOST_REPLY):
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def ask(self, action: str, *, timeout: float, **request: Any) -> dict[str, Any]:
+        """Send a request and return its reply.
+
+        Raises
+        ------
+        Stopped
+            If none comes in time, or the process is gone.
+        Forged
+            If something else comes.
+        """
+        nonce = secrets.token_hex(16)
+        line = json.dumps({"nonce": nonce, "action": action, **request}).encode() + b"\n"
+        try:
+            self._send(line)
+            answer = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            self.end()
+            raise Stopped(f"took longer than {timeout:.0f} seconds") from None
+        except OSError:
+            answer = None
+        if answer is None:
+            why = self.end()
+            raise Stopped("took more memory than is allowed" if why == "memory" else why or "ended its process")
+        return _believed(answer, nonce)
+
+    def end(self) -> str:
+        """End the process and all that it started; return why it had ended, if that is known."""
+        if self._why is None:
+            self._why = self._end()
+            with contextlib.suppress(queue.Empty):  # a writer that is ahead of us must not keep its thread waiting
+                while True:
+                    self._lines.get_nowait()
+        return self._why
+
+
+def _believed(answer: bytes, nonce: str) -> dict[str, Any]:
+    try:
+        reply = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise Forged from None
+    if not isinstance(reply, dict) or not secrets.compare_digest(str(reply.get("nonce")).encode(), nonce.encode()):
+        raise Forged
+    return {name: _plain(value) for name, value in reply.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return text that can be written to a file; whatever else as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return [_plain(part) for part in value[:100]] if isinstance(value, list) else value
+
+
+class Worker:
+    """Opens sessions, one after the other.
+
+    Parameters
+    ----------
+    sandbox : Sandbox or None
+        None: a plain process of ours, for one's own work.
+    limits : dict, optional
+        As `isolation.limit` takes them.
+    """
+
+    def __init__(self, sandbox: Sandbox | None, limits: dict[str, int] | None = None) -> None:
+        self.sandbox = sandbox
+        self.limits = {**DEFAULT_LIMITS, **(limits or {})}
+        self._nest: subprocess.Popen | None = None
+        self._control: socket.socket | None = None
+        self._log: Any = None
+
+    def open(self) -> Session:
+        """Return a session with a fresh process.
+
+        Raises
+        ------
+        RuntimeError
+            If no process can be started.
+        """
+        if self.sandbox is None or not self.sandbox.nested:
+            return self._alone()
+        if self._nest is None or self._nest.poll() is not None:
+            self.close()
+            self._start_nest()
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        socket.send_fds(self._control, [json.dumps(self.limits).encode()], [theirs.fileno()])
+        theirs.close()
+
+        def end() -> str:
+            why = self._end_of_fork()
+            ours.close()
+            return why
+
+        return Session(ours.sendall, ours.makefile("rb"), end)
+
+    def close(self) -> None:
+        """End the worker's process."""
+        if self._nest is not None:
+            self._nest.kill()
+            self._nest.wait()
+        if self._control is not None:
+            self._control.close()
+        if self._log is not None:
+            self._log.close()
+        self._nest = self._control = self._log = None
+
+    def _start_nest(self) -> None:
+        assert self.sandbox is not None
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        handle = theirs.fileno()
+        command = self.sandbox.command(["-m", "kdcourse.grading.worker", "nest", str(handle)])
+        self._nest = subprocess.Popen(
+            command, pass_fds=[handle], env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=self._log,
+        )  # fmt: skip
+        theirs.close()
+        if self._told(START) != {"ready": True}:
+            self._log.seek(0)
+            told = self._log.read()[-1000:].decode("utf-8", "replace").strip()
+            self.close()
+            raise RuntimeError(f"the sandbox does not start: {told or 'no word from it'}")
+
+    def _told(self, timeout: float) -> dict[str, Any] | None:
+        assert self._control is not None
+        self._control.settimeout(timeout)
+        try:
+            message = self._control.recv(4096)
+        except OSError:
+            return None
+        return json.loads(message) if message else None
+
+    def _end_of_fork(self) -> str:
+        """Have the fork killed; if its end is not told, the whole worker goes."""
+        try:
+            assert self._control is not None
+            self._control.send(b"end")
+            told = self._told(20.0)
+        except OSError:
+            told = None
+        if told is None or "ended" not in told:
+            self.close()
+            return ""
+        return str(told["ended"])
+
+    def _alone(self) -> Session:
+        limits = json.dumps({**self.limits, "sandboxed": self.sandbox is not None})
+        arguments = ["-m", "kdcourse.grading.worker", "alone", limits]
+        if self.sandbox is None:
+            command = [sys.executable, "-P", *arguments]
+            variables = {**os.environ, **THREADS, "MPLBACKEND": "Agg"}
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+        else:
+            command, variables = self.sandbox.command(arguments), environment()
+        folder = tempfile.TemporaryDirectory(prefix="kdcourse-", ignore_cleanup_errors=True)
+        process = subprocess.Popen(
+            command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=folder.name, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        requests = process.stdin
+
+        def send(line: bytes) -> None:
+            requests.write(line)
+            requests.flush()
+
+        def end() -> str:
+            if hasattr(os, "killpg"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
+            with contextlib.suppress(OSError):
+                requests.close()
+            time.sleep(0)  # let the reading thread see the end
+            folder.cleanup()
+            return ""
+
+        return Session(send, process.stdout, end)

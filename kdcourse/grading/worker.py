@@ -1,0 +1,191 @@
+"""The process that runs a learner's cells: one request, one reply, a line of JSON each.
+
+The grader's inner half; ``python -m kdcourse.grading.worker``. Alone it serves one submission over its standard
+streams. With ``nest FD`` it imports torch once, and forks into namespaces of its own for each submission.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from . import isolation
+from .cells import Shell, run_cell
+from .scan import suspicious
+from .trust import Trust, trusted_names, wrong_namespace
+
+PRELOADED = (
+    "torch", "torch._dynamo", "numpy", "matplotlib.pyplot", "pandas", "IPython.display", "kdcourse.checks",
+    "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps", "kdcourse.training", "kdcourse.zoo", "kdcourse.data",
+)  # fmt: skip
+_dumps, _loads, _write = json.dumps, json.loads, os.write
+
+
+class Bench:
+    """One submission's namespace, and what its code must not change."""
+
+    def __init__(self, imports: str, answers: list[str]) -> None:
+        self.module = ModuleType("__main__")
+        self.names = self.module.__dict__
+        self.names.update(__builtins__=__builtins__, get_ipython=Shell, display=lambda *args, **kwargs: None)
+        sys.modules["__main__"] = self.module
+        self.trusted = trusted_names(imports)  # by name in the checks' globals
+        self.answers = frozenset(answers)  # names that solution cells assign: the learner's, wherever else they appear
+        self.trust = Trust()
+
+    def learner(self, source: str, name: str) -> dict[str, Any]:
+        """Run a cell of the learner's."""
+        return run_cell(source, self.names, name)._asdict()
+
+    def locked(self, source: str, name: str) -> dict[str, Any]:
+        """Run a cell of the key's among the learner's names; what it assigns, checks will see unchanged."""
+        changed = self.trust.restore()
+        before = dict(self.names)
+        outcome = run_cell(source, self.names, name)._asdict()
+        fresh = {key: value for key, value in self.names.items() if key not in before or before[key] is not value}
+        self.trusted.update({key: value for key, value in fresh.items() if key not in self.answers})
+        return outcome | {"changed": changed}
+
+    def check(self, source: str, name: str) -> dict[str, Any]:
+        """Run a check in globals of its own: the learner's names, then the trusted ones over them."""
+        changed = self.trust.restore()
+        return run_cell(source, {**self.names, **self.trusted}, name, quotable=False)._asdict() | {"changed": changed}
+
+    def canary(self, source: str, name: str) -> dict[str, Any]:
+        """Run a check on wrong answers, as a check is run: it must fail."""
+        self.trust.restore()
+        return run_cell(source, wrong_namespace(source, self.trusted), name, quotable=False)._asdict()
+
+
+def serve(requests: BinaryIO, replies: int) -> None:
+    """Answer requests until there are no more; each reply carries the nonce of its request."""
+    bench: Bench | None = None
+    actions: dict[str, Callable[..., Any]] = {}
+    for line in requests:
+        request = _loads(line)
+        nonce, action = request.pop("nonce"), request.pop("action")
+        if action == "begin":
+            bench = Bench(request["imports"], request["answers"])
+            actions = {kind: getattr(bench, kind) for kind in ("learner", "locked", "check", "canary")}
+            reply: dict[str, Any] = {"flags": suspicious(request["sources"])}
+        else:
+            reply = actions[action](request["source"], request["name"])
+        del request, line
+        _send(replies, {"nonce": nonce, **reply})
+
+
+def _send(replies: int, message: Mapping[str, Any]) -> None:
+    data = _dumps(message).encode() + b"\n"  # ASCII, so half a surrogate pair is no trouble
+    while data:
+        data = data[_write(replies, data) :]
+
+
+def alone() -> None:
+    """Serve one submission over the standard streams, which its code does not get to see as such."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    _close_streams()
+    limits = json.loads(sys.argv[2]) if len(sys.argv) > 2 else isolation.DEFAULT_LIMITS
+    _preload(only_torch=True)
+    if os.name == "posix":
+        isolation.limit(limits, processes=bool(limits.get("sandboxed")))
+    if limits.get("sandboxed"):
+        isolation.drop_rights(None)
+    serve(requests, replies)
+
+
+def nest(control: socket.socket) -> None:
+    """Fork for each submission: a message with limits and a socket comes in, its end is told."""
+    _preload()
+    _tell(control, {"ready": True})
+    while True:
+        message, handles, _, _ = socket.recv_fds(control, 4096, 1)
+        if not message:
+            return
+        if not handles:
+            continue  # a request to kill that came after the end
+        limits, handle = json.loads(message), handles[0]
+
+        def run(handle: int = handle) -> None:
+            control.close()
+            _close_streams()
+            serve(os.fdopen(os.dup(handle), "rb"), handle)
+
+        try:
+            keeper, first = isolation.fork_isolated(run, limits)
+        except OSError as error:
+            os.close(handle)
+            _tell(control, {"ended": f"the sandbox failed: {error}"})
+            continue
+        os.close(handle)
+        _tell(control, {"ended": _watch(control, keeper, first, limits["memory"])})
+
+
+def _watch(control: socket.socket, keeper: int, first: int, most: int) -> str:
+    """Wait for the end of a submission, or make an end of it; return why, empty if it ended by itself."""
+    own, reason, looked = _private_memory("self"), "", time.monotonic()
+    while os.waitpid(keeper, os.WNOHANG)[0] == 0:
+        if select.select([control], [], [], 0.02)[0]:
+            control.recv(4096)  # a request to kill, or the end of the one who asks
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, 9)
+            os.waitpid(keeper, 0)
+            break
+        if time.monotonic() - looked > 0.2:
+            looked = time.monotonic()
+            used = sum(max(0, _private_memory(pid) - own) for pid in os.listdir("/proc") if pid.isdigit())
+            if used > most:
+                reason = "memory"
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(first, 9)
+    return reason
+
+
+def _private_memory(process: str) -> int:
+    """Return the bytes that a process holds beyond files and shared memory; 0 if it is gone."""
+    try:
+        with open(f"/proc/{process}/statm") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _tell(control: socket.socket, message: Mapping[str, Any]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _close_streams() -> None:
+    """Point the three standard streams at nothing; what cells print is kept in Python."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+
+
+def _preload(*, only_torch: bool = False) -> None:
+    for name in PRELOADED[:1] if only_torch else PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
+    if not only_torch:
+        # Forks share what is read once: the digits, and the fonts that matplotlib looks for.
+        sys.modules["kdcourse.data"].load_mnist()
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1:2] == ["nest"]:
+            nest(socket.socket(fileno=int(sys.argv[2])))
+        else:
+            alone()
+    except Exception:
+        traceback.print_exc()
+        os._exit(70)
+    os._exit(0)
