@@ -16,9 +16,9 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_parts import ROOT, built_problems, cell_id, clean, execute, open_source, write_text
+from notebook_parts import ROOT, built_problems, cell_id, clean, execute, open_source
 
-from kdcourse.grading.notebooks import notebook_text, read_notebook
+from kdcourse.grading.notebooks import notebook_text, read_notebook, write_text
 from kdcourse.grading.release import HIDDEN_TESTS, SOLUTION, release, without_region
 
 KINDS = {  # of a cell in the source: nbgrader's grade, solution, locked

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_parts import ROOT, built_problems, cell_id, clean, execute, open_source, write_text
+from notebook_parts import ROOT, built_problems, cell_id, clean, execute, open_source
+
+from kdcourse.grading.notebooks import write_text
 
 SOURCES = ROOT / "notebooks" / "source"
 NOTEBOOKS = ROOT / "notebooks"

@@ -11,8 +11,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from kdcourse._checkpoints import write_whole
-
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 500_000  # bytes of a built notebook
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -110,11 +108,6 @@ def clean(notebook: NotebookNode) -> None:
                 )
             kept.append(output)
         cell.outputs = kept
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with the line ends that git keeps."""
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def built_problems(target: Path, fresh: NotebookNode, source: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from .notebooks import notebook_text, parse_notebook
 from .overlay import Plan, Step, answers_of, imports_of, lay_over
 from .sandbox import find_sandbox
-from .session import Forged, Session, Stopped, Worker
+from .session import START, Forged, Session, Stopped, Worker
 
 TIMEOUT = 60.0  # seconds for one cell
 BUDGET = 600.0  # seconds for a submission
@@ -120,12 +120,12 @@ class _Run:
         self.masked: dict[int, str] = {}
         self.flags: list[str] = []
         self.accepted_wrong: list[str] = []
-        self.stopped = False
+        self.stopped = self.scanned = False
 
     def to_the_end(self) -> None:
         """Run everything that runs; after a stop once more without the cell that caused it."""
         for _ in range(MOST_RESTARTS):
-            session = self.worker.open()
+            session = self._open()
             try:
                 at = self._through(session)
             finally:
@@ -142,15 +142,27 @@ class _Run:
                 break
         self._give_up()
 
+    def _open(self) -> Session:
+        """Return a session in which the key's imports are there and the learner's cells were looked at."""
+        session = self.worker.open()
+        try:
+            session.ask("begin", timeout=START, imports=imports_of(self.key), answers=answers_of(self.key))
+        except Stopped as stopped:
+            raise ValueError(f"the worker does not start: it {stopped}.") from None
+        if not self.scanned:
+            self.scanned = True
+            try:
+                found = session.ask(
+                    "scan", timeout=START, sources=[s.source for s in self.steps if s.kind == "learner"]
+                )
+            except Stopped:
+                self.flags.append("a cell that Python's parser does not survive")
+                return self._open()
+            self._flag(found.get("flags"), "")
+        return session
+
     def _through(self, session: Session) -> int | None:
         """Run all cells in one process; return the place of the cell that ended it, or None."""
-        begin: dict[str, Any] = {"imports": imports_of(self.key), "answers": answers_of(self.key)}
-        begin["sources"] = [step.source for step in self.steps if step.kind == "learner"]
-        try:
-            started = session.ask("begin", timeout=max(self.timeout, 120.0), **begin)
-        except Stopped as stopped:
-            raise ValueError(f"the worker did not start: it {stopped}.") from None
-        self._flag(started.get("flags"), "")
         for i, step in enumerate(self.steps):
             if i in self.masked or (step.kind == "check" and i in self.outcomes):
                 continue
@@ -159,15 +171,24 @@ class _Run:
                 self._give_up()
                 return None
             try:
-                reply = session.ask(step.kind, timeout=min(self.timeout, left), source=step.source, name=step.name)
+                self.outcomes[i] = self._outcome(session, step, min(self.timeout, left))
             except Stopped as stopped:
                 self.masked[i] = str(stopped)
                 return i
-            self.outcomes[i] = _tidy(reply)
-            self._flag(reply.get("changed"), "changed ")
             self.on_cell()
         self._canaries(session)
         return None
+
+    def _outcome(self, session: Session, step: Step, timeout: float) -> dict[str, Any]:
+        """Run a cell, a check part by part, as far as the first that fails."""
+        outcome: dict[str, Any] = {}
+        for source, hidden in step.parts or ((step.source, False),):
+            reply = session.ask(step.kind, timeout=timeout, source=source, name=step.name)
+            self._flag(reply.get("changed"), "changed ")
+            outcome = _tidy(reply) | {"hidden": hidden}
+            if outcome.get("error") != "":
+                break
+        return outcome
 
     def _canaries(self, session: Session) -> None:
         """Give every check wrong answers, at the end: each must fail."""
@@ -207,8 +228,13 @@ def _cell(step: Step, outcome: Mapping[str, Any] | None) -> dict[str, Any]:
     passed = step.kind == "check" and outcome is not None and outcome.get("error") == ""
     outcome = outcome or {}
     return {
-        "kind": step.kind, "name": step.name, "source": "" if step.kind == "check" else step.source,
-        "max": step.points, "points": step.points if passed else 0.0, "error": outcome.get("error", ""),
-        "in_hidden_test": outcome.get("line", 0) in step.hidden, "has_hidden_tests": bool(step.hidden),
-        "output": outcome.get("output", ""), "seconds": outcome.get("seconds", 0.0),
-    }  # fmt: skip
+        "kind": step.kind,
+        "name": step.name,
+        "source": "" if step.kind == "check" else step.source,
+        "max": step.points,
+        "points": step.points if passed else 0.0,
+        "error": outcome.get("error", ""),
+        "in_hidden_test": bool(outcome.get("error") and outcome.get("hidden")),
+        "output": outcome.get("output", ""),
+        "seconds": outcome.get("seconds", 0.0),
+    }

@@ -4,11 +4,11 @@ The exercises. Cells follow nbgrader's metadata: ``grade_id``, ``grade``, ``solu
 """
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from .._checkpoints import write_whole
 
 LARGEST = 10_000_000  # bytes of a notebook that is read at all; an executed exercise has below 500,000
 
@@ -53,8 +53,21 @@ def parse_notebook(data: bytes, name: str) -> dict[str, Any]:
 
 def write_notebook(path: Path, notebook: dict[str, Any]) -> None:
     """Write a notebook whole or not at all."""
-    text = notebook_text(notebook)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_text(path, notebook_text(notebook))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, without importing torch as the checkpoints' way of doing so does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def notebook_text(notebook: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ The grader. Locked cells and checks come from the key, always. A solution cell c
 name, or else by what it defines. Everything else that is code runs where it stands, and never counts.
 """
 
+import ast
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -26,15 +28,16 @@ class Step(NamedTuple):
     source : str
     points : float
         Of a check.
-    hidden : frozenset of int
-        Lines of a check that are hidden tests.
+    parts : tuple of (str, bool)
+        Of a check: pieces that run one after the other, and whether they are hidden tests. A piece is sent when the one
+        before has passed, so a learner's code cannot read ahead.
     """
 
     kind: str
     name: str
     source: str
     points: float = 0.0
-    hidden: frozenset[int] = frozenset()
+    parts: tuple[tuple[str, bool], ...] = ()
 
 
 class Plan(NamedTuple):
@@ -86,8 +89,7 @@ def _from_key(cell: Mapping[str, Any], found: list[dict[str, Any]]) -> Iterator[
         for source in written or [cell["source"]]:
             yield Step("learner", name, source)
     elif cell["cell_type"] == "code" and is_graded(cell):
-        source, hidden = cell["source"], _hidden_lines(cell["source"])
-        yield Step("check", name, source, points_of(cell), hidden)
+        yield Step("check", name, cell["source"], points_of(cell), _parts(cell["source"]))
     elif cell["cell_type"] == "code" and is_locked(cell):
         yield Step("locked", name, cell["source"])
 
@@ -164,8 +166,6 @@ def assigned(source: str) -> set[str]:
 
 def imports_of(key: Mapping[str, Any]) -> str:
     """Return the import statements of the key's locked cells: names that checks take from nobody else."""
-    import ast
-
     found = []
     for cell in key["cells"]:
         if cell["cell_type"] == "code" and (is_locked(cell) or not grade_id(cell)):
@@ -177,6 +177,21 @@ def imports_of(key: Mapping[str, Any]) -> str:
 def answers_of(key: Mapping[str, Any]) -> list[str]:
     """Return the names that the key's solution cells assign: the learner's, even where a locked cell sets them too."""
     return sorted(name for cell in key["cells"] if is_solution(cell) for name in assigned(cell["source"]))
+
+
+def _parts(source: str) -> tuple[tuple[str, bool], ...]:
+    """Split a check where hidden tests begin and end; in one piece if a piece would not be Python."""
+    hidden, parts = _hidden_lines(source), []
+    for is_hidden, group in itertools.groupby(enumerate(source.split("\n"), 1), lambda line: line[0] in hidden):
+        text = "\n".join(line for _, line in group)
+        if any(line.strip() and not line.lstrip().startswith("#") for line in text.split("\n")):
+            parts.append((text, is_hidden))
+    try:
+        for text, _ in parts:
+            ast.parse(text)
+    except SyntaxError:
+        return ((source, bool(hidden)),)
+    return tuple(parts)
 
 
 def _hidden_lines(source: str) -> frozenset[int]:

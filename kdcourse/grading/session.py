@@ -124,7 +124,7 @@ class Worker:
 
         Raises
         ------
-        RuntimeError
+        ValueError
             If no process can be started.
         """
         if self.sandbox is None or not self.sandbox.nested:
@@ -170,7 +170,7 @@ class Worker:
             self._log.seek(0)
             told = self._log.read()[-1000:].decode("utf-8", "replace").strip()
             self.close()
-            raise RuntimeError(f"the sandbox does not start: {told or 'no word from it'}")
+            raise ValueError(f"the sandbox does not start: {told or 'no word from it'}")
 
     def _told(self, timeout: float) -> dict[str, Any] | None:
         assert self._control is not None

@@ -24,7 +24,8 @@ from .trust import Trust, trusted_names, wrong_namespace
 
 PRELOADED = (
     "torch", "torch._dynamo", "numpy", "matplotlib.pyplot", "pandas", "IPython.display", "kdcourse.checks",
-    "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps", "kdcourse.training", "kdcourse.zoo", "kdcourse.data",
+    "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps", "kdcourse.training", "kdcourse.zoo",
+    "kdcourse.data",
 )  # fmt: skip
 _dumps, _loads, _write = json.dumps, json.loads, os.write
 
@@ -40,6 +41,7 @@ class Bench:
         self.trusted = trusted_names(imports)  # by name in the checks' globals
         self.answers = frozenset(answers)  # names that solution cells assign: the learner's, wherever else they appear
         self.trust = Trust()
+        self.checking, self.checked = "", self.names
 
     def learner(self, source: str, name: str) -> dict[str, Any]:
         """Run a cell of the learner's."""
@@ -55,9 +57,12 @@ class Bench:
         return outcome | {"changed": changed}
 
     def check(self, source: str, name: str) -> dict[str, Any]:
-        """Run a check in globals of its own: the learner's names, then the trusted ones over them."""
+        """Run a check, or its next part, in globals of its own: the learner's names, the trusted ones over them."""
         changed = self.trust.restore()
-        return run_cell(source, {**self.names, **self.trusted}, name, quotable=False)._asdict() | {"changed": changed}
+        if name != self.checking:  # a check's hidden part sees what its visible part assigned
+            self.checking, self.checked = name, dict(self.names)
+        self.checked.update(self.trusted)
+        return run_cell(source, self.checked, name, quotable=False)._asdict() | {"changed": changed}
 
     def canary(self, source: str, name: str) -> dict[str, Any]:
         """Run a check on wrong answers, as a check is run: it must fail."""
@@ -75,7 +80,9 @@ def serve(requests: BinaryIO, replies: int) -> None:
         if action == "begin":
             bench = Bench(request["imports"], request["answers"])
             actions = {kind: getattr(bench, kind) for kind in ("learner", "locked", "check", "canary")}
-            reply: dict[str, Any] = {"flags": suspicious(request["sources"])}
+            reply: dict[str, Any] = {}
+        elif action == "scan":
+            reply = {"flags": suspicious(request["sources"])}
         else:
             reply = actions[action](request["source"], request["name"])
         del request, line
