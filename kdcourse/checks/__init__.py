@@ -22,6 +22,13 @@ from .relations import (
     check_relation_verdicts,
     check_similarity_loss,
 )
+from .self_distillation import (
+    check_deep_supervision_loss,
+    check_early_exit,
+    check_exit_experiment,
+    check_exit_forward,
+    check_exit_questions,
+)
 from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
 
 __all__ = [
@@ -31,7 +38,12 @@ __all__ = [
     "check_attention_picture",
     "check_attention_transfer_loss",
     "check_balancing_weight",
+    "check_deep_supervision_loss",
     "check_distance_loss",
+    "check_early_exit",
+    "check_exit_experiment",
+    "check_exit_forward",
+    "check_exit_questions",
     "check_hint_stage",
     "check_hint_verdict",
     "check_invariance_picture",

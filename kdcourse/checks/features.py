@@ -101,9 +101,9 @@ def check_hint_stage(function: Callable, *, seed: int | None = None) -> None:
     CheckFailed
         With the name of a mistake that is still there.
     """
-    cases = [Case((int(number),)) for number in new_generator(seed).integers(0, 10_000, size=2)]
+    cases = [Case((), {"seed": int(number)}) for number in new_generator(seed).integers(0, 10_000, size=2)]
     check_values(_stage_with(function), _stage_with(_hint_stage), cases, slips=STAGE_SLIPS)
-    _, modules = _run_stage(function, cases[0].args[0])
+    _, modules = _run_stage(function, cases[0].kwargs["seed"])
     if any(parameter.grad is not None for parameter in modules["teacher"].parameters()):
         fail(TEACHER_GRADIENT)
     passed(
@@ -171,9 +171,9 @@ def check_push(function: Callable, *, seed: int | None = None) -> None:
     CheckFailed
         With the name of the probable mistake.
     """
-    cases = [Case((int(number),)) for number in new_generator(seed).integers(0, 10_000, size=3)]
+    cases = [Case((), {"seed": int(number)}) for number in new_generator(seed).integers(0, 10_000, size=3)]
     check_values(_pushes_with(function), _pushes_with(_push), cases, slips=PUSH_SLIPS)
-    parameters, loss, _ = _small_problem(cases[0].args[0])
+    parameters, loss, _ = _small_problem(cases[0].kwargs["seed"])
     function(loss, parameters)
     if any(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in parameters):
         fail("Gradients are left behind in .grad: the next optimizer step would add them. Measuring must not train.")
@@ -404,7 +404,9 @@ def _run_stage(function: Callable, seed: int) -> tuple[Any, dict[str, nn.Module]
 
 
 def _stage_with(function: Callable, **changes: Any) -> Callable:
-    def outcome(seed: int) -> list:
+    def outcome(*, seed: int) -> list:
+        if not callable(function):
+            fail(f"a function is needed, got {type(function).__name__}.")
         returned, modules = _run_stage(lambda *parts, **knobs: function(*parts, **knobs, **changes), seed)
         weights = [weight.detach() for name in ("student", "regressor") for weight in modules[name].parameters()]
         return [returned, *weights]
@@ -461,7 +463,9 @@ def _push(loss: Tensor, parameters: list) -> float:
 
 
 def _pushes_with(function: Callable) -> Callable:
-    def outcome(seed: int) -> list:
+    def outcome(*, seed: int) -> list:
+        if not callable(function):
+            fail(f"a function is needed, got {type(function).__name__}.")
         parameters, whole, part = _small_problem(seed)
         return [function(whole, parameters), function(part, parameters)]
 
