@@ -45,7 +45,7 @@ def explorer(request, tmp_path):
     with lab(tmp_path, dark=request.param == "dark") as address, browser_page() as (page, complaints):
         try:
             open_notebook(page, address, "attention.ipynb")
-            page.wait_for_selector(".widget-image", timeout=180_000)
+            page.wait_for_selector(".widget-image", timeout=120_000)
             page.wait_for_function("frames_seen.length > 0", timeout=30_000)
             page.locator(".widget-image").scroll_into_view_if_needed()
             yield page
