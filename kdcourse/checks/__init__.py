@@ -30,6 +30,15 @@ from .self_distillation import (
     check_exit_questions,
 )
 from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
+from .teacher_and_student import (
+    check_dark_knowledge,
+    check_ensemble_logits,
+    check_ensemble_verdicts,
+    check_entropy,
+    check_measured_accuracy,
+    check_measured_size,
+    check_soften,
+)
 
 __all__ = [
     "CheckFailed",
@@ -38,9 +47,13 @@ __all__ = [
     "check_attention_picture",
     "check_attention_transfer_loss",
     "check_balancing_weight",
+    "check_dark_knowledge",
     "check_deep_supervision_loss",
     "check_distance_loss",
     "check_early_exit",
+    "check_ensemble_logits",
+    "check_ensemble_verdicts",
+    "check_entropy",
     "check_exit_experiment",
     "check_exit_forward",
     "check_exit_questions",
@@ -48,6 +61,8 @@ __all__ = [
     "check_hint_verdict",
     "check_invariance_picture",
     "check_kd_loss",
+    "check_measured_accuracy",
+    "check_measured_size",
     "check_paired_interval",
     "check_picture",
     "check_prediction",
@@ -55,5 +70,6 @@ __all__ = [
     "check_relation_verdicts",
     "check_repaired_loss",
     "check_similarity_loss",
+    "check_soften",
     "check_verdict",
 ]
