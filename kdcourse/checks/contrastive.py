@@ -1,0 +1,1 @@
+"""Checks of exercise 05 (contrastive distillation): being written."""

@@ -1,0 +1,1 @@
+"""Checks of exercise 07 (mutual learning, schedules, curricula): being written."""
