@@ -129,6 +129,8 @@ def open_notebook(page: Page, address: str, name: str) -> None:
     """Open a notebook and run all its cells; return when the kernel has done them."""
     page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded", timeout=90_000)
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
+    # The page stands before its kernel does, and calls itself idle: cells run then make JupyterLab ask which kernel.
+    page.locator(".jp-Toolbar-kernelName", has_not_text="No Kernel").first.wait_for(timeout=90_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
     if page.locator(".jp-SideBar.jp-mod-left .lm-TabBar-tab.lm-mod-current").count():
         page.keyboard.press("Control+b")  # the file browser takes room from the picture
