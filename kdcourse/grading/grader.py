@@ -134,9 +134,8 @@ class _Run:
                 return
             # What was checked after this cell was checked while its effects were there.
             self.outcomes = {i: outcome for i, outcome in self.outcomes.items() if i < at}
-            self.outcomes[at] = {
-                "error": f"This cell {self.masked[at]}; it was left out and the others run without it."
-            }
+            told = f"This cell {self.masked[at]}. It was left out, and the others were run without it."
+            self.outcomes[at] = {"error": told}
             self.stopped = True
             if time.monotonic() > self.until:
                 break

@@ -106,7 +106,8 @@ def is_locked(cell: Mapping[str, Any]) -> bool:
 
 def points_of(cell: Mapping[str, Any]) -> float:
     """Return the points of a graded cell."""
-    return float(role_of(cell).get("points", 0)) if is_graded(cell) else 0.0
+    points = role_of(cell).get("points", 0) if is_graded(cell) else 0
+    return float(points) if type(points) in (int, float) else 0.0
 
 
 def _tidy(cell: Mapping[str, Any]) -> dict[str, Any]:
