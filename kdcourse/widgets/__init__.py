@@ -7,6 +7,7 @@ work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykern
 from ..training import Knobs
 from .attention import AttentionExplorer
 from .canvas import Canvas, Shown
+from .exits import ExitsExplorer, GenerationsExplorer
 from .explorers import HelloSlider, TemperatureExplorer, hello_slider
 from .live import LiveTrainer, Mark
 from .negatives import NegativesExplorer
@@ -15,6 +16,8 @@ from .relations import RelationExplorer
 __all__ = [
     "AttentionExplorer",
     "Canvas",
+    "ExitsExplorer",
+    "GenerationsExplorer",
     "HelloSlider",
     "Knobs",
     "LiveTrainer",
