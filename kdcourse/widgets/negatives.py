@@ -253,7 +253,7 @@ class NegativesExplorer(Shown):
         rank, count = self.candidates.index(anchor), len(self.candidates) - 1
         pushes = torch.cat([self.shares[:rank], self.shares[rank + 1 :]])  # (N,)
         spread = float(torch.special.entr(pushes / pushes.sum().clamp(min=1e-30)).sum().exp()) if count else 0.0
-        place = "is the most similar of all" if rank == 0 else f"is only the {rank + 1}. in similarity"
+        place = "is the most similar of all" if rank == 0 else f"is only number {rank + 1} in similarity"
         side = "better than" if self.loss < self.chance else "worse than"
         text = (
             f"The positive {place} and gets <b>{float(self.shares[rank]):.0%}</b>: loss <b>{self.loss:.2f}</b>, {side} "

@@ -89,7 +89,7 @@ def test_a_positive_that_is_not_among_the_first_is_still_drawn():
     student, teacher, images, labels = make_batch(batch=40)
     explorer = NegativesExplorer(-student, teacher, images, labels, temperature=1.0)
     assert explorer.candidates.index(0) >= 18
-    assert "is only the" in explorer.status.value
+    assert "is only number" in explorer.status.value
     assert "worse than" in explorer.status.value
     explorer.close()
 
