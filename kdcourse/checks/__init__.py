@@ -5,6 +5,14 @@ package imports this except the grader; notebooks do.
 """
 
 from ._core import CheckFailed
+from .born_again import (
+    check_born_again,
+    check_born_again_questions,
+    check_born_again_verdicts,
+    check_chosen,
+    check_ensemble,
+    check_temperature_choice,
+)
 from .features import (
     check_attention_map,
     check_attention_picture,
@@ -47,10 +55,15 @@ __all__ = [
     "check_attention_picture",
     "check_attention_transfer_loss",
     "check_balancing_weight",
+    "check_born_again",
+    "check_born_again_questions",
+    "check_born_again_verdicts",
+    "check_chosen",
     "check_dark_knowledge",
     "check_deep_supervision_loss",
     "check_distance_loss",
     "check_early_exit",
+    "check_ensemble",
     "check_ensemble_logits",
     "check_ensemble_verdicts",
     "check_entropy",
@@ -71,5 +84,6 @@ __all__ = [
     "check_repaired_loss",
     "check_similarity_loss",
     "check_soften",
+    "check_temperature_choice",
     "check_verdict",
 ]
