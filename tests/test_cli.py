@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kdcourse.__main__ import main
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(
@@ -17,9 +20,20 @@ from kdcourse.__main__ import main
         (["distill", "--device", "abacus"], "device 'abacus' is not on this machine"),
         (["distill", "--picture", "no/such/folder/picture.png"], "must be a .png in a folder that exists"),
         (["zoo", "train", "einstein"], "there is no teacher 'einstein'"),
+        (["grade", "no/such.ipynb"], "there is no file no/such.ipynb: save the notebook"),
+        (["grade", "pyproject.toml", "--out", "x"], "--out is for a folder; pyproject.toml is none."),
+        (["grade", "notebooks"], "notebooks is a folder: say with --out where"),
+        (["grade", "notebooks", "--out", "x", "--json"], "--json is for one file"),
+        (["grade", "docs", "--out", "x"], "there is no notebook in docs"),
+        (["grade", "docs", "--out", "x", "--key", "docs"], "there is no notebook in docs"),
+        (["grade", "LICENSE"], "LICENSE is not a notebook"),
+        (["grade", "notebooks/00_start_here.ipynb"], "00_start_here.ipynb does not say which exercise it is"),
+        (["release", "--root", "docs"], "there is no solutions/NAME/NAME.ipynb in docs"),
+        (["selftest", "ex99"], "there are no keys named ex99"),
     ],
 )
-def test_a_wrong_value_gets_one_clear_line_and_exit_code_2(arguments, message, capsys):
+def test_a_wrong_value_gets_one_clear_line_and_exit_code_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
     assert main(arguments) == 2
     written = capsys.readouterr()
     assert message in written.err
@@ -33,6 +47,8 @@ def test_a_wrong_value_gets_one_clear_line_and_exit_code_2(arguments, message, c
         (["distill", "--epochs", "0"], "argument --epochs: must be a positive integer, got '0'"),
         (["distill", "--temperature", "warm"], "argument --temperature: invalid float value: 'warm'"),
         (["distill", "--student", "giant"], "argument --student: invalid choice: 'giant'"),
+        (["grade", "x.ipynb", "--timeout", "0"], "argument --timeout: must be a positive number of seconds, got '0'"),
+        (["grade", "x", "-j", "0"], "argument -j/--jobs: must be a positive integer, got '0'"),
         (["boil"], "invalid choice: 'boil'"),
         ([], "required: COMMAND"),
     ],
