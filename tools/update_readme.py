@@ -1,6 +1,7 @@
-"""Put measured tables into README from the records that made them; ``--check`` fails where README differs.
+"""Write README's measured tables and docs/results.md from the records; ``--check`` fails where they differ.
 
-No number in README is typed: what stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` comes from here.
+No number there is typed: what stands in README between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, and all of
+docs/results.md, comes from here.
 """
 
 import json
@@ -76,19 +77,64 @@ def benchmarks() -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Write README, or with ``--check`` compare; return 0 if all is well."""
-    path = ROOT / "README.md"
-    old = new = path.read_text(encoding="utf-8")
+RESULTS_HEAD = """# Full-size results of the chapters
+
+Each chapter's experiment runs small, in the notebook, and at full size by one command that runs the chapter's own
+source with `FULL = True`. Below are the records in `benchmarks/results/`, every arm, those against us too. *Difference* is arm
+minus baseline, paired by seed, in test errors, with its 95 % interval; an interval that holds 0 decides nothing. Of
+twenty comparisons without any effect one leaves out 0: read the wide tables with that in mind. Chapter 02's record,
+`hinton.json`, is shown in its notebook beside the paper's figures.
+"""
+
+
+def chapter_results() -> str:
+    """Every comparison of every chapter's record, a table each."""
+    parts = [RESULTS_HEAD]
+    for path in sorted(RESULTS.glob("chapter*.json")):
+        found = record(path.stem)
+        (notebook,) = (ROOT / "notebooks").glob(f"{path.stem.removeprefix('chapter')}_*.ipynb")
+        title = notebook.stem.partition("_")[2].replace("_", " ")
+        parts.append(f"## {notebook.stem[:2]} [{title}](../notebooks/{notebook.name})\n")
+        parts.append(f"{found['about']}.\n\n`{found['command']}`, {found['minutes']:g} minutes on {machine(found)}.\n")
+        for name, rows in found["comparisons"].items():
+            parts.append(f"**{name}**\n\n{_comparison(rows)}\n")
+    return "\n".join(parts)
+
+
+def _comparison(rows: list[dict]) -> str:
+    lines = ["| arm | mean | against | its mean | difference | seeds | |", "|---|---:|---|---:|---|---:|---|"]
+    for row in rows:
+        interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+        means = f"{row['mean']:.1f} | {row['baseline']} | {row['baseline_mean']:.1f}"
+        lines.append(f"| {row['arm']} | {means} | {interval} | {row['n']} | {row['verdict']} |")
+    return "\n".join(lines)
+
+
+def readme() -> str:
+    """README with its generated parts made anew."""
+    new = (ROOT / "README.md").read_text(encoding="utf-8")
     for make in (distill, benchmarks):
         begin, end = f"<!-- {make.__name__}:begin -->", f"<!-- {make.__name__}:end -->"
         before, _, rest = new.partition(begin)
         after = rest.partition(end)[2]
         new = f"{before}{begin}\n{make()}\n{end}{after}"
+    return new
+
+
+def main() -> int:
+    """Write both, or with ``--check`` compare; return 0 if all is well."""
+    stale = []
+    for path, text in ((ROOT / "README.md", readme()), (ROOT / "docs" / "results.md", chapter_results())):
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.name)
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
     if "--check" in sys.argv:
-        print("README is what the records give" if new == old else "README differs: python tools/update_readme.py")
-        return int(new != old)
-    path.write_text(new, encoding="utf-8")
+        print(
+            f"{' and '.join(stale)} differ: python tools/update_readme.py" if stale else "all is what the records give"
+        )
+        return int(bool(stale))
     return 0
 
 
