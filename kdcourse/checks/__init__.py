@@ -22,6 +22,13 @@ from .features import (
     check_hint_verdict,
     check_push,
 )
+from .online import (
+    check_cohort_picture,
+    check_curriculum,
+    check_mutual_learning_loss,
+    check_mutual_verdicts,
+    check_schedule,
+)
 from .predictions import check_prediction
 from .relations import (
     check_angle_loss,
@@ -59,6 +66,8 @@ __all__ = [
     "check_born_again_questions",
     "check_born_again_verdicts",
     "check_chosen",
+    "check_cohort_picture",
+    "check_curriculum",
     "check_dark_knowledge",
     "check_deep_supervision_loss",
     "check_distance_loss",
@@ -76,12 +85,15 @@ __all__ = [
     "check_kd_loss",
     "check_measured_accuracy",
     "check_measured_size",
+    "check_mutual_learning_loss",
+    "check_mutual_verdicts",
     "check_paired_interval",
     "check_picture",
     "check_prediction",
     "check_push",
     "check_relation_verdicts",
     "check_repaired_loss",
+    "check_schedule",
     "check_similarity_loss",
     "check_soften",
     "check_temperature_choice",
