@@ -307,8 +307,8 @@ assert raw > 30
 assert unit < 0.05
 
 # %% [markdown]
-# > **Trap 38: a memory that starts as `randn`.** Its rows are eleven times as long as an embedding. The student cannot do anything about it: its positives are perfect, and it pays
-# > four times the price of guessing. The gradient it gets is noise.
+# > **Trap 38: a memory that starts as `randn`.** Its rows are eleven times as long as an embedding. The student's positives are perfect, there is nothing it could do better, and it
+# > pays four times the price of guessing.
 #
 # It goes away when all rows have been overwritten. Have they? **Second: the pointer.** The text writes at a pointer, and jumps to 0 when
 # the batch would not fit.
@@ -713,10 +713,10 @@ assert (
     last["in the corner, positive from memory"] < max(variants["in the corner, positive from memory"]["cosine"]) - 0.2
 )
 assert last["centred"] < 0.2
-assert variants["in the corner"]["errors"] > 1.3 * variants["centred"]["errors"]
+assert variants["in the corner"]["errors"] > 1.7 * variants["centred"]["errors"]
 
 # %% [markdown]
-# In the corner everything ends in one direction: cosines near 1, thousands of images told apart by nothing, and errors doubled, because the student's own embedding is dragged along.
+# In the corner everything ends in one direction: cosines near 1, a thousand images told apart by nothing, and twice the errors, because the student's own embedding is dragged along.
 # Why? As far as we can tell, because positives and negatives are of different age. $y$ is the partner of *this* batch; the negatives are rows of an epoch ago. Both heads may drift together,
 # and the memory does not catch up.
 #
@@ -778,7 +778,7 @@ prediction = "a"  # your guess: "a", "b" or "c"
 costs = pd.DataFrame(
     {(m, name): cost(way, m) for m in (64, 512, 4_096) for name, way in (("gathered", gathered), ("shared", shared))}
 ).T
-costs = costs.unstack()
+costs = costs.unstack().rename_axis("M")
 faster = costs["milliseconds"]["gathered"] / costs["milliseconds"]["shared"]
 smaller = costs["MB kept"]["gathered"] / costs["MB kept"]["shared"]
 check_prediction(
@@ -892,10 +892,11 @@ print("chosen:", weights, "temperature:", temperature)
 assert max(found[name] for name in found.index if "L2" in name) < min(
     found[name] for name in found.index if "CRD" in name
 )
+assert found["L2 × 1000"] < found["L2 × 10"]
 found.rename("held-out errors, mean of two seeds").to_frame()
 
 # %% [markdown]
-# The worst weight of the squared error does better than the best of CRD. (And its best is the largest tried: more might do better still.) Now eleven kinds of students and two baselines, the same initial weights and the same batches for each seed, equal numbers of steps. The mixtures take the values just chosen.
+# The worst weight of the squared error does better than the best of CRD. (Its larger weights do best: a still larger one might do better.) Now eleven kinds of students and two baselines, the same initial weights and the same batches for each seed, equal numbers of steps. The mixtures take the values just chosen.
 #
 # ## The comparison
 #
@@ -996,7 +997,7 @@ assert all_in.loc["label_smoothing"].low > 0
 one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
 
 # %% [markdown]
-# **One false negative in ten is enough to make a teacher harmful.** Leaving them out takes away a quarter of CRD's errors, and some of InfoNCE's. The queue, with five times as many negatives, hardly shows beside that. And the positive from
+# **One false negative in ten is enough to lose all that CRD's teacher gave.** Leaving them out takes away a quarter of CRD's errors, and some of InfoNCE's. The queue, with five times as many negatives, hardly shows beside that. And the positive from
 # memory, safer against collapse, is not better once embeddings are centred.
 #
 # One can see it in the embeddings. How close are held-out digits of one class in the student's 32 numbers (centred, mean cosine)?
@@ -1012,6 +1013,7 @@ for row in runs[(runs.seed == 0) & ~runs.arm.str.startswith("KD")].itertuples():
 close = {name: float((x @ x.T)[same].mean()) for name, x in close.items()}
 assert close["CRD, false negatives in"] < close["CRD"] - 0.04
 assert close["InfoNCE, queue, false negatives in"] < close["InfoNCE, queue"] - 0.04
+assert close["InfoNCE, queue, false negatives in"] < close["no_teacher"] + 0.03
 assert close["CRD"] < close["L2 on features"] < close["teacher"]
 pd.Series(close, name="mean cosine within a class").sort_values(ascending=False).round(2).to_frame()
 
@@ -1044,6 +1046,7 @@ if full:
     smoothing = full["against the baselines"].set_index("baseline", append=True).xs("label_smoothing", level="baseline")
     assert (from_l2.loc[["CRD", "InfoNCE, queue", "KD"]].low > 0).all()
     assert smoothing.loc["CRD"].low > 0
+    assert full["against KD alone"].loc["KD + CRD"].low > 0
     assert one_by_one.loc["CRD"].high < 0
     assert one_by_one.loc["InfoNCE, queue"].low < 0 < one_by_one.loc["InfoNCE, queue"].high
     table = one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
@@ -1051,7 +1054,7 @@ table
 
 # %% [markdown]
 # With ten times as many images the squared error stays ahead: of CRD, of InfoNCE, and now of soft targets as well. CRD falls behind label smoothing. False negatives still cost it dearly; for InfoNCE the interval
-# now holds 0: unclear. Two reservations. A row of the memory waits 157 steps for its next visit, ten times as long, and eight epochs are few for it. And of three tries the choice took CRD's largest weight: a wider search might find a better one.
+# now holds 0: unclear. Beside soft targets CRD does harm, at the weight that was chosen for it alone. Two reservations. A row of the memory waits 157 steps for its next visit, ten times as long, and eight epochs are few for it. And of three tries the choice took CRD's largest weight: a wider search might find a better one.
 #
 # ## Summary
 #
