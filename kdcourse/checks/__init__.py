@@ -54,9 +54,18 @@ from .teacher_and_student import (
     check_measured_size,
     check_soften,
 )
+from .temperature_sweep import (
+    check_accuracy_curve,
+    check_find_optimum,
+    check_optimum,
+    check_sweep_objective,
+    check_sweep_questions,
+    check_sweep_runs,
+)
 
 __all__ = [
     "CheckFailed",
+    "check_accuracy_curve",
     "check_angle_loss",
     "check_attention_map",
     "check_attention_picture",
@@ -79,6 +88,7 @@ __all__ = [
     "check_exit_experiment",
     "check_exit_forward",
     "check_exit_questions",
+    "check_find_optimum",
     "check_hint_stage",
     "check_hint_verdict",
     "check_invariance_picture",
@@ -87,6 +97,7 @@ __all__ = [
     "check_measured_size",
     "check_mutual_learning_loss",
     "check_mutual_verdicts",
+    "check_optimum",
     "check_paired_interval",
     "check_picture",
     "check_prediction",
@@ -96,6 +107,9 @@ __all__ = [
     "check_schedule",
     "check_similarity_loss",
     "check_soften",
+    "check_sweep_objective",
+    "check_sweep_questions",
+    "check_sweep_runs",
     "check_temperature_choice",
     "check_verdict",
 ]

@@ -286,7 +286,7 @@ def _describe(case: Case) -> str:
     named = [*enumerate(case.args), *case.kwargs.items()]
     return ", ".join(
         (f"{key}=" if type(key) is str else "")
-        + (f"tensor {tuple(value.shape)}" if type(value) is _Tensor else repr(value)[:60])
+        + (f"tensor {tuple(value.shape)}" if type(value) is _Tensor else " ".join(repr(value).split())[:60])
         for key, value in named
     )
 

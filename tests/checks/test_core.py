@@ -171,3 +171,10 @@ def test_random_inputs_leave_the_learners_random_state_alone():
     assert set(labels.tolist()) == {0, 1, 2, 3}
     assert torch.equal(numbers, random_tensor(new_generator(3), 2, 5, scale=2.0))
     assert not torch.equal(random_tensor(new_generator(None), 4), random_tensor(new_generator(None), 4))
+
+
+def test_an_input_that_is_no_tensor_is_described_on_one_line():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    with pytest.raises(CheckFailed, match=r"inputs Sequential\( \(0\): Linear") as found:
+        check_values(lambda model: 1.0, lambda model: 2.0, [Case((model,))])
+    assert "\n" not in str(found.value)
