@@ -115,9 +115,8 @@ class ExitsExplorer(Shown):
     def _make_picture(self) -> None:
         self.canvas = Canvas(9.2, 3.1)
         curve = tidy(self.canvas.add_axes(0.065, 0.17, 0.29, 0.70))
-        points = [self._measure(step / 100) for step in range(101)]
-        compute, accuracy = ([100 * point[part] for point in points] for part in (1, 2))
-        curve.plot(compute, accuracy, color=COLORS["student"], linewidth=1.6)
+        points = [self._measure(step / 100)[1:] for step in range(101)]  # (compute, accuracy) each
+        curve.plot([100 * x for x, _ in points], [100 * y for _, y in points], color=COLORS["student"], linewidth=1.6)
         deepest = 100 * float(self._right[-1].float().mean())
         curve.axhline(deepest, color=COLORS["teacher"], linewidth=1, linestyle=":")
         curve.axvline(100, color=COLORS["teacher"], linewidth=1, linestyle=":")
@@ -302,8 +301,8 @@ class GenerationsExplorer(Shown):
             chart.plot(x, mean, "o" if place == 0 else "s", color=COLORS[role], markersize=5, label=name)
         chart.set(xticks=range(count), xlim=(-0.4, count - 0.5), xlabel="generation", ylabel="errors")
         chart.set_title(f"all {len(self._labels):,} images, 95 % interval", fontsize=9, color=INK)
-        low, high = chart.get_ylim()
-        chart.set_ylim(low, high + 0.35 * (high - low))
+        bottom, top = chart.get_ylim()
+        chart.set_ylim(bottom, top + 0.35 * (top - bottom))
         chart.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper left", ncols=2)
         (self._ring,) = chart.plot([], [], "o", color=COLORS["fork"], markersize=14, markerfacecolor="none")
         self._ring.set_markeredgewidth(2)
