@@ -156,13 +156,12 @@ def _watch(control: socket.socket, keeper: int, first: int, most: int) -> str:
 
 
 def _private_memory(process: str) -> int:
-    """Return the bytes that a process holds beyond files and shared memory; 0 if it is gone."""
+    """Return the bytes of memory that a process holds beyond what it reads from files; 0 if it is gone."""
     try:
-        with open(f"/proc/{process}/statm") as file:
-            _, resident, shared, *_ = map(int, file.read().split())
+        with open(f"/proc/{process}/status") as file:
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(("RssAnon", "RssShmem")))
     except (OSError, ValueError):
         return 0
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _tell(control: socket.socket, message: Mapping[str, Any]) -> None:
@@ -174,6 +173,8 @@ def _close_streams() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nothing, stream)
+    if nothing > 2:
+        os.close(nothing)
 
 
 def _preload(*, only_torch: bool = False) -> None:

@@ -98,6 +98,9 @@ def test_a_submission_that_hangs_everywhere_ends_with_its_time(worker):
 
 # Too much of something.
 
+CALL = (
+    "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nif libc.{call} == -1: raise OSError(ctypes.get_errno())"
+)
 TOO_MUCH = {
     "memory of Python": "hog = [bytearray(100_000_000) for _ in range(40)]",
     "memory of torch": "hog = torch.ones(1_200_000_000)",
@@ -114,6 +117,12 @@ for _ in range(10_000): threading.Thread(target=time.sleep, args=(100,), daemon=
     "name server": "import socket\nsocket.getaddrinfo('example.org', 80)",
     "kill the parent": "import os\nos.kill(os.getppid() or 2, 9)",
     "become root": "import os\nos.setuid(0)",
+    "memory that is a file": "import os\nos.memfd_create('x')",
+    "a user namespace": CALL.format(call="unshare(0x10000000)"),
+    "a clone with namespaces": CALL.format(call="clone(0, 0, 0x10000000 | 17, 0)"),
+    "a mount": CALL.format(call="mount(b'tmpfs', b'/learner', b'tmpfs', 0, None)"),
+    "shared memory of System V": CALL.format(call="shmget(0, 1_000_000_000, 0o1600)"),
+    "a debugger": CALL.format(call="ptrace(0, 0, 0, 0)"),
     "no such module": "import nbgrader_of_my_own",
 }  # fmt: skip
 
@@ -128,6 +137,26 @@ def test_what_is_not_there_to_have_is_an_error_of_its_cell(worker, text):
 def test_a_fork_bomb_ends_with_its_submission(worker):
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     expect(graded(worker, handed_in(task2=bomb)), lost=["task2"], status="stopped", flag="imports os")
+
+
+def test_memory_that_is_shared_with_nobody_is_counted(worker):
+    shared = "import mmap\nmemory = mmap.mmap(-1, 6_000_000_000)\nwhile memory.write(bytes(1_000_000)): pass"
+    result = graded(worker, handed_in(task2=shared), timeout=60)
+    expect(result, lost=["task2"], status="stopped", flag="imports mmap")
+    assert any("memory" in cell["error"] for cell in result["cells"])
+
+
+def test_a_process_holds_no_handle_but_its_own(worker):
+    look = """
+import os
+def is_open(handle):
+    try: return bool(os.fstat(handle))
+    except OSError: return False
+raise ValueError(len([handle for handle in range(1024) if is_open(handle)]))
+"""
+    result = graded(worker, handed_in(task2=look))
+    error = next(cell for cell in result["cells"] if cell["name"] == "task2_double")["error"]
+    assert "ValueError: 5" in error, error  # three standard streams to nowhere, requests, replies
 
 
 def test_memory_spread_over_children_is_counted_together(worker):
