@@ -80,10 +80,10 @@ def benchmarks() -> str:
 RESULTS_HEAD = """# Full-size results of the chapters
 
 Each chapter's experiment runs small, in the notebook, and at full size by one command that runs the chapter's own
-source with `FULL = True`. Below are the records in `benchmarks/results/`, every arm, those against us too. *Difference* is arm
-minus baseline, paired by seed, in test errors, with its 95 % interval; an interval that holds 0 decides nothing. Of
-twenty comparisons without any effect one leaves out 0: read the wide tables with that in mind. Chapter 02's record,
-`hinton.json`, is shown in its notebook beside the paper's figures.
+source with `FULL = True`. Below are the records in `benchmarks/results/`, every arm, those against us too.
+*Difference* is arm minus baseline, paired by seed, in test errors, with its 95 % interval; an interval that holds 0
+decides nothing. Of twenty comparisons without any effect one leaves out 0: read the wide tables with that in mind.
+Chapter 02's record, `hinton.json`, is shown in its notebook beside the paper's figures.
 """
 
 
