@@ -235,21 +235,24 @@ def test_the_environment_holds_nothing_of_the_teachers(worker, monkeypatch):
     assert "HOME" in error
 
 
-def test_hidden_tests_are_not_there_before_the_visible_ones_have_passed(worker):
-    spy = """
-import gc
+@pytest.mark.parametrize(("number", "found"), [(3, 0), (-7, 1)], ids=["visible", "hidden"])
+def test_hidden_tests_are_in_no_frame_before_the_visible_ones_have_passed(worker, number, found):
+    """The second case shows that the spy does find them once they run; its message goes to the teacher only."""
+    spy = f"""
+import sys
 def double(number):
-    import sys
-    frame, seen, secret = sys._getframe(), [], "".join(["secret: ", "minus seven"])
+    if number != {number}: return 2 * number
+    frame, seen, secret = sys._getframe().f_back, 0, "".join(["secret: ", "minus seven"])
     while frame:
         held = [*frame.f_code.co_consts, *frame.f_locals.values(), *frame.f_globals.values()]
-        seen += [1 for value in held if isinstance(value, (str, bytes)) and secret in str(value)]
+        seen += sum(isinstance(value, str) and secret == value for value in held)
         frame = frame.f_back
-    raise ValueError(f"found {len(seen)}")
+    raise ValueError(f"found {{seen}}")
 """
     result = graded(worker, handed_in(task2=spy))
-    expect(result, lost=["task2"], flag="imports gc")
-    assert any("found 0" in cell["error"] for cell in result["cells"])
+    expect(result, lost=["task2"], flag="imports sys")
+    check = next(cell for cell in result["cells"] if cell["name"] == "task2_check")
+    assert (check["error"], check["in_hidden_test"]) == (f"ValueError: found {found}", number == -7)
 
 
 # Forging.
