@@ -125,7 +125,7 @@ class ExitsExplorer(Shown):
             curve.plot(*place, "s", color=COLORS["kd"], markersize=5)
             curve.annotate(str(number), place, (4, -11), textcoords="offset points", color=COLORS["kd"], fontsize=9)
         curve.set(xlabel="multiply-adds, % of the deepest exit alone", ylabel="accuracy, %")
-        curve.set_title("□ all leave at that exit   ○ now", fontsize=9, color=INK)
+        curve.set_title("■ all leave at that exit   ○ now", fontsize=9, color=INK)
         curve.set_xlim(0, max(108, 104 * float(self._costs[-1])))
         (self._now,) = curve.plot([], [], "o", color=COLORS["student"], markersize=11, markerfacecolor="white")
         self._now.set_markeredgewidth(2.5)
