@@ -13,6 +13,13 @@ from .born_again import (
     check_ensemble,
     check_temperature_choice,
 )
+from .feature_and_logits import (
+    check_candidates,
+    check_combination_verdicts,
+    check_combined_objective,
+    check_run,
+    check_search,
+)
 from .features import (
     check_attention_map,
     check_attention_picture,
@@ -74,8 +81,11 @@ __all__ = [
     "check_born_again",
     "check_born_again_questions",
     "check_born_again_verdicts",
+    "check_candidates",
     "check_chosen",
     "check_cohort_picture",
+    "check_combination_verdicts",
+    "check_combined_objective",
     "check_curriculum",
     "check_dark_knowledge",
     "check_deep_supervision_loss",
@@ -104,7 +114,9 @@ __all__ = [
     "check_push",
     "check_relation_verdicts",
     "check_repaired_loss",
+    "check_run",
     "check_schedule",
+    "check_search",
     "check_similarity_loss",
     "check_soften",
     "check_sweep_objective",
