@@ -13,6 +13,13 @@ from .born_again import (
     check_ensemble,
     check_temperature_choice,
 )
+from .contrastive import (
+    check_contrastive_verdicts,
+    check_info_nce_loss,
+    check_push_picture,
+    check_queue_loss,
+    check_queue_push,
+)
 from .feature_and_logits import (
     check_candidates,
     check_combination_verdicts,
@@ -86,6 +93,7 @@ __all__ = [
     "check_cohort_picture",
     "check_combination_verdicts",
     "check_combined_objective",
+    "check_contrastive_verdicts",
     "check_curriculum",
     "check_dark_knowledge",
     "check_deep_supervision_loss",
@@ -101,6 +109,7 @@ __all__ = [
     "check_find_optimum",
     "check_hint_stage",
     "check_hint_verdict",
+    "check_info_nce_loss",
     "check_invariance_picture",
     "check_kd_loss",
     "check_measured_accuracy",
@@ -112,6 +121,9 @@ __all__ = [
     "check_picture",
     "check_prediction",
     "check_push",
+    "check_push_picture",
+    "check_queue_loss",
+    "check_queue_push",
     "check_relation_verdicts",
     "check_repaired_loss",
     "check_run",
