@@ -4,7 +4,7 @@
 # You write the two functions with which chapter 01 looked into a teacher, repair a measurement that flatters or slanders a
 # model, read a picture of dark knowledge, and put four networks into one.
 #
-# **You need** chapter 01. **Time** about 50 minutes, 18 points.
+# **You need** chapter 01. **Time** about 45 minutes, 18 points.
 #
 # Below each task stands a cell that checks it. Run it as often as you like: it takes what you wrote, tries it on random
 # numbers, and when something is wrong it says which mistake it probably is. When all is done, save, and grade the file
