@@ -13,13 +13,13 @@ _MODULES = {
     "signal", "site", "socket", "subprocess", "sys", "threading", "traceback", "types", "urllib", "requests", "http",
 }  # fmt: skip
 _NAMES = {
-    "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr", "setattr", "delattr", "attrgetter", "breakpoint", "open",
-    "__builtins__", "__loader__", "__spec__",
+    "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr", "setattr", "delattr", "attrgetter",
+    "breakpoint", "open", "__builtins__", "__loader__", "__spec__",
 }  # fmt: skip
 _ATTRIBUTES = {
-    "__code__", "__class__", "__globals__", "__closure__", "__builtins__", "__subclasses__", "__dict__", "__bases__", "__mro__",
-    "__defaults__", "__kwdefaults__", "__getattribute__", "f_back", "f_locals", "f_globals", "gi_frame", "tb_frame",
-    "cr_frame", "_getframe", "settrace", "setprofile", "monitoring", "_exit", "ctypes", "__reduce__", "set_forkserver",
+    "__code__", "__class__", "__globals__", "__closure__", "__builtins__", "__subclasses__", "__dict__", "__bases__",
+    "__mro__", "__defaults__", "__kwdefaults__", "__getattribute__", "f_back", "f_locals", "f_globals", "gi_frame",
+    "tb_frame", "cr_frame", "_getframe", "settrace", "setprofile", "monitoring", "_exit", "ctypes", "__reduce__",
 }  # fmt: skip
 _COMPARISONS = {
     "__eq__",

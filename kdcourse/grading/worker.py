@@ -104,7 +104,7 @@ def alone() -> None:
     if os.name == "posix":
         isolation.limit(limits, processes=bool(limits.get("sandboxed")))
     if limits.get("sandboxed"):
-        isolation.drop_rights(None)
+        isolation.drop_rights(limits["uid"] if os.getuid() == 0 else None)
     serve(requests, replies)
 
 
