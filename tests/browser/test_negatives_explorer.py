@@ -78,6 +78,6 @@ def test_temperature_number_and_labels_change_shares_and_sentence(explorer):
     slider(page, "negatives").locator(".noUi-handle").focus()
     page.keyboard.press("ArrowLeft")
     page.wait_for_function("frames_seen[frames_seen.length - 1].negatives < 63", timeout=20_000)
-    page.get_by_text("leave out its class").first.click()
+    page.locator(".widget-checkbox input").check()
     page.wait_for_function("frames_seen[frames_seen.length - 1].false_negatives === 0", timeout=20_000)
     page.wait_for_function("document.body.innerText.includes('are left out')", timeout=10_000)
