@@ -18,7 +18,8 @@ from typing import Any
 
 from .collect import Submission, collect, find_keys, identify, read_bytes
 from .feedback import feedback_page
-from .grader import BUDGET, TIMEOUT, fingerprint, grade, make_worker
+from .grader import BUDGET, TIMEOUT, grade, make_worker
+from .kept import fingerprint, kept
 from .notebooks import read_notebook, write_text
 from .report import row_of
 from .session import Worker
@@ -93,23 +94,23 @@ def grade_class(
         except ValueError as error:
             results.append(_nothing(submission, str(error)))
             continue
-        mark, kept = fingerprint(data, contents[exercise], **settings), out / "results" / _result_name(submission)
-        result = _kept(kept, mark)
+        mark, place = fingerprint(data, contents[exercise], **settings), out / "results" / _result_name(submission)
+        result = kept(place, mark)
         if result is None:
-            waiting.append((submission, exercise, data, kept, mark))
+            waiting.append((submission, exercise, data, place, mark))
         else:
             results.append(result)
     with _Bar(len(submissions), len(results), progress) as bar, _pool(executor, jobs, len(waiting)) as submit:
         futures = {}
-        for submission, exercise, data, kept, mark in waiting:
+        for submission, exercise, data, place, mark in waiting:
             future = submit(grade_one, data, submission.path.name, contents[exercise], settings)
-            futures[future] = (submission, exercise, kept, mark)
+            futures[future] = (submission, exercise, place, mark)
         for future in concurrent.futures.as_completed(futures):
-            submission, exercise, kept, mark = futures[future]
+            submission, exercise, place, mark = futures[future]
             result = future.result() | {
                 "learner": submission.learner, "file": submission.file, "exercise": exercise, "mark": mark,
             }  # fmt: skip
-            write_text(kept, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+            write_text(place, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
             results.append(result)
             bar.update()
     _flag_twice(results)
@@ -123,7 +124,8 @@ def grade_one(data: bytes, name: str, key: Mapping[str, Any], settings: Mapping[
     if getattr(_mine, "settings", None) != settings["sandboxed"]:
         with _lock:
             # None outside a class means "if it works"; here it is yes or no.
-            worker = make_worker(sandboxed=settings["sandboxed"], limits={"uid": _LAST_UID - len(_workers) % 1000})
+            uid = _LAST_UID - (31 * os.getpid() + len(_workers)) % 1000
+            worker = make_worker(sandboxed=settings["sandboxed"], limits={"uid": uid})
             _workers.append(worker)
         _mine.worker, _mine.settings = worker, settings["sandboxed"]
     return grade(data, name, key, worker=_mine.worker, timeout=settings["timeout"], budget=settings["budget"])
@@ -185,14 +187,6 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def _kept(path: Path, mark: str) -> dict[str, Any] | None:
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result if isinstance(result, dict) and result.get("mark") == mark else None
 
 
 def _nothing(submission: Submission, reason: str) -> dict[str, Any]:

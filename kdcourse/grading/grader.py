@@ -3,12 +3,11 @@
 The grader. A cell that does not end costs what depends on it: it is left out, a fresh process runs the others.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .notebooks import notebook_text, parse_notebook
+from .notebooks import parse_notebook
 from .overlay import Plan, Step, answers_of, imports_of, lay_over
 from .sandbox import find_sandbox
 from .session import START, Forged, Session, Stopped, Worker
@@ -16,7 +15,6 @@ from .session import START, Forged, Session, Stopped, Worker
 TIMEOUT = 60.0  # seconds for one cell
 BUDGET = 600.0  # seconds for a submission
 MOST_RESTARTS = 8
-FORMAT = 1  # of results; a change makes kept results stale
 
 
 def grade(
@@ -71,17 +69,6 @@ def grade(
         reason = f"wrong answers were accepted ({', '.join(run.accepted_wrong)}): the checks had been replaced"
         return result | {"status": "tampered", "reason": reason}
     return result | {"total": sum(cell["points"] for cell in result["cells"])}
-
-
-def fingerprint(data: bytes, key: Mapping[str, Any], **settings: object) -> str:
-    """Return a short name for what a result depends on: submission, key, package, settings."""
-    from .. import __version__
-
-    parts = [data, notebook_text(dict(key)).encode(), repr((__version__, FORMAT, sorted(settings.items()))).encode()]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()[:32]
 
 
 def make_worker(*, sandboxed: bool | None = None, limits: dict[str, int] | None = None) -> Worker:
@@ -143,11 +130,9 @@ class _Run:
 
     def _open(self) -> Session:
         """Return a session in which the key's imports are there and the learner's cells were looked at."""
-        session = self.worker.open()
-        try:
-            session.ask("begin", timeout=START, imports=imports_of(self.key), answers=answers_of(self.key))
-        except Stopped as stopped:
-            raise ValueError(f"the worker does not start: it {stopped}.") from None
+        session = self._begun() or self._begun()
+        if session is None:
+            raise ValueError("the worker that runs cells does not start, or the key's imports end it.")
         if not self.scanned:
             self.scanned = True
             try:
@@ -158,6 +143,14 @@ class _Run:
                 self.flags.append("a cell that Python's parser does not survive")
                 return self._open()
             self._flag(found.get("flags"), "")
+        return session
+
+    def _begun(self) -> Session | None:
+        session = self.worker.open()
+        try:
+            session.ask("begin", timeout=START, imports=imports_of(self.key), answers=answers_of(self.key))
+        except Stopped:
+            return None
         return session
 
     def _through(self, session: Session) -> int | None:

@@ -44,10 +44,12 @@ class Session:
         threading.Thread(target=self._read, args=(replies,), daemon=True).start()
 
     def _read(self, replies: IO[bytes]) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        # One question, one answer: whoever writes more than there is room for is not read any further.
+        with contextlib.suppress(OSError, ValueError, queue.Full):
             while line := replies.readline(MOST_REPLY):
-                self._lines.put(line)
-        self._lines.put(None)
+                self._lines.put_nowait(line)
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
 
     def ask(self, action: str, *, timeout: float, **request: Any) -> dict[str, Any]:
         """Send a request and return its reply.
@@ -78,9 +80,6 @@ class Session:
         """End the process and all that it started; return why it had ended, if that is known."""
         if self._why is None:
             self._why = self._end()
-            with contextlib.suppress(queue.Empty):  # a writer that is ahead of us must not keep its thread waiting
-                while True:
-                    self._lines.get_nowait()
         return self._why
 
 
@@ -118,6 +117,7 @@ class Worker:
         self._nest: subprocess.Popen | None = None
         self._control: socket.socket | None = None
         self._log: Any = None
+        self._closed = False
 
     def open(self) -> Session:
         """Return a session with a fresh process.
@@ -127,10 +127,12 @@ class Worker:
         ValueError
             If no process can be started.
         """
+        if self._closed:
+            raise ValueError("this worker is closed.")
         if self.sandbox is None or not self.sandbox.nested:
             return self._alone()
         if self._nest is None or self._nest.poll() is not None:
-            self.close()
+            self._end_nest()
             self._start_nest()
         assert self._control is not None
         ours, theirs = socket.socketpair()
@@ -145,7 +147,11 @@ class Worker:
         return Session(ours.sendall, ours.makefile("rb"), end)
 
     def close(self) -> None:
-        """End the worker's process."""
+        """End the worker's process; it opens no session any more."""
+        self._closed = True
+        self._end_nest()
+
+    def _end_nest(self) -> None:
         if self._nest is not None:
             self._nest.kill()
             self._nest.wait()
@@ -169,7 +175,7 @@ class Worker:
         if self._told(START) != {"ready": True}:
             self._log.seek(0)
             told = self._log.read()[-1000:].decode("utf-8", "replace").strip()
-            self.close()
+            self._end_nest()
             raise ValueError(f"the sandbox does not start: {told or 'no word from it'}")
 
     def _told(self, timeout: float) -> dict[str, Any] | None:
@@ -190,7 +196,7 @@ class Worker:
         except OSError:
             told = None
         if told is None or "ended" not in told:
-            self.close()
+            self._end_nest()
             return ""
         return str(told["ended"])
 

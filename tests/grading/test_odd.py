@@ -2,14 +2,18 @@
 
 import copy
 import json
+import os
+import sys
 
 import pytest
 from grading_fixture import EXERCISE, KEY, NAME, POINTS, RIGHT, as_bytes, cell_of, code, handed_in, points
 
 from kdcourse.grading.cells import plain_python
-from kdcourse.grading.grader import fingerprint, grade
+from kdcourse.grading.grader import grade, make_worker
+from kdcourse.grading.kept import fingerprint
 from kdcourse.grading.notebooks import LARGEST, parse_notebook
 from kdcourse.grading.overlay import answers_of, assigned, imports_of, lay_over
+from kdcourse.grading.sandbox import find_sandbox
 
 
 def graded(worker, notebook):
@@ -302,6 +306,20 @@ def test_a_plain_process_gives_the_same_points_where_there_is_no_sandbox(plain_w
     assert graded(plain_worker, EXERCISE)["total"] == 0
     stuck = grade(as_bytes(handed_in(task2="while True: pass")), NAME, KEY, worker=plain_worker, timeout=3)
     assert (points(stuck), stuck["status"]) == ({**POINTS, "task2": 0}, "stopped")
+
+
+def test_a_single_file_needs_nothing_that_windows_and_macos_lack(monkeypatch):
+    for name in ("fork", "getuid", "killpg", "setsid"):
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    find_sandbox.cache_clear()
+    worker = make_worker()
+    try:
+        assert worker.sandbox is None
+        assert graded(worker, handed_in())["total"] == 16
+    finally:
+        worker.close()
+        find_sandbox.cache_clear()
 
 
 def test_reading_a_notebook_is_forgiving():
