@@ -105,8 +105,9 @@ def _comparison(rows: list[dict]) -> str:
     lines = ["| arm | mean | against | its mean | difference | seeds | |", "|---|---:|---|---:|---|---:|---|"]
     for row in rows:
         interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        means = f"{row['mean']:.1f} | {row['baseline']} | {row['baseline_mean']:.1f}"
-        lines.append(f"| {row['arm']} | {means} | {interval} | {row['n']} | {row['verdict']} |")
+        own, its = (f"{row[key]:.1f}" if key in row else "" for key in ("mean", "baseline_mean"))
+        verdict = row.get("verdict", "better" if row["high"] < 0 else "worse" if row["low"] > 0 else "unclear")
+        lines.append(f"| {row['arm']} | {own} | {row['baseline']} | {its} | {interval} | {row['n']} | {verdict} |")
     return "\n".join(lines)
 
 
