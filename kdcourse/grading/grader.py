@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .notebooks import parse_notebook
-from .overlay import Plan, Step, answers_of, imports_of, lay_over
+from .overlay import Plan, Step, answers_of, imports_of, lay_over, words_of
 from .sandbox import find_sandbox
 from .session import START, Forged, Session, Stopped, Worker
 
 TIMEOUT = 60.0  # seconds for one cell
 BUDGET = 600.0  # seconds for a submission
 MOST_RESTARTS = 8
+AGAIN = -1  # in place of a cell's number
 
 
 def grade(
@@ -107,7 +108,7 @@ class _Run:
         self.masked: dict[int, str] = {}
         self.flags: list[str] = []
         self.accepted_wrong: list[str] = []
-        self.stopped = self.scanned = False
+        self.stopped = self.scanned = self.tried_again = False
 
     def to_the_end(self) -> None:
         """Run everything that runs; after a stop once more without the cell that caused it."""
@@ -119,6 +120,9 @@ class _Run:
                 session.end()
             if at is None:
                 return
+            if at == AGAIN:
+                self.outcomes = {}
+                continue
             # What was checked after this cell was checked while its effects were there.
             self.outcomes = {i: outcome for i, outcome in self.outcomes.items() if i < at}
             told = f"This cell {self.masked[at]}. It was left out, and the others were run without it."
@@ -135,10 +139,11 @@ class _Run:
             raise ValueError("the worker that runs cells does not start, or the key's imports end it.")
         if not self.scanned:
             self.scanned = True
+            own = [step for step in self.steps if step.kind == "learner"]
+            answers = [step.source for step in own if not step.name.startswith("cell ")]
+            texts = {"sources": [step.source for step in own], "answers": answers, "known": words_of(self.key)}
             try:
-                found = session.ask(
-                    "scan", timeout=START, sources=[s.source for s in self.steps if s.kind == "learner"]
-                )
+                found = session.ask("scan", timeout=START, **texts)
             except Stopped:
                 self.flags.append("a cell that Python's parser does not survive")
                 return self._open()
@@ -168,8 +173,7 @@ class _Run:
                 self.masked[i] = str(stopped)
                 return i
             self.on_cell()
-        self._canaries(session)
-        return None
+        return self._canaries(session)
 
     def _outcome(self, session: Session, step: Step, timeout: float) -> dict[str, Any]:
         """Run a cell, a check part by part, as far as the first that fails."""
@@ -182,18 +186,22 @@ class _Run:
                 break
         return outcome
 
-    def _canaries(self, session: Session) -> None:
-        """Give every check wrong answers, at the end: each must fail."""
+    def _canaries(self, session: Session) -> int | None:
+        """Give every check wrong answers, at the end: each must fail. If the process ends instead, try again once."""
         for step in self.steps:
             if step.kind != "check":
                 continue
             try:
                 reply = session.ask("canary", timeout=self.timeout, source=step.source, name=step.name)
             except Stopped:
+                if not self.tried_again:
+                    self.tried_again = True
+                    return AGAIN
                 reply = {}
             if not isinstance(reply.get("error"), str) or not reply["error"]:
                 self.accepted_wrong.append(step.name)
-                return
+                return None
+        return None
 
     def _flag(self, names: Any, before: str) -> None:
         if isinstance(names, list):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .notebooks import grade_id, is_graded, is_locked, is_solution, points_of
-from .release import HIDDEN_TESTS, STUB, release
+from .release import HIDDEN_TESTS, SOLUTION, STUB, release
 
 MOST_CELLS, LONGEST = 400, 50_000  # an exercise has below 40 cells, none above 3,000 characters
 
@@ -177,6 +177,14 @@ def imports_of(key: Mapping[str, Any]) -> str:
 def answers_of(key: Mapping[str, Any]) -> list[str]:
     """Return the names that the key's solution cells assign: the learner's, even where a locked cell sets them too."""
     return sorted(name for cell in key["cells"] if is_solution(cell) for name in assigned(cell["source"]))
+
+
+def words_of(key: Mapping[str, Any]) -> list[str] | None:
+    """Return the words of the key's solutions, or None if it holds none, as the package's keys do."""
+    solutions = [cell["source"] for cell in key["cells"] if is_solution(cell)]
+    if not any(f"BEGIN {SOLUTION}" in source for source in solutions):
+        return None
+    return sorted({word for source in solutions for word in re.findall(r"\w+", source)})
 
 
 def _parts(source: str) -> tuple[tuple[str, bool], ...]:

@@ -4,6 +4,8 @@ The grader's inner half: the parser reads what anybody may write, so it runs in 
 """
 
 import ast
+import re
+import sys
 
 from .cells import plain_python
 
@@ -52,6 +54,25 @@ def suspicious(sources: list[str]) -> list[str]:
         for node in ast.walk(tree):
             found.update(dict.fromkeys(_look_at(node, modules)))
     return list(found)
+
+
+def borrowed(answers: list[str], known: list[str] | None) -> list[str]:
+    """Return the losses of the package that answers call and the key's do not: what was to be written, perhaps.
+
+    Parameters
+    ----------
+    answers : list of str
+        What stands in solution cells.
+    known : list of str or None
+        Words of the key's solutions; None if the key holds none.
+    """
+    losses = sys.modules.get("kdcourse.losses")
+    if known is None or losses is None:
+        return []
+    names = set(losses.__all__) - set(known)
+    words = {word for source in answers for word in re.findall(r"\w+", source)}
+    defined = {name for source in answers for name in re.findall(r"(?:def|class) (\w+)", source)}
+    return [f"uses {name} of the package" for name in sorted(names & words - defined)]
 
 
 def _look_at(node: ast.AST, modules: set[str]) -> list[str]:

@@ -77,11 +77,11 @@ class Wrong:
         return torch.full((), 1234.5, requires_grad=True)
 
 
-def wrong_namespace(source: str, trusted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return globals for a check in which everything that is not trusted is a wrong answer."""
+def wrong_namespace(source: str, imports: Mapping[str, Any]) -> dict[str, Any]:
+    """Return globals for a check in which everything that the key does not import is a wrong answer."""
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    wrong = {name: Wrong() for name in used if name not in trusted and not hasattr(builtins, name)}
-    return {**wrong, **trusted}
+    wrong = {name: Wrong() for name in used if name not in imports and not hasattr(builtins, name)}
+    return {**wrong, **imports}
 
 
 def _owners() -> Iterator[Any]:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from . import isolation
 from .cells import Shell, run_cell
-from .scan import suspicious
+from .scan import borrowed, suspicious
 from .trust import Trust, trusted_names, wrong_namespace
 
 PRELOADED = (
@@ -38,7 +38,8 @@ class Bench:
         self.names = self.module.__dict__
         self.names.update(__builtins__=__builtins__, get_ipython=Shell, display=lambda *args, **kwargs: None)
         sys.modules["__main__"] = self.module
-        self.trusted = trusted_names(imports)  # by name in the checks' globals
+        self.imports = trusted_names(imports)
+        self.trusted = dict(self.imports)  # by name in the checks' globals: these, and what locked cells assign
         self.answers = frozenset(answers)  # names that solution cells assign: the learner's, wherever else they appear
         self.trust = Trust()
         self.checking, self.checked = "", self.names
@@ -67,7 +68,7 @@ class Bench:
     def canary(self, source: str, name: str) -> dict[str, Any]:
         """Run a check on wrong answers, as a check is run: it must fail."""
         self.trust.restore()
-        return run_cell(source, wrong_namespace(source, self.trusted), name, quotable=False)._asdict()
+        return run_cell(source, wrong_namespace(source, self.imports), name, quotable=False)._asdict()
 
 
 def serve(requests: BinaryIO, replies: int) -> None:
@@ -82,7 +83,7 @@ def serve(requests: BinaryIO, replies: int) -> None:
             actions = {kind: getattr(bench, kind) for kind in ("learner", "locked", "check", "canary")}
             reply: dict[str, Any] = {}
         elif action == "scan":
-            reply = {"flags": suspicious(request["sources"])}
+            reply = {"flags": suspicious(request["sources"]) + borrowed(request["answers"], request["known"])}
         else:
             reply = actions[action](request["source"], request["name"])
         del request, line

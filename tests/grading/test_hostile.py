@@ -386,6 +386,23 @@ def test_what_was_replaced_is_told_and_right_work_keeps_its_points(worker, text,
     expect(graded(worker, notebook), flag=flag)
 
 
+def test_a_process_that_ends_rather_than_fail_on_wrong_answers_gets_no_points(worker):
+    text = """
+import os, sys, torch
+frame = sys._getframe()
+while "action" not in frame.f_locals:
+    frame = frame.f_back
+frame.f_locals["actions"]["canary"] = lambda *a: os._exit(0)
+"""
+    result = graded(worker, handed_in(task2=text + RIGHT["task2"]))
+    assert (result["status"], result["total"]) == ("tampered", 0)
+
+
+def test_a_loss_of_the_package_in_place_of_ones_own_is_told(worker):
+    borrowed = "from kdcourse.losses import kd_loss\nmy_kd_loss = kd_loss\n"
+    expect(graded(worker, handed_in(task1=borrowed)), flag="uses kd_loss of the package")
+
+
 def test_objects_that_agree_with_everything_pass_no_check(worker):
     agreeable = """
 class Yes:
