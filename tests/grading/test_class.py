@@ -137,6 +137,9 @@ def test_a_class_of_forty_honest_wrong_and_hostile_ones_gets_the_expected_table(
     assert done.returncode == 0, done.stderr
     rows = {row["learner"].lstrip("'"): row for row in table(out)}
     found = {name: (_points(row), row["status"], bool(row["flags"])) for name, row in rows.items()}
+    points, status, flagged = found["memory"]  # a MemoryError, or the end of the process, whichever comes first
+    assert status in ("graded", "stopped")
+    found["memory"] = (points, "graded", flagged)
     assert found == {name: (points, status, flagged) for name, (_, points, status, flagged) in everybody.items()}
     assert all(row["max"] == "16" for row in rows.values())
     assert len(list((out / "feedback").glob("*.html"))) == len(everybody)
@@ -222,7 +225,8 @@ def test_the_sandbox_for_each_submission_works_where_namespaces_do_not_nest():
     assert (result["total"], result["status"]) == (12, "stopped")
     looks = {
         "import os\nraise ValueError(os.getuid() == 0)": "ValueError: False",
-        "import os\nraise ValueError(os.path.exists('/tmp') or os.listdir())": "ValueError: []",
+        "import glob, os\nfound = [path for path in glob.glob('/tmp/*') if not "
+        f"'{sandbox.PACKAGE}/'.startswith(path + '/')]\nraise ValueError(found or os.listdir())": "ValueError: []",
         "import socket\nsocket.create_connection(('1.1.1.1', 53))": "OSError",
         BOMB: "It was left out",
         MEMORY: "MemoryError",
