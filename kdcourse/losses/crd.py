@@ -68,7 +68,9 @@ class CRDLoss(nn.Module):
       B·M·D, which is half a gigabyte for 64 samples at the paper's settings. A sample's negatives of its own class
       are left out, and its sum over the others is scaled up to M of them; the expectation is the same.
     - The positive is the other network's vector of this batch, as in the paper's equation, held constant like a
-      memory. The code reads it from the memory, which is noise until a sample was met once.
+      memory. The code reads it from the memory, which is noise until a sample was met once. A positive that is
+      newer than the negatives has a price: in chapter 05 features that lie in one corner, as they do behind a ReLU,
+      drift together until every vector is alike. Subtract their mean before you hand them over.
     - h is evaluated in log space. It cannot overflow at small τ.
 
     Memories, labels and Z change in training mode only, and no value is ever read back from the device.
