@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 LAB_ARGS ?=
 # nbval runs each notebook afresh; a cell that takes longer than this is a mistake.
 CELL_TIMEOUT := 180
+# Tests run in this many processes of one thread each.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test lint unit notebooks-test notebooks bench docs clean
@@ -25,11 +27,12 @@ lint: $(VENV)/.dev
 	$(BIN)/python tools/update_readme.py --check
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests
 
 notebooks-test: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --check
-	$(BIN)/python -m pytest -x --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) -p no:python notebooks/*.ipynb
+	KDCOURSE_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -x --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=$(CELL_TIMEOUT) -p no:python notebooks/*.ipynb
 
 notebooks: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py

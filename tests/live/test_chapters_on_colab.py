@@ -24,6 +24,7 @@ def test_there_are_chapters():
 def test_a_chapter_runs_on_the_stack_of_colab(path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(colab_env.kernels()))
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("KDCOURSE_THREADS", "1")  # two tests run at a time: two threads each would wait for one another
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, kernel_name=colab_env.KERNEL, timeout=300, resources={"metadata": {"path": str(path.parent)}}
