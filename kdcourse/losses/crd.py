@@ -156,7 +156,7 @@ class CRDLoss(nn.Module):
     @full_precision
     def _compare(self, student: Tensor, teacher: Tensor, index: Tensor, labels: Tensor | None) -> Tensor:
         student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)  # (B, D)
-        drawn = self._draw().to(index.device)  # (M,)
+        drawn = self._draw().to(index.device, non_blocking=True)  # (M,) a blocking copy would wait for a GPU
         valid = index.unsqueeze(1) != drawn  # (B, M) a sample is not its own negative
         if labels is not None:
             valid &= labels.unsqueeze(1) != self.labels[drawn]  # (B, M) nor is one of its class

@@ -118,7 +118,7 @@ class CurriculumBatches(Minibatches):
             pool = self._pools[self.epoch * self.batches_per_epoch + self.batch]
             count = min(self.batch_size, size - self.batch * self.batch_size)
             chosen = torch.randint(pool, (count,), generator=self.generator)  # (B,)
-            index = self._easiest_first[chosen.to(self._easiest_first.device)]
+            index = self._easiest_first[chosen.to(self._easiest_first.device, non_blocking=True)]
             first, *others = (tensor.index_select(0, index) for tensor in self.tensors)
             if self.augment is not None:
                 first = self.augment(first, self.generator)
