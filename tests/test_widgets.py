@@ -455,7 +455,7 @@ def test_nothing_is_drawn_more_than_four_times_a_second_while_no_knob_moves(make
 def test_the_axis_makes_room_for_more_steps(make_live):
     live = make_live()
     live.step(250)
-    assert live._picture._curves.get_xlim()[1] > 250
+    assert live._picture.chart.ax.get_xlim()[1] > 250
 
 
 def test_a_blitted_frame_is_the_frame_that_is_drawn_from_nothing():
@@ -483,7 +483,7 @@ def test_a_slider_dragged_while_the_clock_trains_leaves_one_mark_where_it_came_t
     (mark,) = live.marks
     assert mark.step > 0
     assert mark.value == 8
-    monkeypatch.setattr("kdcourse.widgets.live.DRAG", 0.0)  # the hand lets go
+    monkeypatch.setattr("kdcourse.widgets.clock.DRAG", 0.0)  # the hand lets go
     live.temperature.value = 9
     assert [mark.value for mark in live.marks] == [8, 9]
 
@@ -494,7 +494,7 @@ def test_marks_too_close_to_read_are_drawn_as_the_newest_of_them(make_live):
         live.temperature.value = value
         live.step(1)
     live._draw()
-    drawn = live._picture._marks["distilled"].get_xdata()
+    drawn = live._picture.chart.marks["distilled"].get_xdata()
     assert [x for x in drawn if not math.isnan(x)] == [3, 3]
     assert len(live.marks) == 4
 

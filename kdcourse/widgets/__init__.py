@@ -7,15 +7,18 @@ work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykern
 from ..training import Knobs
 from .attention import AttentionExplorer
 from .canvas import Canvas, Shown
+from .clock import Mark
+from .cohort import CohortTrainer
 from .exits import ExitsExplorer, GenerationsExplorer
 from .explorers import HelloSlider, TemperatureExplorer, hello_slider
-from .live import LiveTrainer, Mark
+from .live import LiveTrainer
 from .negatives import NegativesExplorer
 from .relations import RelationExplorer
 
 __all__ = [
     "AttentionExplorer",
     "Canvas",
+    "CohortTrainer",
     "ExitsExplorer",
     "GenerationsExplorer",
     "HelloSlider",

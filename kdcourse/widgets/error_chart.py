@@ -1,0 +1,187 @@
+"""Held-out errors against training steps, with a mark where a knob was moved: the left half of every live picture.
+
+Chapters 02 and 07. Everything here draws; nothing here trains.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..plots import COLORS, INK, LINES, tidy
+from .canvas import Canvas
+from .clock import Mark
+
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # percent
+CLOSE_TICKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 40, 50, 70, 100)
+LABELS = 8  # marks that are written out, the newest first
+KNOBS = {"temperature": "T = ", "alpha": "α = ", "way": ""}
+
+Curve = tuple[Sequence[float], Sequence[float]]  # steps, errors in percent
+
+
+class ErrorChart:
+    """Lines of errors on a logarithmic axis that makes room as training goes on.
+
+    Parameters
+    ----------
+    canvas : Canvas
+    place : tuple of four floats
+        Left, bottom, width and height in shares of the figure.
+    roles : mapping from str to str
+        The lines' names, and the key of ``COLORS`` and ``LINES`` of each.
+    styles : mapping from str to dict, optional
+        What a line has instead of its role's colour, line style or marker.
+    level : float, optional
+        The teacher's errors in percent, a level line.
+    steps : int
+        Steps shown at first; the axis grows from there.
+    room : float
+        The share of the axis that lines may fill before it grows.
+    close : bool
+        Look closely: what was worse at the very start leaves the picture at its top.
+
+    Attributes
+    ----------
+    ax : Axes
+    lines, marks : dict from str to Line2D
+        By name: the errors, and the upright lines of its marks.
+    shown : int
+        Steps on the axis.
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        place: tuple[float, float, float, float],
+        roles: Mapping[str, str],
+        *,
+        styles: Mapping[str, Mapping[str, Any]] | None = None,
+        level: float | None = None,
+        steps: int = 200,
+        room: float = 0.97,
+        close: bool = False,
+    ) -> None:
+        self.canvas, self.roles, self._level, self._room = canvas, dict(roles), level, room
+        self._close, ticks = close, CLOSE_TICKS if close else TICKS
+        ax = self.ax = tidy(canvas.add_axes(*place))
+        self._first_shown = self.shown = steps
+        ax.set(xlabel="training step", xlim=(0, self.shown), yscale="log")
+        ax.set_ylabel("held-out errors (%)", labelpad=1)
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.set_yticks([], minor=True)
+        self._limits = self._choose_limits({})
+        ax.set_ylim(self._limits)
+        (self._teacher,) = ax.plot([0, 1], [max(level or 0.1, 0.1)] * 2, **LINES["teacher"], linewidth=1.6)
+        self._teacher.set_transform(ax.get_yaxis_transform())
+        self._teacher.set_visible(level is not None)
+        own, common = styles or {}, {"markersize": 4, "linewidth": 1.8, "markevery": 0.13}
+        self.lines = {
+            name: ax.plot([], [], **{**LINES[role], **common, **own.get(name, {})})[0]
+            for name, role in self.roles.items()
+        }
+        # One line holds all marks of a name, with gaps: cheaper than a line each.
+        self.marks = {
+            name: ax.plot([], [], color=COLORS[role], linewidth=0.9, transform=ax.get_xaxis_transform())[0]
+            for name, role in self.roles.items()
+        }
+        self._texts = [
+            ax.text(0, 0.98, "", transform=ax.get_xaxis_transform(), rotation=90, va="top", fontsize=8)
+            for _ in range(LABELS)
+        ]
+        self._now = ax.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
+        canvas.moving(self._now, self._teacher, *self.marks.values(), *self.lines.values(), *self._texts)
+
+    def draw(self, curves: Mapping[str, Curve], *, step: int, marks: Sequence[Mark] = ()) -> None:
+        """Put curves, marks and the present step in their places.
+
+        Parameters
+        ----------
+        curves : mapping from str to (steps, errors in percent)
+            A name without a curve is not drawn.
+        step : int
+        marks : sequence of Mark
+            Of arms that have a line.
+        """
+        self._widen(curves, step)
+        for name, line in self.lines.items():
+            line.set_data(*curves.get(name, ([], [])))
+        self._now.set_xdata([step, step])
+        self._place_marks(marks)
+
+    def legend(self, names: Mapping[str, str], **place: Any) -> None:
+        """Tell the lines' names above the picture, and the teacher's if there is its level.
+
+        Parameters
+        ----------
+        names : mapping from str to str
+            Lines, and what they are called there.
+        **place
+            Where, as ``Figure.legend`` takes it.
+        """
+        figure = self.canvas.figure
+        for legend in figure.legends:
+            legend.remove()
+        level = {"teacher": self._teacher} if self._level is not None else {}
+        handles = [*level.values(), *(self.lines[name] for name in names)]
+        style: dict[str, Any] = {
+            "loc": "upper left", "bbox_to_anchor": (0.06, 1.0), "ncols": len(handles), "fontsize": 9,
+            "frameon": False, "labelcolor": INK, "handlelength": 2.6, "columnspacing": 1.4,
+        }  # fmt: skip
+        figure.legend(handles, [*level, *names.values()], **{**style, **place})
+        self.canvas.renew()
+
+    def _widen(self, curves: Mapping[str, Curve], step: int) -> None:
+        """Make room for more steps or fewer errors, in big leaps: each costs a full redraw."""
+        shown = self._first_shown
+        while step > self._room * shown:
+            shown = int(shown * 1.5)
+        limits = self._choose_limits(curves)
+        if (shown, limits) != (self.shown, self._limits):
+            self.shown, self._limits = shown, limits
+            self.ax.set(xlim=(0, shown), ylim=limits)
+            self.canvas.renew()
+
+    def _choose_limits(self, curves: Mapping[str, Curve]) -> tuple[float, float]:
+        level = [] if self._level is None else [self._level]
+        lowest = min([100.0, *level, *(error for _, errors in curves.values() for error in errors)])
+        if not self._close:
+            return max((tick for tick in (0.1, 0.2, 0.5, 1.0) if 1.1 * tick < lowest), default=0.1), 100
+        # The first tenth of the steps may leave at the top, but never all that was measured.
+        last = max((steps[-1] for steps, _ in curves.values() if steps), default=0)
+        late = [
+            error for steps, errors in curves.values() for step, error in zip(steps, errors, strict=True)
+            if step >= min(last, max(20, 0.1 * last))
+        ]  # fmt: skip
+        highest = max(late, default=100.0)
+        return (
+            max((tick for tick in CLOSE_TICKS if 1.03 * tick < lowest), default=0.1),
+            min((tick for tick in CLOSE_TICKS if tick > 1.03 * highest), default=100),
+        )
+
+    def _place_marks(self, marks: Sequence[Mark]) -> None:
+        """Draw a line per moment, the newest first; of several that are too close to read only the newest."""
+        notes: dict[tuple[str, int], list[str]] = {}
+        for mark in marks:
+            notes.setdefault((mark.arm, mark.step), []).append(_name(mark))
+        drawn: dict[str, list[int]] = {name: [] for name in self.lines}
+        free = list(self._texts)
+        for (arm, step), names in reversed(notes.items()):
+            if drawn[arm] and abs(step - drawn[arm][-1]) < 0.04 * self.shown:
+                continue
+            drawn[arm].append(step)
+            if free:
+                # The fork's notes stand right of their line, the others' left: both can be read where they are close.
+                side = "left" if arm == "fork" or step < 0.05 * self.shown else "right"
+                color = COLORS[self.roles[arm]]
+                free.pop().set(text=", ".join(names), x=step, color=color, horizontalalignment=side)
+        for text in free:
+            text.set_text("")
+        for name, line in self.marks.items():
+            steps = drawn[name]
+            line.set_data([x for s in steps for x in (s, s, math.nan)], [y for _ in steps for y in (0, 1, math.nan)])
+
+
+def _name(mark: Mark) -> str:
+    if mark.knob == "fork":
+        return "fork"
+    return f"{KNOBS[mark.knob]}{mark.value if isinstance(mark.value, str) else f'{mark.value:.3g}'}"
