@@ -1,6 +1,6 @@
 """Live widgets: sliders that act while something runs, and pictures that follow.
 
-Chapters 00 to 03. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``. They
+Chapters 00 to 07. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``. They
 work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykernel 6 or 7.
 """
 
@@ -14,6 +14,7 @@ from .explorers import HelloSlider, TemperatureExplorer, hello_slider
 from .live import LiveTrainer
 from .negatives import NegativesExplorer
 from .relations import RelationExplorer
+from .schedule_editor import ScheduleEditor, ScheduleRun
 
 __all__ = [
     "AttentionExplorer",
@@ -27,6 +28,8 @@ __all__ = [
     "Mark",
     "NegativesExplorer",
     "RelationExplorer",
+    "ScheduleEditor",
+    "ScheduleRun",
     "Shown",
     "TemperatureExplorer",
     "hello_slider",

@@ -19,7 +19,6 @@ MOST = 6  # students
 MARKERS = ("o", "^", "D", "v", "P", "*")
 FEWEST, HIGHEST = 1e-3, 1.0  # nats: the ends of the colours
 DISTANCES = (1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # nats: ticks
-GAP = 0.06  # between two names at the ends of lines, in heights of the axes
 
 
 class CohortPicture:
@@ -37,18 +36,15 @@ class CohortPicture:
         self._names = [f"student {number}" for number in range(count)]
         roles = {**dict.fromkeys(self._names, "student"), "alone": "no_teacher", "cohort": "kd"}
         styles = {name: {"color": shade(n, count), "marker": MARKERS[n]} for n, name in enumerate(self._names)}
-        self._chart = ErrorChart(self.canvas, (0.056, 0.15, 0.405, 0.75), roles, styles=styles, room=0.9, close=True)
+        ends = {**{name: str(n) for n, name in enumerate(self._names)}, "alone": "alone", "cohort": "vote"}
+        self._chart = ErrorChart(
+            self.canvas, (0.056, 0.15, 0.405, 0.75), roles, styles=styles, ends=ends, room=0.9, close=True
+        )
         called = {name: name if n == 0 else str(n) for n, name in enumerate(self._names)}
         self._chart.legend(
-            {**called, "alone": "alone", "cohort": "vote"}, bbox_to_anchor=(0.045, 1.015), columnspacing=0.9,
-            handlelength=1.5, handletextpad=0.5,
+            {**called, "alone": "alone", "cohort": "vote"}, bbox_to_anchor=(0.035, 1.015), columnspacing=0.7,
+            handlelength=1.2, handletextpad=0.5,
         )  # fmt: skip
-        short = [*map(str, range(count)), "alone", "vote"]
-        self._ends = [
-            self._chart.ax.text(0, 0, name, color=line.get_color(), fontsize=8.5, va="center", clip_on=False)
-            for name, line in zip(short, self._chart.lines.values(), strict=True)
-        ]
-        self.canvas.moving(*self._ends)
         self._make_distances()
         self._make_matrix()
 
@@ -105,17 +101,9 @@ class CohortPicture:
         """Draw one frame; ``said`` is what it says of itself, beside the step and the count of marks."""
         lines = {("cohort" if name == "vote" else name): (measured, errors) for name, errors in curves.items()}
         self._chart.draw(lines, step=step, marks=marks)
-        self._place_ends(measured[-1], [errors[-1] for errors in curves.values()])
         self._place_distances(measured, divergences)
         self._fill_matrix(divergences[-1])
         self.canvas.draw(step=step, marks=len(marks), **said)
-
-    def _place_ends(self, step: int, errors: Sequence[float]) -> None:
-        """Write each name at the end of its line, with as much room between them as they need."""
-        lowest, highest = (math.log(end) for end in self._chart.ax.get_ylim())
-        heights = [(math.log(max(error, 1e-3)) - lowest) / (highest - lowest) for error in errors]
-        for text, height in zip(self._ends, spread(heights, GAP, lowest=0.03), strict=True):
-            text.set_position((step + 0.015 * self._chart.shown, math.exp(lowest + height * (highest - lowest))))
 
     def _place_distances(self, measured: Sequence[int], divergences: Sequence[Tensor]) -> None:
         count = self._count
@@ -147,26 +135,6 @@ def shade(number: int, count: int) -> tuple[float, ...]:
     """Return the student's colour, mixed with a little white from the second student on."""
     share = 1 - 0.35 * number / (count - 1)
     return tuple(1 - share * (1 - channel) for channel in to_rgb(COLORS["student"]))
-
-
-def spread(heights: Sequence[float], gap: float, *, lowest: float = -math.inf) -> list[float]:
-    """Move heights apart until each is a gap from the next and none too low, in their order and by little."""
-    order = sorted(range(len(heights)), key=lambda place: heights[place])
-    groups: list[tuple[float, list[int]]] = []  # centre, members from low to high
-    for place in order:
-        groups.append((max(heights[place], lowest), [place]))
-        while len(groups) > 1:
-            (below, lower), (above, upper) = groups[-2:]
-            if above - below >= gap * (len(lower) + len(upper)) / 2:
-                break
-            both = lower + upper
-            centre = (below * len(lower) + above * len(upper)) / len(both)
-            groups[-2:] = [(max(centre, lowest + gap * (len(both) - 1) / 2), both)]
-    placed = [0.0] * len(heights)
-    for centre, members in groups:
-        for rank, place in enumerate(members):
-            placed[place] = centre + gap * (rank - (len(members) - 1) / 2)
-    return placed
 
 
 def _short(value: float) -> str:

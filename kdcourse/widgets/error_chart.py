@@ -14,6 +14,7 @@ from .clock import Mark
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # percent
 CLOSE_TICKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 40, 50, 70, 100)
 LABELS = 8  # marks that are written out, the newest first
+GAP = 0.06  # between the names at two ends of lines, in heights of the axes
 KNOBS = {"temperature": "T = ", "alpha": "α = ", "way": ""}
 
 Curve = tuple[Sequence[float], Sequence[float]]  # steps, errors in percent
@@ -31,6 +32,8 @@ class ErrorChart:
         The lines' names, and the key of ``COLORS`` and ``LINES`` of each.
     styles : mapping from str to dict, optional
         What a line has instead of its role's colour, line style or marker.
+    ends : mapping from str to str, optional
+        What is written at the end of a line, in its colour.
     level : float, optional
         The teacher's errors in percent, a level line.
     steps : int
@@ -56,6 +59,7 @@ class ErrorChart:
         roles: Mapping[str, str],
         *,
         styles: Mapping[str, Mapping[str, Any]] | None = None,
+        ends: Mapping[str, str] | None = None,
         level: float | None = None,
         steps: int = 200,
         room: float = 0.97,
@@ -88,8 +92,13 @@ class ErrorChart:
             ax.text(0, 0.98, "", transform=ax.get_xaxis_transform(), rotation=90, va="top", fontsize=8)
             for _ in range(LABELS)
         ]
+        self._ends = {
+            name: ax.text(0, 0, text, color=self.lines[name].get_color(), fontsize=8.5, va="center", clip_on=False)
+            for name, text in (ends or {}).items()
+        }
         self._now = ax.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
         canvas.moving(self._now, self._teacher, *self.marks.values(), *self.lines.values(), *self._texts)
+        canvas.moving(*self._ends.values())
 
     def draw(self, curves: Mapping[str, Curve], *, step: int, marks: Sequence[Mark] = ()) -> None:
         """Put curves, marks and the present step in their places.
@@ -105,8 +114,14 @@ class ErrorChart:
         self._widen(curves, step)
         for name, line in self.lines.items():
             line.set_data(*curves.get(name, ([], [])))
+        self._place_ends(curves)
         self._now.set_xdata([step, step])
         self._place_marks(marks)
+
+    def rename(self, ends: Mapping[str, str]) -> None:
+        """Change what is written at the ends of lines."""
+        for name, text in ends.items():
+            self._ends[name].set_text(text)
 
     def legend(self, names: Mapping[str, str], **place: Any) -> None:
         """Tell the lines' names above the picture, and the teacher's if there is its level.
@@ -158,6 +173,18 @@ class ErrorChart:
             min((tick for tick in CLOSE_TICKS if tick > 1.03 * highest), default=100),
         )
 
+    def _place_ends(self, curves: Mapping[str, Curve]) -> None:
+        """Write each name at the end of its line, with as much room between them as they need."""
+        lowest, highest = (math.log(end) for end in self.ax.get_ylim())
+        there = [name for name in self._ends if curves.get(name, ((), ()))[0]]
+        heights = [(math.log(max(curves[name][1][-1], 1e-3)) - lowest) / (highest - lowest) for name in there]
+        placed = dict(zip(there, spread(heights, GAP, lowest=0.03), strict=True))
+        for name, text in self._ends.items():
+            text.set_visible(name in placed)
+            if name in placed:
+                x = curves[name][0][-1] + 0.015 * self.shown
+                text.set_position((x, math.exp(lowest + placed[name] * (highest - lowest))))
+
     def _place_marks(self, marks: Sequence[Mark]) -> None:
         """Draw a line per moment, the newest first; of several that are too close to read only the newest."""
         notes: dict[tuple[str, int], list[str]] = {}
@@ -179,6 +206,26 @@ class ErrorChart:
         for name, line in self.marks.items():
             steps = drawn[name]
             line.set_data([x for s in steps for x in (s, s, math.nan)], [y for _ in steps for y in (0, 1, math.nan)])
+
+
+def spread(heights: Sequence[float], gap: float, *, lowest: float = -math.inf) -> list[float]:
+    """Move heights apart until each is a gap from the next and none too low, in their order and by little."""
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    groups: list[tuple[float, list[int]]] = []  # centre, members from low to high
+    for place in order:
+        groups.append((max(heights[place], lowest), [place]))
+        while len(groups) > 1:
+            (below, lower), (above, upper) = groups[-2:]
+            if above - below >= gap * (len(lower) + len(upper)) / 2:
+                break
+            both = lower + upper
+            centre = (below * len(lower) + above * len(upper)) / len(both)
+            groups[-2:] = [(max(centre, lowest + gap * (len(both) - 1) / 2), both)]
+    placed = [0.0] * len(heights)
+    for centre, members in groups:
+        for rank, place in enumerate(members):
+            placed[place] = centre + gap * (rank - (len(members) - 1) / 2)
+    return placed
 
 
 def _name(mark: Mark) -> str:

@@ -1,0 +1,469 @@
+"""The schedule editor: draw how T and α change over a run, train with that, and draw again.
+
+Chapter 07.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import ipywidgets
+from torch import Tensor, nn
+
+from ..data.mnist import MNIST
+from ..recipes import MakeOptimizer, ScheduledKnobs, make_adam, make_soft_target_objective
+from ..schedules import Schedule, constant, cosine, linear, piecewise, progress_of, step
+from ..training import Knobs, Objective, Step, count_errors
+from .clock import PLAYING, Clocked
+from .controls import alpha_slider, is_snap, make_row, temperature_slider
+from .inputs import add_teacher_logits, take_measured
+from .race import Arm, Race
+from .schedule_picture import KEPT, ROLES, SchedulePicture
+
+PROGRESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the five sliders
+LINES, STAGES = "straight lines", "five stages"  # what is between them
+AS_DRAWN, TEXT = "as drawn", "as the widely read text has it"
+
+
+class Preset(NamedTuple):
+    """Values of the five sliders of each knob, and what is between them."""
+
+    temperatures: tuple[float, ...]
+    alphas: tuple[float, ...]
+    between: str = LINES
+
+
+def _sample(schedule: Schedule) -> tuple[float, ...]:
+    return tuple(schedule(progress) for progress in PROGRESS)
+
+
+PRESETS = {
+    "constant": Preset(_sample(constant(4.0)), _sample(constant(0.7))),
+    "linear": Preset(_sample(linear(8.0, 2.0)), _sample(linear(0.9, 0.5))),
+    "cosine": Preset(_sample(cosine(8.0, 2.0)), _sample(cosine(0.9, 0.5))),
+    "steps": Preset((8.0, 6.5, 5.0, 3.5, 2.0), (0.9, 0.8, 0.7, 0.6, 0.5), STAGES),
+    # T from 10 to 1 and α from .5 to 1 in five stages: so it is announced. But the formula divides the number of the
+    # stage, 0 to 4, by 5: the last stage is at four fifths of the way, and nothing ever trains with T = 1 or α = 1.
+    TEXT: Preset(
+        tuple(10 - 9 * stage / 5 for stage in range(5)), tuple(0.5 + 0.5 * stage / 5 for stage in range(5)), STAGES
+    ),
+    "labels only": Preset(_sample(constant(4.0)), _sample(constant(0.0))),
+}
+SHORT = {TEXT: "the text's"}  # in the name of a run
+
+
+class ScheduledRace(Race):
+    """One student from start to end, while schedules turn its knobs.
+
+    Parameters
+    ----------
+    student : nn.Module
+        Trained in place.
+    data : tuple of Tensor
+        Training images, labels and teacher logits, aligned by sample.
+    held_out : tuple of Tensor
+        Images and labels that the errors are counted on.
+    temperature, alpha : callable
+        Schedules. The last step trains with their end values.
+    make_objective : callable
+        ``make_objective(knobs) -> objective``.
+    make_optimizer, batch_size, seed, epochs
+        As in ``Race``.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        data: tuple[Tensor, Tensor, Tensor],
+        held_out: tuple[Tensor, Tensor],
+        *,
+        temperature: Schedule,
+        alpha: Schedule,
+        make_objective: Callable[[Knobs], Objective],
+        make_optimizer: MakeOptimizer,
+        batch_size: int,
+        seed: int,
+        epochs: int,
+    ) -> None:
+        super().__init__(
+            data, held_out, make_optimizer=make_optimizer, batch_size=batch_size, seed=seed, epochs=epochs
+        )  # fmt: skip
+        total = count_steps(len(data[1]), batch_size=batch_size, epochs=epochs)
+        self.knobs = ScheduledKnobs(temperature=temperature, alpha=alpha, total=total)
+        self.arm = self._enter("scheduled", student, make_objective(self.knobs), self.knobs)
+        self._start()
+
+    def _train(self, arm: Arm) -> Iterator[Step]:
+        for taken in super()._train(arm):
+            self.knobs.advance(taken)  # after each step, as ``progressive`` does: the first has the first values
+            yield taken
+
+
+class ScheduleRun:
+    """A student that was trained, or is being trained, with schedules that no longer change.
+
+    Attributes
+    ----------
+    name : str
+        Its number and where its schedules came from, such as "2 cosine".
+    temperature, alpha : callable
+        The schedules.
+    temperatures, alphas : list of float
+        Their values at each step of training.
+    student : nn.Module
+    steps : list of int
+        When it was measured.
+    errors : list of float
+        Share of held-out images it got wrong, in percent.
+    done : bool
+        Whether it has been trained to the end.
+    """
+
+    def __init__(self, name: str, role: str, race: ScheduledRace, *, temperature: Schedule, alpha: Schedule) -> None:
+        self.name, self.temperature, self.alpha = name, temperature, alpha
+        self._role, self._race = role, race
+        progress = [progress_of(step, race.total) for step in range(race.total)]
+        self.temperatures = [temperature(p) for p in progress]
+        self.alphas = [alpha(p) for p in progress]
+
+    @property
+    def student(self) -> nn.Module:
+        """The student as it is now."""
+        return self._race.arm.student
+
+    @property
+    def steps(self) -> list[int]:
+        """When it was measured."""
+        return self._race.arm.steps
+
+    @property
+    def errors(self) -> list[float]:
+        """Share of held-out images it got wrong, in percent."""
+        return self._race.arm.errors
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been trained to the end."""
+        return self._race.done
+
+    def __repr__(self) -> str:
+        """Return its name and how far it is."""
+        return f"ScheduleRun({self.name!r}, step {self._race.step} of {self._race.total})"
+
+
+class ScheduleEditor(Clocked):
+    """Draw schedules for T and α, train a student with them, and compare up to five such runs.
+
+    Press *play*, or call ``train``: a copy of the student is trained with the schedules as they are drawn at that
+    moment, on the same batches each time. At its end the clock stops; the next press begins another run.
+
+    Parameters
+    ----------
+    student : nn.Module
+        Not changed: each run trains a copy.
+    teacher : nn.Module
+        Not changed.
+    data : MNIST
+        As ``load_mnist`` gives, on the models' device. Errors are counted while training on the first of ``held_out``.
+    teacher_logits : Tensor, shape (N, K), optional
+        Of ``data.train``, if they are there already; otherwise computed once, here.
+    epochs, batch_size, seed : int
+        Of each run.
+    make_objective : callable
+        ``make_objective(knobs) -> objective``; the objective is called with images, labels and teacher logits.
+    make_optimizer : callable
+        ``make_optimizer(parameters) -> Optimizer``.
+    held_out : int
+        How many of the held-out images the errors are counted on.
+
+    Attributes
+    ----------
+    preset : ipywidgets.Dropdown
+        "constant", "linear", "cosine", "steps", "as the widely read text has it" (five stages, of which the last
+        still has T = 2.8 and α = .9), "labels only"; "as drawn" once a slider was moved.
+    between : ipywidgets.Dropdown
+        "straight lines" between the values at progress 0, ¼, ½, ¾ and 1, or "five stages" of equal length.
+    temperatures, alphas : list of five ipywidgets.FloatLogSlider or FloatSlider
+        Set ``.value`` in a cell to move one without a hand.
+    temperature_schedule, alpha_schedule : callable
+        As they are drawn now, from ``kdcourse.schedules``: hand them to ``progressive``, or to a sweep.
+    runs : list of ScheduleRun
+        At most five; a sixth makes the oldest leave.
+    total : int
+        Steps of one run.
+    play : ipywidgets.Play
+    image : ipywidgets.Image
+        The last frame; its PNG carries step, the count of runs, and the ends of both schedules as text.
+    train_button, reset_button, test_button : ipywidgets.Button
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the data or the models do not fit together.
+
+    Examples
+    --------
+    >>> from kdcourse.data import load_mnist
+    >>> from kdcourse.models import make_student_mlp, make_teacher_mlp
+    >>> mnist = load_mnist()
+    >>> small = mnist._replace(train=mnist.train.take(500))
+    >>> editor = ScheduleEditor(make_student_mlp(), make_teacher_mlp(), small, epochs=1, held_out=500)
+    >>> editor.preset.value = "cosine"
+    >>> editor.train()
+    ScheduleRun('1 cosine', step 4 of 4)
+    >>> editor.temperature_schedule(1.0)
+    2.0
+    >>> editor.close()
+    """
+
+    about = "The schedule editor, with five sliders each for T and α: live when the notebook runs."
+    what = "schedule editor"
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        data: MNIST,
+        *,
+        teacher_logits: Tensor | None = None,
+        epochs: int = 3,
+        batch_size: int = 128,
+        make_objective: Callable[[Knobs], Objective] = make_soft_target_objective,
+        make_optimizer: MakeOptimizer = make_adam,
+        seed: int = 0,
+        held_out: int = 2000,
+    ) -> None:
+        super().__init__()
+        self._measured, self._test = take_measured(data, held_out), data.test
+        self._data = add_teacher_logits(student, teacher, data, teacher_logits)
+        self._student, self._make_objective, self._make_optimizer = (
+            copy.deepcopy(student),
+            make_objective,
+            make_optimizer,
+        )
+        self._order: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        self.total = count_steps(len(self._data[1]), batch_size=batch_size, epochs=epochs)
+        self._teacher_errors = 100 * count_errors(teacher, *self._measured) / len(self._measured.labels)
+        self.runs: list[ScheduleRun] = []
+        self._begun, self._pressed, self._moved_by_hand = 0, True, True
+        self._values = {"temperature": [4.0] * 5, "alpha": [0.7] * 5}
+        self._picture = SchedulePicture(self.total)
+        self.image = self._picture.canvas.widget
+        self._make_controls()
+        self._take_preset("linear")
+        self._draw()
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run in progress, or of the last one."""
+        return self._race.step if self.runs else 0
+
+    @property
+    def temperature_schedule(self) -> Schedule:
+        """T over progress, as it is drawn now."""
+        return self._make_schedule("temperature")
+
+    @property
+    def alpha_schedule(self) -> Schedule:
+        """Alpha over progress, as it is drawn now."""
+        return self._make_schedule("alpha")
+
+    def train(self) -> ScheduleRun:
+        """Train one run to its end, the one in progress if there is one.
+
+        Returns
+        -------
+        ScheduleRun
+
+        Raises
+        ------
+        ValueError
+            If the editor was closed.
+        RuntimeError
+            If it has stopped at an error before.
+        """
+        self._run(self.total)
+        return self.runs[-1]
+
+    def measure_test(self) -> dict[str, int]:
+        """Count the errors of every run on all test images, and write them into the status line."""
+        if not self.runs:
+            raise ValueError("there is no run yet to count test errors of: call train() or step(100) first.")
+        return super().measure_test()
+
+    # Controls.
+
+    def _make_controls(self) -> None:
+        self.train_button = self._make_action("train to the end", "fast-forward", self._train_to_end)
+        wide = {"width": "330px", "max_width": "100%"}
+        self.preset = ipywidgets.Dropdown(
+            options=[*PRESETS, AS_DRAWN], value=AS_DRAWN, description="start from", layout=ipywidgets.Layout(**wide)
+        )
+        self.between = ipywidgets.Dropdown(
+            options=[LINES, STAGES], value=LINES, description="between", layout=ipywidgets.Layout(width="230px")
+        )
+        self.temperatures = [upright(temperature_slider(4.0, description="0")) for _ in PROGRESS]
+        self.alphas = [upright(alpha_slider(0.7, description="0")) for _ in PROGRESS]
+        self._sliders = {"temperature": self.temperatures, "alpha": self.alphas}
+        self.preset.observe(self._choose_preset, "value")
+        self.between.observe(self._choose_between, "value")
+        for knob, sliders in self._sliders.items():
+            for place, slider in enumerate(sliders):
+                slider.observe(self._make_mover(knob, place), "value")
+        for name in PLAYING:
+            if self.play.has_trait(name):
+                self.play.observe(self._press, name)
+        self._controls += [self.train_button, self.preset, self.between, *self.temperatures, *self.alphas]
+        buttons = make_row(
+            self.play, self.train_button, self.reset_button, self.test_button, self.preset, self.between
+        )  # fmt: skip
+        self._headings = {knob: ipywidgets.HTML() for knob in self._sliders}
+        equalizers = [
+            ipywidgets.VBox([self._headings[knob], ipywidgets.HBox(sliders)]) for knob, sliders in self._sliders.items()
+        ]
+        below = make_row(ipywidgets.VBox(equalizers), self.image)
+        self.widget = ipywidgets.VBox([buttons, below, self.status])
+
+    def _make_mover(self, knob: str, place: int) -> Callable[[Any], None]:
+        def move(change: Any) -> None:
+            with self._guard():
+                snapped = knob == "temperature" and is_snap(change["old"], change["new"])
+                if self.closed or not self._moved_by_hand or snapped:
+                    return  # what a front end only rounds to its grid stays as it was drawn
+                self._values[knob][place] = change["new"]
+                self._redraw_as_drawn()
+
+        return move
+
+    def _choose_preset(self, change: Any) -> None:
+        with self._guard():
+            if not self.closed and self._moved_by_hand and change["new"] != AS_DRAWN:
+                self._take_preset(change["new"])
+                self._draw()
+
+    def _choose_between(self, change: Any) -> None:
+        with self._guard():
+            if not self.closed and self._moved_by_hand:
+                self._redraw_as_drawn()
+
+    def _take_preset(self, name: str) -> None:
+        preset = PRESETS[name]
+        self._values = {"temperature": list(preset.temperatures), "alpha": list(preset.alphas)}
+        self._moved_by_hand = False
+        try:
+            self.preset.value, self.between.value = name, preset.between
+            for knob, sliders in self._sliders.items():
+                for slider, value in zip(sliders, self._values[knob], strict=True):
+                    slider.value = value
+        finally:
+            self._moved_by_hand = True
+        self._name_sliders()
+
+    def _redraw_as_drawn(self) -> None:
+        self.preset.value = AS_DRAWN
+        self._name_sliders()
+        self._draw()
+
+    def _name_sliders(self) -> None:
+        staged = self.between.value == STAGES
+        for knob, letter in (("temperature", "T"), ("alpha", "α")):
+            self._headings[knob].value = f"<b>{letter}</b> {'in stage' if staged else 'at progress'}"
+            for slider, name in zip(self._sliders[knob], "12345" if staged else "0¼½¾1", strict=True):
+                slider.description = name
+
+    def _make_schedule(self, knob: str) -> Schedule:
+        values = self._values[knob]
+        if self.between.value == STAGES:
+            return step(values)
+        return piecewise(list(zip(PROGRESS, values, strict=True)))
+
+    # Runs.
+
+    def _train_to_end(self) -> None:
+        self._check_open()
+        self._train(self.total)
+
+    def _press(self, change: Any) -> None:
+        self._pressed = self._pressed or bool(change["new"])
+
+    def _prepare(self, *, clock: bool) -> bool:
+        if self.runs and not self.runs[-1].done:
+            return True
+        if clock and not self._pressed:
+            return False  # a tick that was on its way when the run before it ended
+        self._begin()
+        return True
+
+    def _begin(self) -> None:
+        """Begin a run with what is drawn; the oldest makes way if there is no room."""
+        self.runs = self.runs[-(KEPT - 1) :]
+        taken = {run._role for run in self.runs}
+        temperature, alpha = self.temperature_schedule, self.alpha_schedule
+        race = ScheduledRace(
+            copy.deepcopy(self._student), self._data, self._measured, temperature=temperature, alpha=alpha,
+            make_objective=self._make_objective, make_optimizer=self._make_optimizer, **self._order,
+        )  # fmt: skip
+        self._begun += 1
+        name = f"{self._begun} {SHORT.get(self.preset.value, self.preset.value)}"
+        self._race = race
+        role = next(role for role in ROLES if role not in taken)
+        self.runs.append(ScheduleRun(name, role, race, temperature=temperature, alpha=alpha))
+        self._pace.clear()
+
+    def _after_slice(self, *, start: float, before: int, last: bool = False) -> None:
+        super()._after_slice(start=start, before=before, last=last)
+        if self._race.done:
+            self._pressed = False
+            self._stop_playing()
+
+    def _back_to_start(self) -> None:
+        self.runs, self._begun, self._pressed = [], 0, False
+        self._stop_playing()
+
+    def _count_test_errors(self) -> tuple[dict[str, int], int]:
+        self._race.rest()
+        return {run.name: count_errors(run.student, *self._test) for run in self.runs}, len(self._test.labels)
+
+    # Picture and sentence.
+
+    def _draw_frame(self) -> None:
+        self.test_button.disabled = not self.runs
+        running = bool(self.runs) and not self.runs[-1].done
+        now = progress_of(min(self.steps, self.total - 1), self.total) if running else None
+        drawn = {"temperature": self.temperature_schedule, "alpha": self.alpha_schedule}
+        self._picture.draw(
+            {run._role: run for run in self.runs}, drawn, staged=self.between.value == STAGES, values=self._values,
+            step=self.steps, now=now,
+        )  # fmt: skip
+
+    def _describe(self) -> str:
+        temperature, alpha = self.temperature_schedule(1.0), self.alpha_schedule(1.0)
+        drawn = (
+            f"As drawn, the last step trains at T = {temperature:.3g}, α = {alpha:.2f}: the labels end with a weight "
+            f"of <b>{1 - alpha:.2f}</b>."
+        )
+        if not self.runs:
+            return (
+                f"{drawn} The teacher has {self._teacher_errors:.2f} % errors. Press play to train a student with it."
+            )
+        found = ", ".join(f"{run.name} <b>{run.errors[-1]:.2f} %</b>" for run in self.runs)
+        share, images = self.runs[-1].errors[-1] / 100, len(self._measured.labels)
+        known = 196 * (share * (1 - share) / images) ** 0.5
+        state = "done" if self.runs[-1].done else self._tell_pace()
+        return (
+            f"{drawn}<br>Run {self.runs[-1].name}: step {self.steps:,} of {self.total:,} · {state} · held-out errors: "
+            f"{found}; teacher {self._teacher_errors:.2f} %.<br>{images:,} images tell such a share to about "
+            f"± {known:.1f} %, and another seed would move it too: a small difference between two runs is no finding."
+        )
+
+
+def count_steps(samples: int, *, batch_size: int, epochs: int) -> int:
+    """Count the steps of a run, of which the last of each epoch may be on fewer samples."""
+    return epochs * -(-samples // batch_size)
+
+
+def upright(slider: Any) -> Any:
+    """Turn a slider upright, as on an equalizer."""
+    slider.orientation = "vertical"
+    slider.layout = ipywidgets.Layout(height="150px", width="58px")
+    return slider
