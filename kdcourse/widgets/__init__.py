@@ -14,7 +14,8 @@ from .explorers import HelloSlider, TemperatureExplorer, hello_slider
 from .live import LiveTrainer
 from .negatives import NegativesExplorer
 from .relations import RelationExplorer
-from .schedule_editor import ScheduleEditor, ScheduleRun
+from .schedule_editor import ScheduleEditor
+from .schedule_runs import ScheduleRun
 
 __all__ = [
     "AttentionExplorer",

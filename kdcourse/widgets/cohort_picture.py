@@ -73,8 +73,7 @@ class CohortPicture:
         ax.set_yticks(range(size), names)
         ax.tick_params(colors=INK, labelsize=8.5, length=0)
         ax.spines[:].set_visible(False)
-        self.canvas.figure.text(0.765, 0.985, "now: KL(column ‖ row), nats,", fontsize=9, color=INK, va="top")
-        self.canvas.figure.text(0.765, 0.925, "what a row is told by a column", fontsize=9, color=INK, va="top")
+        ax.set_title("now: KL(column ‖ row), nats,\nwhat a row is told by a column", fontsize=9, color=INK, loc="left")
         colours = LinearSegmentedColormap.from_list("told", ["white", COLORS["kd"]], N=17)
         blank = [[math.nan] * size for _ in range(size)]
         self._cells = ax.imshow(blank, cmap=colours, vmin=math.log(FEWEST), vmax=math.log(HIGHEST))

@@ -161,6 +161,8 @@ class ErrorChart:
         lowest = min([100.0, *level, *(error for _, errors in curves.values() for error in errors)])
         if not self._close:
             return max((tick for tick in (0.1, 0.2, 0.5, 1.0) if 1.1 * tick < lowest), default=0.1), 100
+        if not any(steps for steps, _ in curves.values()):
+            return 1, 100
         # The first tenth of the steps may leave at the top, but never all that was measured.
         last = max((steps[-1] for steps, _ in curves.values() if steps), default=0)
         late = [

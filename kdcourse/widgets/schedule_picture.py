@@ -16,7 +16,7 @@ from .controls import HIGHEST, LOWEST
 from .error_chart import ErrorChart
 
 if TYPE_CHECKING:
-    from .schedule_editor import ScheduleRun
+    from .schedule_runs import ScheduleRun
 
 ROLES = ("student", "fork", "label_smoothing", "ce", "kd")  # a colour and a marker per run
 KEPT = len(ROLES)
