@@ -41,8 +41,9 @@ from kdcourse.widgets import LiveTrainer
 # to two pixels, as in the paper. It saw all 60,000 training images. We keep 5,000 of them away from every *student*: with
 # these **held-out** images we choose knobs. The test images are for reporting, at the end.
 #
-# One confession. The teacher's own dropout and learning rate were chosen by looking at *test* errors, so its score below
-# is a little too good; `zoo.provenance("hinton_teacher")` says how. Every student below is compared with others, not with it.
+# One confession. The teacher's own dropout and learning rate were chosen by looking at *test* errors, so the number of errors that the
+# next cell prints **flatters it**: on new digits it would do a little worse. Nothing below is judged by that number: students are compared with
+# students.
 
 # %%
 FULL = False  # True: the experiments of the last part at full size, more than an hour on two cores
@@ -53,7 +54,8 @@ teacher_errors = count_errors(teacher, *mnist.test)
 print(
     f"teacher: {count_parameters(teacher):,} parameters, {teacher_errors} errors on {len(mnist.test.labels):,} images"
 )
-assert teacher_errors <= 90  # the paper's teacher makes 67
+print("how its settings were chosen:", zoo.provenance("hinton_teacher")["settings_chosen"])
+assert teacher_errors <= 90  # flattered, see above; the paper's teacher makes 67
 
 # %% [markdown]
 # Most of what follows needs only one batch: 256 held-out digits, and a student of 784-128-10 after a moment of ordinary
@@ -102,9 +104,9 @@ for t in (1, 4, 20):
 # %% [markdown]
 # ## How far is the student away?
 #
-# Two rows of ten probabilities need a distance. Distillation takes the
-# [Kullback-Leibler divergence](glossary:kullback-leibler-divergence), the extra surprise in nats when the world follows
-# one row and you expected another:
+# Two rows of ten probabilities need a distance. Distillation takes the [Kullback-Leibler
+# divergence](glossary:kullback-leibler-divergence), the extra surprise in nats when the world follows one row and you expected
+# another:
 #
 # $$\mathrm{KL}(p\,\|\,q) = \sum_i p_i\,(\log p_i - \log q_i)$$
 #
@@ -148,7 +150,8 @@ check_prediction(
 # %% [markdown]
 # ## The mean of what?
 #
-# `F.kl_div` has a third thing to get wrong: its `reduction`. The default is `"mean"`.
+# `F.kl_div` gives a loss per number, (256, 10) of them here. How they become one number, its argument `reduction` says. The
+# default is `"mean"`.
 #
 # **Predict.** For our 256 rows of 10 classes, the default gives, against the mean over the images,
 # (a) the same  (b) 10 times less  (c) 256 times less
@@ -268,7 +271,7 @@ many = torch.logspace(-0.3, 1.5, 30, device=device)  # (30,): temperatures from 
 try:
     vmap(careful_kd_loss)(many)
 except RuntimeError as error:
-    print(str(error).splitlines()[0][:150])
+    print(str(error).split(". ")[0])
 
 # %% [markdown]
 # Inside `vmap` there is no *one* temperature to compare with 0: thirty run at once. The check must look at plain numbers and
@@ -282,9 +285,17 @@ ax = plots.curve(many, losses, color=COLORS["kd"])
 ax.set(xlabel="temperature T", ylabel="kd_loss (nats × T²)", xscale="log")
 ax.set_xticks([0.5, 1, 2, 4, 8, 16, 32], labels=[0.5, 1, 2, 4, 8, 16, 32])
 ax.minorticks_off()
-show(ax, alt="The distillation loss of one batch against temperature: thirty points from one call.")
+show(
+    ax,
+    alt="The loss of one batch against temperature: near 0 at T = 0.5, highest between 8 and 20, then sinking slowly.",
+)
+assert 8 < many[losses.argmax()] < 20
+assert losses.max() > 10 * losses[7]  # T is 1.4 there
 
 # %% [markdown]
+# One student, one teacher, one batch, and yet the loss at one temperature is many times the loss at another. Remember it when
+# somebody compares losses: $T$ is part of the ruler.
+#
 # > **Trap 5: code that `vmap` cannot run.** Value checks on tensors and functions without a batching rule. It matters here because
 # > every comparison below trains dozens of students in one program, and $T$ is one of the axes.
 
@@ -328,7 +339,7 @@ ax.set_xticks(temperatures, labels=temperatures)
 ax.minorticks_off()
 show(
     ax,
-    alt="Gradient size against T, both logarithmic: without T squared it falls; with it, it rises and is then level.",
+    alt="Gradient size against T, both logarithmic: without T squared it falls; with it, it rises and is then nearly level.",
 )
 print("without T²: " + "  ".join(f"T={t}: {size:.4f}" for t, size in zip(temperatures, without, strict=True)))
 
@@ -338,22 +349,22 @@ check_prediction(prediction, answer="c", because="one factor 1/T is in front, an
 pd.DataFrame({"from T": temperatures[:-1], "to T": temperatures[1:], "slope without T²": slope.tolist()}).round(2)
 
 # %% [markdown]
-# At the right end the slope is close to $-2$: twice the temperature, about a quarter of the gradient. That is what $T^2$ undoes. At
-# the left end the slope is far from $-2$, because there the logits are not small against $T$: multiplying by $T^2$ does not level
-# the curve, it tilts it the other way.
+# The slope says how many times the gradient halves when $T$ doubles: $-1$ is a half left, $-2$ a quarter. At the right end it is near
+# $-2$, and that is what $T^2$ undoes. At the left end it is far from $-2$, because there the logits are not small against $T$:
+# multiplying by $T^2$ does not level the curve, it tilts it the other way.
 
 # %%
 sizes = dict(zip(temperatures, with_t2, strict=True))
-assert -2.4 < slope[-2] < -1.8
-assert -2.3 < slope[-1] < -1.8
-assert slope[1] > -1.6  # 1 to 2
-assert 0.7 < sizes[32] / sizes[16] < 1.2
-assert sizes[4] / sizes[1] > 1.5
+assert -2.6 < slope[-2] < -1.6
+assert -2.6 < slope[-1] < -1.6
+assert slope[1] > -1.2  # 1 to 2
+assert 2 / 3 < sizes[32] / sizes[16] < 3 / 2
+assert sizes[4] / sizes[1] > 3
 print("with T²:    " + "  ".join(f"T={t}: {size:.3f}" for t, size in sizes.items()))
 
 # %% [markdown]
 # > **Trap 3: "T² keeps the gradient constant."** You find this sentence in most texts. You have just seen where it is true, for
-# > temperatures well above the size of the logits, and where not: from $T = 1$ to $T = 4$ the gradient grows by half or more, *with*
+# > temperatures well above the size of the logits, and where not: from $T = 1$ to $T = 4$ the gradient grows more than threefold, *with*
 # > the factor. If you sweep $T$ there, you also sweep how loud the teacher is.
 #
 # ### What the student imitates when $T$ is large
@@ -462,7 +473,8 @@ assert in_order < 0.12
 assert by_index > 0.98
 
 # %% [markdown]
-# Nothing crashes: shapes fit, and a loss comes out. Only the targets belong to other images. The remedy costs nothing: let the logits be one more tensor of the batch, sliced by the same index as images and labels.
+# Nothing crashes: shapes fit, and a loss comes out. Only the targets belong to other images. The remedy costs nothing: let the
+# logits be one more tensor of the batch, sliced by the same index as images and labels.
 
 # %%
 batch = next(iter(minibatches(mnist.train.images, mnist.train.labels, cache, batch_size=128)))
@@ -546,7 +558,7 @@ for index, terms in my_train(student, batches, make_objective(knobs), optimizer)
 steps = range(len(history))
 values = {name: torch.stack([terms[name] for terms in history]).cpu() for name in ("kd", "ce")}
 ax = plots.training_curves({name: (steps, value) for name, value in values.items()}, marks={150: "T = 8"})
-ax.set(ylabel="weighted term of the loss", yscale="log")
+ax.set(ylabel="weighted term of the loss", yscale="log", ylim=(None, 60))  # room for the mark's words
 show(
     ax,
     alt="Both terms fall over 300 steps. At step 150, where T goes from 2 to 8, the distillation term jumps.",
@@ -609,14 +621,14 @@ live = new_live_trainer(seed=2)
 live
 
 # %% [markdown]
-# The curves lie close together, and wobble. When one student is ahead, is it the knobs, or the luck of this start and of this order
-# of images? One run cannot say. So from here on: several seeds, and *differences*.
+# The curves lie close together, and wobble. When one student is ahead, and it may well be the one without a teacher, is it the knobs, or
+# the luck of this start and of this order of images? One run cannot say. So from here on: several seeds, and *differences*.
 
 # %% [markdown]
 # ## Does $T^2$ matter for the student?
 #
-# `sweep` trains many students at once. All arms of one seed start from the same weights and see the same batches, so their
-# difference is due to the method alone. `compare` takes that difference seed by seed and gives its
+# `sweep` trains many students at once. Each way of training is an [arm](glossary:arm). All arms of one seed start from the same weights
+# and see the same batches, so their difference is due to the method alone. `compare` takes that difference seed by seed and gives its
 # [95 % interval](glossary:confidence-interval). Two baselines get the same budget: no teacher, and
 # [label smoothing](glossary:label-smoothing), which softens targets without knowing anything.
 #
@@ -651,11 +663,15 @@ against_none = compare(runs, baseline="no_teacher").set_index("arm")
 assert (against_none.loc[["temperature=8, loss=kd_loss", "label_smoothing"]].high < 0).all()  # both beat no teacher
 against_smoothing = compare(runs, baseline="label_smoothing").set_index("arm")
 assert not (against_smoothing.verdict == "better").any()  # no student of a teacher beats smoothed labels here
+assert against_none.loc["temperature=8, loss=kd_without_t2"].verdict != "better"
+assert abs(against_none.loc["temperature=2, loss=kd_loss"].difference) < 60
 
 # %% [markdown]
-# At $T = 8$ the factor is worth nearly all of what the teacher gives. At $T = 2$ it is only 4, and less depends on it. And
-# notice the second baseline: **label smoothing, which knows no teacher, is beaten by none of these students.** At this size
-# softness alone explains the gain. A comparison without that row would have been flattering; the next ones go further.
+# At $T = 8$ nothing is left of the teacher's help without the factor. At $T = 2$ the factor is only 4, and there was little help to lose: with these
+# images and steps, such students are about as good as those without a teacher.
+#
+# And notice the second baseline: **label smoothing, which knows no teacher, is beaten by none of these students.** Softness
+# alone could be all of the gain here. A comparison without that row would have been flattering; the next ones go further.
 
 # %% [markdown]
 # # Hinton's experiments
@@ -694,11 +710,14 @@ check_prediction(
 )
 
 # %%
-runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=4)
+runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=5)
 table = compare(runs)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt="Paired differences in test errors with 95 per cent intervals.")
+show(
+    ax,
+    alt="Paired differences in test errors with intervals: the distilled students lie left of 0 against both baselines.",
+)
 format_comparison(table)
 
 # %%
@@ -706,17 +725,20 @@ against = table[table.arm == "distilled"].set_index("baseline")
 print({name: f"{row.difference:+.0f} [{row.low:+.0f}, {row.high:+.0f}]" for name, row in against.iterrows()})
 assert against.loc["no_teacher"].high < 0
 assert against.loc["label_smoothing"].high < 0
+smoothing = table.set_index("arm").loc["label_smoothing"].difference  # against no teacher
+assert smoothing < 0.2 * against.loc["no_teacher"].difference
 
 # %% [markdown]
-# Distillation beats both baselines here, and again a good part of the way from "no teacher" is made by label smoothing alone. The
+# Distillation beats both baselines here, and again label smoothing alone goes a part of the way from "no teacher". The
 # student had 6,000 images; its teacher had ten times as many, and ever-moving copies of them. That knowledge travels in the soft
 # targets.
 
 # %% [markdown]
 # ## The digit 3, never seen
 #
-# Now the experiment that made the paper famous. Take every 3 out of the transfer set. The student meets 0, 1, 2 and 4 to 9, with
-# the teacher's soft targets ($\alpha = 1$, no labels). It never sees a 3. But the teacher, shown a 2 or a 5, whispers how much of a 3 there is in it.
+# Now the experiment that made the paper famous. Take every 3 out of the [transfer set](glossary:transfer-set), the images on
+# which the student learns. It meets 0, 1, 2 and 4 to 9, with the teacher's soft targets ($\alpha = 1$, no labels). It never
+# sees a 3. But the teacher, shown a 2 or a 5, whispers how much of a 3 there is in it.
 
 # %%
 part = mnist.train.take(55_000 if FULL else 10_000)
@@ -745,12 +767,15 @@ def found_threes(model):
 
 without_3["threes found of 1010"] = [found_threes(model) for model in without_3.model]
 check_prediction(prediction, answer="c", because="the teacher's whisper about 2s and 5s describes what a 3 looks like")
-assert (without_3["threes found of 1010"] > 100).tolist() == (without_3.arm == "distilled").tolist()
+is_distilled = without_3.arm == "distilled"
+assert (without_3[is_distilled]["threes found of 1010"] > 100).all()
+assert (without_3[~is_distilled]["threes found of 1010"] == 0).all()
 without_3[["arm", "seed", "test_errors", "threes found of 1010"]]
 
 # %% [markdown]
-# Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one. Yet many are still missed, and the paper found the reason: the student knows what a 3 looks like, but has learned that it never occurs. That is
-# one number, the [bias](glossary:bias) of class 3 in the last layer. So raise it.
+# Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one. Yet many are still missed, and
+# the paper found the reason: the student knows what a 3 looks like, but has learned that it never occurs. That is one number, the
+# [bias](glossary:bias) of class 3 in the last layer. So raise it.
 #
 # By how much? The paper chose the amount that was best *on the test set*. We do not: a number chosen on the test
 # images is no longer a test. Our **held-out** images, threes included, are there for this.
@@ -770,7 +795,6 @@ def choose_bias(model, classes, candidates):
 
 
 candidates = [step / 4 for step in range(81)]  # 0 to 20
-is_distilled = without_3.arm == "distilled"
 bias, errors = choose_bias(without_3[is_distilled].model.iloc[0], [3], candidates)
 
 # %%
@@ -806,13 +830,16 @@ comparison = compare(table_3, metric="errors_with_bias")
 distilled = comparison[comparison.arm == "distilled"]
 assert (distilled.high < 0).all()
 assert distilled["mean"].iloc[0] < 0.6 * distilled.baseline_mean.min()
-assert (table_3[is_distilled].errors_with_bias < 0.75 * table_3[is_distilled].test_errors).all()
+means = table_3.groupby("arm")[["test_errors", "errors_with_bias"]].mean()
+left = means.errors_with_bias / means.test_errors  # what the bias leaves of the errors
+assert FULL or left["distilled"] < 0.6
+assert min(left["no_teacher"], left["label_smoothing"]) > 0.65
 format_comparison(comparison)
 
 # %% [markdown]
-# The bias takes away a good part of the errors of the distilled students. The others have a bias to raise as well, and it helps them little: **there is nothing behind it.**
-# In the paper, at full size: 206 errors, 133 of them on threes; with the bias 109, of which 14 on threes, so that 98.6 % of the threes
-# are recognised by a network that never saw one.
+# The bias takes away about half of these distilled students' errors. The others have a bias to raise as well, and it brings them
+# much less: **there is little behind it.** In the paper, at full size: 206 errors, 133 of them on threes; with the bias 109, of which 14 on
+# threes, so that 98.6 % of the threes are recognised by a network that never saw one.
 
 # %% [markdown]
 # ## Only sevens and eights
@@ -840,20 +867,23 @@ table_78.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]]
 comparison = compare(table_78, metric="errors_with_bias")
 distilled = comparison[comparison.arm == "distilled"]
 assert distilled["mean"].iloc[0] < 3000
-assert (distilled.high < -3000).all()
+assert (distilled.high < 0).all()
+assert distilled.baseline_mean.min() > 6800  # of the sevens and eights alone there are 2,002
 format_comparison(comparison)
 
 # %% [markdown]
-# Two digits, eight never seen, and more than 70 % right. Without a teacher there is no more to be had than the sevens and eights themselves and
-# some luck. The paper reports 47.3 % errors, and 13.2 % with both biases lowered by 7.6, again tuned on the test set.
+# Two digits, eight never seen, and more than 70 % right. Without a teacher there is little more to be had than the sevens and eights themselves,
+# a fifth of the test. The paper reports 47.3 % errors, and 13.2 % with both biases lowered by 7.6, again tuned on the test set.
 
 # %% [markdown]
 # ## At full size
 #
 # The same three experiments with 2×800 units and all images, three seeds each, are one command, `python -m benchmarks.hinton`,
 # that records its numbers with seeds, versions and machine. Here is its record beside the paper: means of test errors of 10,000,
-# ours with biases from held-out images, the paper's with biases from the test set. Below it stand the differences that the
-# seeds allow us to judge. The two transfer sets that lack classes have no baseline at full size, so they show means only.
+# ours with biases from held-out images, the paper's with biases from the test set.
+#
+# Two warnings. The two transfer sets that lack classes have no baseline at full size, so they show means only. And the teacher's 61 stands in
+# this table too: it is the flattered number of this chapter's beginning, so do not read it as "better than the paper's 67".
 
 # %%
 record = Path("../benchmarks/results/hinton.json")
@@ -867,6 +897,7 @@ if record.exists():
         interval = f"95 % interval [{row['low']:+.0f}, {row['high']:+.0f}], {row['n']} seeds"
         print(f"{row['arm']} minus {row['baseline']}: {row['difference']:+.0f} errors, {interval}")
         assert row["high"] < 0
+    assert found["means"]["teacher"]["test_errors"] == 61
 table
 
 # %% [markdown]
@@ -888,7 +919,8 @@ table
 # 3. Train on 2,000 images for 10 epochs at `lr=1e-3` instead of 20 at `3e-3`. Does the teacher still help? What does "equal budget" hide?
 # 4. How many 3s must come back into the transfer set before the bias is no longer needed?
 #
-# More, with checks that know the usual slips: `exercises/ex02_soft_targets`.
+# More, with checks that know the usual slips: `exercises/ex02_soft_targets`. And `exercises/ex13_temperature_sweep` asks which temperature is
+# best, for a small and for a large student, with enough seeds to tell.
 #
 # ## References
 #
