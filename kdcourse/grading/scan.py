@@ -18,10 +18,16 @@ _NAMES = {
     "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr", "setattr", "delattr", "attrgetter",
     "breakpoint", "open", "__builtins__", "__loader__", "__spec__",
 }  # fmt: skip
-_ATTRIBUTES = {
+# Modules that other modules hand on: torch.serialization.os is os.
+_BACK_DOORS = {
+    "atexit", "builtins", "ctypes", "gc", "importlib", "inspect", "multiprocessing", "os", "pickle", "socket",
+    "subprocess", "sys", "threading",
+}  # fmt: skip
+_ATTRIBUTES = _BACK_DOORS | {
     "__code__", "__class__", "__globals__", "__closure__", "__builtins__", "__subclasses__", "__dict__", "__bases__",
-    "__mro__", "__defaults__", "__kwdefaults__", "__getattribute__", "f_back", "f_locals", "f_globals", "gi_frame",
-    "tb_frame", "cr_frame", "_getframe", "settrace", "setprofile", "monitoring", "_exit", "ctypes", "__reduce__",
+    "__mro__", "__defaults__", "__kwdefaults__", "__getattribute__", "__self__", "__func__", "__reduce__", "f_back",
+    "f_locals", "f_globals", "gi_frame", "tb_frame", "cr_frame", "_getframe", "_current_frames", "settrace",
+    "setprofile", "addaudithook", "monitoring", "_exit", "attrgetter", "methodcaller", "load_inline", "read_pickle",
 }  # fmt: skip
 _COMPARISONS = {
     "__eq__",
@@ -82,10 +88,13 @@ def _look_at(node: ast.AST, modules: set[str]) -> list[str]:
     if isinstance(node, ast.ImportFrom):
         modules.update(alias.asname or alias.name for alias in node.names)
         module = node.module or ""
-        wrong = module.split(".")[0] in _MODULES or module.startswith("kdcourse.grading")
-        return [f"imports {module}"] if wrong else []
+        if module.split(".")[0] in _MODULES or module.startswith("kdcourse.grading"):
+            return [f"imports {module}"]
+        return [f"imports {alias.name} from {module}" for alias in node.names if alias.name in _ATTRIBUTES]
     if isinstance(node, ast.Name) and node.id in _NAMES:
         return [f"uses {node.id}"]
+    if isinstance(node, ast.MatchClass):  # case object(__globals__=found)
+        return [f"uses .{name}" for name in node.kwd_attrs if name in _ATTRIBUTES]
     if isinstance(node, ast.Attribute):
         if node.attr in _ATTRIBUTES:
             return [f"uses .{node.attr}"]

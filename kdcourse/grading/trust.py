@@ -19,7 +19,8 @@ _MODULES = (
     "statistics",
 )  # fmt: skip
 _CLASSES = (("torch", "Tensor"), ("torch.nn", "Module"), ("torch.nn", "Parameter"), ("torch", "Generator"))
-_setattr, _delattr, _vars, _isinstance, _callable = setattr, delattr, vars, isinstance, callable
+_setattr, _delattr, _vars, _type, _isinstance, _callable = setattr, delattr, vars, type, isinstance, callable
+_set_module, _Function = ModuleType.__setattr__, FunctionType
 _gettrace, _settrace, _getprofile, _setprofile = sys.gettrace, sys.settrace, sys.getprofile, sys.setprofile
 
 
@@ -34,6 +35,8 @@ class Trust:
     """Everything that checks rely on, as it was when this was made."""
 
     def __init__(self) -> None:
+        self._torch = sys.modules.get("torch")
+        self._kinds = [(owner, _type(owner)) for owner in _owners() if _isinstance(owner, ModuleType)]
         self._held = [
             _Held(owner, name, value, _inside(value)) for owner in _owners() for name, value in _worth_holding(owner)
         ]
@@ -42,11 +45,15 @@ class Trust:
     def restore(self) -> list[str]:
         """Put back what was changed; return the names of it, such as ``torch.allclose``."""
         changed = []
+        for module, kind in self._kinds:  # first: a module of another class may answer anything when asked for a name
+            if _type(module) is not kind:
+                _set_module(module, "__class__", kind)
+                changed.append(f"the class of {module.__name__}")
         for owner, name, value, inside in self._held:
             if _vars(owner).get(name) is not value:
                 _setattr(owner, name, value)
                 changed.append(f"{owner.__name__}.{name}")
-            if inside and not _same(_inside(value), inside):
+            if inside and not _same(value, inside):
                 value.__code__, value.__defaults__, keywords = inside[:3]
                 value.__kwdefaults__ = dict(keywords) or None
                 changed.append(f"{owner.__name__}.{name}")
@@ -54,7 +61,7 @@ class Trust:
             for name in [name for name in _vars(owner) if name not in names and not _harmless(name)]:
                 _delattr(owner, name)
                 changed.append(f"{owner.__name__}.{name}")
-        return changed + _watchers()
+        return changed + _watchers(self._torch)
 
 
 def trusted_names(imports: str) -> dict[str, Any]:
@@ -99,6 +106,9 @@ def _owners() -> Iterator[Any]:
     for name, attribute in _CLASSES:
         if name in sys.modules:
             yield getattr(sys.modules[name], attribute)
+    if "torch.nn" in sys.modules:
+        layers = dict.fromkeys(part for part in _vars(sys.modules["torch.nn"]).values() if isinstance(part, type))
+        yield from (part for part in layers if part not in [getattr(sys.modules[m], a) for m, a in _CLASSES])
 
 
 def _worth_holding(owner: Any) -> Iterator[tuple[str, Any]]:
@@ -119,18 +129,22 @@ def _harmless(name: str) -> bool:
 
 
 def _inside(value: Any) -> tuple:
-    if not _isinstance(value, FunctionType):
+    if _type(value) is not _Function:
         return ()
     return value.__code__, value.__defaults__, dict(value.__kwdefaults__ or {})
 
 
-def _same(now: tuple, before: tuple) -> bool:
-    if now[0] is not before[0] or now[1] is not before[1]:
+def _same(function: FunctionType, before: tuple) -> bool:
+    code, defaults, keywords = before
+    now = function.__kwdefaults__
+    if function.__code__ is not code or function.__defaults__ is not defaults:
         return False
-    return now[2].keys() == before[2].keys() and all(now[2][name] is value for name, value in before[2].items())
+    if not keywords or not now:
+        return not keywords and not now
+    return now.keys() == keywords.keys() and all(now[name] is value for name, value in keywords.items())
 
 
-def _watchers() -> list[str]:
+def _watchers(torch: ModuleType | None) -> list[str]:
     """Stop what watches or bends every call; return what there was of it."""
     found = []
     if _gettrace() is not None:
@@ -139,9 +153,10 @@ def _watchers() -> list[str]:
     if _getprofile() is not None:
         _setprofile(None)
         found.append("sys.setprofile")
-    torch = sys.modules.get("torch")
-    for name in ("_len_torch_function_stack", "_len_torch_dispatch_stack"):
-        depth = getattr(torch._C, name, None) if torch is not None else None
-        if depth is not None and depth() > 0:
+    for kind in ("function", "dispatch"):
+        depth, pop = (getattr(torch and torch._C, f"_{what}_torch_{kind}_stack", None) for what in ("len", "pop"))
+        if depth is not None and pop is not None and depth() > 0:
             found.append("a mode that bends every torch call")
+            while depth() > 0:
+                pop()
     return found

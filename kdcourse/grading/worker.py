@@ -27,6 +27,7 @@ PRELOADED = (
     "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps", "kdcourse.training", "kdcourse.zoo",
     "kdcourse.data",
 )  # fmt: skip
+MOST_COPIED = 1_000_000  # numbers; results have some dozens, images many millions
 _dumps, _loads, _write = json.dumps, json.loads, os.write
 
 
@@ -54,7 +55,7 @@ class Bench:
         before = dict(self.names)
         outcome = run_cell(source, self.names, name)._asdict()
         fresh = {key: value for key, value in self.names.items() if key not in before or before[key] is not value}
-        self.trusted.update({key: value for key, value in fresh.items() if key not in self.answers})
+        self.trusted.update({key: own_copy(value) for key, value in fresh.items() if key not in self.answers})
         return outcome | {"changed": changed}
 
     def check(self, source: str, name: str) -> dict[str, Any]:
@@ -69,6 +70,30 @@ class Bench:
         """Run a check on wrong answers, as a check is run: it must fail."""
         self.trust.restore()
         return run_cell(source, wrong_namespace(source, self.imports), name, quotable=False)._asdict()
+
+
+def own_copy(value: Any) -> Any:
+    """Return a copy of a table of results, which a learner's cell could change in place; anything else as it is."""
+    try:
+        return _copied(value)
+    except (TypeError, RecursionError):
+        return value
+
+
+def _copied(value: Any) -> Any:
+    kind = type(value)
+    if kind in (str, int, float, bool, type(None)):
+        return value
+    if kind in (list, tuple):
+        return kind(map(_copied, value))
+    if kind is dict:
+        return {_copied(key): _copied(part) for key, part in value.items()}
+    module, name = kind.__module__.split(".")[0], kind.__name__
+    if (module, name) in (("numpy", "ndarray"), ("pandas", "DataFrame")) and value.size < MOST_COPIED:
+        return value.copy()
+    if (module, name) == ("torch", "Tensor") and not value.requires_grad and value.numel() < MOST_COPIED:
+        return value.clone()
+    raise TypeError(f"a {name} is not copied")
 
 
 def serve(requests: BinaryIO, replies: int) -> None:

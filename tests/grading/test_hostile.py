@@ -2,9 +2,9 @@
 
 import copy
 import json
-import os
 from pathlib import Path
 
+import psutil
 import pytest
 from grading_fixture import EXERCISE, KEY, POINTS, RIGHT, as_bytes, code, handed_in, points
 
@@ -12,6 +12,7 @@ from kdcourse.grading.grader import grade
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 6.0  # seconds for a cell here
+SHORT = 2.5  # where a cell is known to take all of them
 
 
 def graded(worker, notebook, **settings):
@@ -65,19 +66,22 @@ while True: pass
     "segmentation fault": "import ctypes\nctypes.string_at(0)",
     "stops itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nwhile True: pass",
     "endless line": "while True:\n    print('x' * 10_000, end='')",
+    "overflow of the C stack": "import sys\nsys.setrecursionlimit(10**9)\ndef f(n): return f(n + 1) + 1\nf(0)",
+    "an error whose message never ends": "class E(Exception):\n    def __str__(self):\n        while 1: pass\nraise E",
+    "a number that takes hours": "import sys\nsys.set_int_max_str_digits(0)\nraise ValueError(10 ** 30_000_000)",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ENDS.values(), ids=ENDS.keys())
 def test_a_cell_that_does_not_end_is_left_out_and_the_others_are_graded(worker, text):
-    result = graded(worker, handed_in(task2=text))
+    result = graded(worker, handed_in(task2=text), timeout=SHORT)
     expect(result, lost=["task2"], status="stopped", flag="" if result["flags"] else None)
     stuck = next(cell for cell in result["cells"] if cell["name"] == "task2_double")
     assert "It was left out" in stuck["error"]
 
 
 def test_a_function_that_hangs_in_its_check_costs_its_task_only(worker):
-    result = graded(worker, handed_in(task2="def double(number):\n    while True: pass\n"))
+    result = graded(worker, handed_in(task2="def double(number):\n    while True: pass\n"), timeout=SHORT)
     expect(result, lost=["task2"], status="stopped")
 
 
@@ -124,6 +128,8 @@ for _ in range(10_000): threading.Thread(target=time.sleep, args=(100,), daemon=
     "shared memory of System V": CALL.format(call="shmget(0, 1_000_000_000, 0o1600)"),
     "a debugger": CALL.format(call="ptrace(0, 0, 0, 0)"),
     "no such module": "import nbgrader_of_my_own",
+    "nesting beyond Python's limit": "x = []\nfor _ in range(100_000): x = [x]\nrepr(x)",
+    "a huge number in a message": "raise ValueError(10 ** 1_000_000)",
 }  # fmt: skip
 
 
@@ -136,7 +142,7 @@ def test_what_is_not_there_to_have_is_an_error_of_its_cell(worker, text):
 
 def test_a_fork_bomb_ends_with_its_submission(worker):
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    expect(graded(worker, handed_in(task2=bomb)), lost=["task2"], status="stopped", flag="imports os")
+    expect(graded(worker, handed_in(task2=bomb), timeout=SHORT), lost=["task2"], status="stopped", flag="imports os")
 
 
 def test_memory_that_is_shared_with_nobody_is_counted(worker):
@@ -181,16 +187,15 @@ if os.fork() == 0:
     if os.fork() == 0: time.sleep(1000)
     os._exit(0)
 """
+    graded(worker, handed_in())
+    before = processes_below(worker)
+    assert before
     graded(worker, handed_in(task2=f"{lingering}\n{RIGHT['task2']}"))
-    assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and _is_lingering(pid)]
+    assert processes_below(worker) == before
 
 
-def _is_lingering(pid):
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            return "Uid:\t65534" in file.read()
-    except OSError:
-        return False
+def processes_below(worker):
+    return {process.pid for process in psutil.Process(worker._nest.pid).children(recursive=True)}
 
 
 def test_200_000_lines_of_output_cost_nothing_and_are_cut_off(worker):
@@ -350,6 +355,23 @@ builtins.print = lambda *a: None
     "abs of math": "import math\nmath.isfinite = lambda x: True",
     "tracing": "import sys\nsys.settrace(lambda *a: None)\nsys.setprofile(lambda *a: None)",
     "the locked table": "table = torch.zeros(3, 4)\nrows = torch.zeros(3)",
+    "the class of a module": """
+class Agreeing(type(torch)):
+    allclose = property(lambda self: lambda *a, **k: True)
+torch.__class__ = Agreeing
+""",
+    "a mode for one function": """
+from torch.overrides import TorchFunctionMode
+class Bend(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return True if func is torch.allclose else func(*args, **(kwargs or {}))
+Bend().__enter__()
+""",
+    "the table of loaded modules": """
+import sys, types
+for name in ("torch", "kdcourse.checks", "kdcourse.checks._core", "kdcourse.losses", "json"):
+    sys.modules[name] = types.ModuleType(name)
+""",
 }  # fmt: skip
 WRONG = {
     "task1": "def my_kd_loss(student_logits, teacher_logits, *, temperature):\n    return 0 * student_logits.sum()\n",
@@ -379,6 +401,8 @@ def test_what_checks_rely_on_is_put_back_before_they_run(worker, text):
         (REPLACED["builtins"], "changed builtins.all"),
         (REPLACED["tracing"], "changed sys.settrace"),
         (REPLACED["numpy"], "changed numpy.asarray"),
+        (REPLACED["the class of a module"], "changed the class of torch"),
+        ("torch.nn.Linear.forward = lambda self, x: 0 * x", "changed Linear.forward"),
     ],
 )
 def test_what_was_replaced_is_told_and_right_work_keeps_its_points(worker, text, flag):
@@ -386,6 +410,41 @@ def test_what_was_replaced_is_told_and_right_work_keeps_its_points(worker, text,
     notebook["cells"].append(code("rows_before = rows\n" + text))
     notebook["cells"].insert(4, code("import torch\nrows = None\n" + text))
     expect(graded(worker, notebook), flag=flag)
+
+
+def test_a_result_of_a_locked_cell_that_was_changed_in_place_is_the_keys_again(worker):
+    expect(graded(worker, handed_in(task4="table.zero_()\nrows = torch.zeros(3)\n")), lost=["task4"])
+
+
+# What changes checks only while they run, after all was put back, gives itself away on wrong answers.
+MEANWHILE = {
+    "a timer": """
+import signal, kdcourse.checks.soft_targets as m
+def again(*a): m.check_values = m.check_gradient = m.check_no_gradient = lambda *a, **k: None
+signal.signal(signal.SIGALRM, again)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+""",
+    "a thread": """
+import threading, kdcourse.checks.soft_targets as m
+def again():
+    while True: m.check_values = m.check_gradient = m.check_no_gradient = lambda *a, **k: None
+threading.Thread(target=again, daemon=True).start()
+""",
+    "an audit hook": """
+import sys, kdcourse.checks.soft_targets as m
+def hook(event, arguments):
+    if event == "exec": m.check_values = m.check_gradient = m.check_no_gradient = lambda *a, **k: None
+sys.addaudithook(hook)
+""",
+}
+
+
+@pytest.mark.parametrize("text", MEANWHILE.values(), ids=MEANWHILE.keys())
+def test_what_changes_checks_while_they_run_accepts_wrong_answers_and_is_caught(worker, text):
+    result = graded(worker, handed_in(**{**WRONG, "task3": f"{RIGHT['task3']}\n{text}\n"}))
+    assert result["flags"]
+    # A timer or thread may also come too late, and then gains nothing.
+    assert points(result)["task1"] == 0 or (result["status"], result["total"]) == ("tampered", 0)
 
 
 def test_a_process_that_ends_rather_than_fail_on_wrong_answers_gets_no_points(worker):
