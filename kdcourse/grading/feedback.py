@@ -1,15 +1,16 @@
 """A page of feedback for each submission: points, what was wrong, the learner's own cells, the hints.
 
-The grader. Everything that a learner wrote is escaped; hidden tests are not shown.
+The grader. Everything that a learner wrote is escaped, and what would reorder or hide text is written out; hidden
+tests are not shown.
 """
 
 import re
 from collections.abc import Mapping
-from html import escape
+from html import escape as escape_html
 from typing import Any
 
 from .notebooks import grade_id
-from .report import number, tasks_of
+from .report import number, shown, tasks_of
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -68,6 +69,11 @@ def feedback_page(result: Mapping[str, Any], key: Mapping[str, Any] | None, *, s
                 for summary, text in hints
             ]
     return _PAGE.format(title=escape(title), body="\n".join(parts))
+
+
+def escape(text: str) -> str:
+    """Return what a learner wrote as text for a page."""
+    return escape_html(shown(text))
 
 
 def _summary(result: Mapping[str, Any]) -> str:

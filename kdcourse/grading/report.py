@@ -66,7 +66,24 @@ def points_table(result: Mapping[str, Any], exercise: str, *, show_hidden: bool 
         lines += ["", f"{result['status']}: {result['reason'] or 'a cell did not come to an end'}"]
     for flag in result["flags"]:
         lines += ["", f"note: {flag}"] if flag == result["flags"][0] else [f"note: {flag}"]
-    return "\n".join(lines)
+    return shown("\n".join(lines))
+
+
+def without_formulas(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula; learners choose their file names.
+
+    Where the semicolon separates columns, as in much of Europe, a formula may also begin after one.
+    """
+    return re.sub(r"(^|[;|\t\r\n]\s*)(?=[=+\-@\t\r＝＋－＠])", r"\1'", text)
+
+
+def shown(text: str) -> str:
+    """Return a text in which characters that reorder or hide others are written out, such as U+202E."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]", _named, text)
+
+
+def _named(found: re.Match[str]) -> str:
+    return f"⟨U+{ord(found[0]):04X}⟩"
 
 
 def row_of(result: Mapping[str, Any]) -> dict[str, str]:
@@ -76,8 +93,7 @@ def row_of(result: Mapping[str, Any]) -> dict[str, str]:
         "max": number(result["max"]), "status": result["status"], "flags": "; ".join(result["flags"]),
         "reason": result["reason"], "file": result["file"],
     }  # fmt: skip
-    # A spreadsheet takes a text that begins like this for a formula, and learners choose their file names.
-    row = {key: f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text for key, text in row.items()}
-    shown = tasks_of(result, show_hidden=False)
+    row = {key: without_formulas(text) for key, text in row.items()}
     tampered = result["status"] == "tampered"
-    return row | {task.name: "0" if tampered else number(task.points) for task in shown}
+    tasks = tasks_of(result, show_hidden=False)
+    return row | {task.name: "0" if tampered else number(task.points) for task in tasks}

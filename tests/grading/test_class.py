@@ -17,6 +17,7 @@ from kdcourse.grading.collect import collect, exercise_of, find_keys
 from kdcourse.grading.course import grade_class
 from kdcourse.grading.feedback import feedback_page
 from kdcourse.grading.notebooks import write_notebook
+from kdcourse.grading.report import points_table, without_formulas
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_sandbox = pytest.mark.skipif(sandbox.find_sandbox() is None, reason="no sandbox works on this machine")
@@ -51,6 +52,17 @@ def table(out):
 
 def run_class(submitted, keys, out, *more):
     return main(["grade", str(submitted.folder), "--out", str(out), "--key", str(keys), "--timeout", "5", *more])
+
+
+@pytest.fixture
+def one_worker(sandboxed_worker, monkeypatch):
+    """Grade a class with a worker that is there already; it does not end with the class."""
+
+    class Lent:
+        open = staticmethod(sandboxed_worker.open)
+        close = staticmethod(lambda: None)
+
+    monkeypatch.setattr(course, "make_worker", lambda **settings: Lent)
 
 
 # Forty and more, mixed
@@ -133,7 +145,7 @@ def test_a_class_of_forty_honest_wrong_and_hostile_ones_gets_the_expected_table(
         submitted(place, notebook)
     out = tmp_path / "graded"
     command = [sys.executable, "-m", "kdcourse", "grade", submitted.folder, "--out", out, "--key", keys, "-j", "2"]
-    done = subprocess.run([*command, "--timeout", "5"], capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run([*command, "--timeout", "4"], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     rows = {row["learner"].lstrip("'"): row for row in table(out)}
     found = {name: (_points(row), row["status"], bool(row["flags"])) for name, row in rows.items()}
@@ -154,22 +166,21 @@ def _points(row):
 # What is kept
 
 
-@needs_sandbox
-def test_a_second_run_grades_only_what_is_new_or_changed(submitted, keys, tmp_path, monkeypatch, capsys):
+def test_a_second_run_grades_only_what_is_new_or_changed(submitted, keys, tmp_path, monkeypatch, one_worker):
     first, second = submitted(f"ann/{NAME}.ipynb", handed_in()), submitted(f"bob/{NAME}.ipynb", handed_in(task2=None))
     out = tmp_path / "graded"
-    assert run_class(submitted, keys, out) == 0
+    assert run_class(submitted, keys, out, "-j", "1") == 0
     graded = []
     real = course.grade
     monkeypatch.setattr(course, "grade", lambda data, *a, **k: graded.append(data) or real(data, *a, **k))
-    assert run_class(submitted, keys, out) == 0
+    assert run_class(submitted, keys, out, "-j", "1") == 0
     assert graded == []
     second.write_bytes(as_bytes(handed_in()))
-    assert run_class(submitted, keys, out) == 0
+    assert run_class(submitted, keys, out, "-j", "1") == 0
     assert graded == [second.read_bytes()]
     kept = next((out / "results").glob("ann-*.json"))
     kept.write_text(kept.read_text(encoding="utf-8")[:100], encoding="utf-8")  # as if it was cut off
-    assert run_class(submitted, keys, out) == 0
+    assert run_class(submitted, keys, out, "-j", "1") == 0
     assert graded[1:] == [first.read_bytes()]
     assert [row["total"] for row in table(out)] == ["16", "16"]
     assert not list(out.rglob(".writing-*"))
@@ -193,12 +204,11 @@ def test_an_interrupted_run_keeps_what_was_done_and_leaves_no_process(submitted,
     assert course._workers == []
 
 
-@needs_sandbox
-def test_both_files_of_a_learner_are_graded_and_told(submitted, keys, tmp_path):
+def test_both_files_of_a_learner_are_graded_and_told(submitted, keys, tmp_path, one_worker):
     submitted(f"ann/{NAME}/{NAME}.ipynb", handed_in())
     submitted(f"ann/{NAME}(1).ipynb", handed_in(task2=None))
     out = tmp_path / "graded"
-    assert run_class(submitted, keys, out) == 0
+    assert run_class(submitted, keys, out, "-j", "1") == 0
     rows = table(out)
     assert sorted(row["total"] for row in rows) == ["12", "16"]
     assert {row["flags"] for row in rows} == {"1 more by this learner for this exercise"}
@@ -221,19 +231,21 @@ def test_the_sandbox_for_each_submission_works_where_namespaces_do_not_nest():
     from kdcourse.grading.session import Worker
 
     worker = Worker(sandbox.Sandbox(sandbox.find_sandbox().program, nested=False))
-    result = grade(as_bytes(handed_in(task2=EXIT)), NAME, KEY, worker=worker, timeout=20)
-    assert (result["total"], result["status"]) == (12, "stopped")
     looks = {
         "import os\nraise ValueError(os.getuid() == 0)": "ValueError: False",
         "import glob, os\nfound = [path for path in glob.glob('/tmp/*') if not "
         f"'{sandbox.PACKAGE}/'.startswith(path + '/')]\nraise ValueError(found or os.listdir())": "ValueError: []",
         "import socket\nsocket.create_connection(('1.1.1.1', 53))": "OSError",
-        BOMB: "It was left out",
         MEMORY: "MemoryError",
+        BOMB: "It was left out",
     }
-    for text, told in looks.items():
-        cells = grade(as_bytes(handed_in(task2=text)), NAME, KEY, worker=worker, timeout=5)["cells"]
-        assert told in next(cell for cell in cells if cell["name"] == "task2_double")["error"]
+    notebook = handed_in(task2=EXIT)
+    notebook["cells"] += map(code, looks)
+    result = grade(as_bytes(notebook), NAME, KEY, worker=worker, timeout=5)
+    assert (result["total"], result["status"]) == (12, "stopped")
+    errors = [cell["error"] for cell in result["cells"]]
+    assert "It was left out" in next(cell["error"] for cell in result["cells"] if cell["name"] == "task2_double")
+    assert all(told in error for told, error in zip(looks.values(), errors[-len(looks) :], strict=True)), errors
 
 
 def test_links_and_pipes_in_the_folder_are_not_read(submitted, keys, tmp_path):
@@ -242,6 +254,7 @@ def test_links_and_pipes_in_the_folder_are_not_read(submitted, keys, tmp_path):
     (submitted.folder / f"ann_{NAME}.ipynb").symlink_to(secret)
     os.mkfifo(submitted.folder / f"bob_{NAME}.ipynb")
     (submitted.folder / "a folder.ipynb").mkdir()
+    (submitted.folder / "cem").symlink_to(secret.parent)
     results = grade_class(submitted.folder, tmp_path / "graded", keys=keys, sandboxed=False, progress=False)
     assert [(r["learner"], r["status"]) for r in results] == [("ann", "ungraded"), ("bob", "ungraded")]
     assert all("no ordinary file" in r["reason"] for r in results)
@@ -355,6 +368,38 @@ def test_feedback_escapes_all_that_a_learner_wrote(sandboxed_worker):
     assert "&lt;script&gt;" in page
     assert "<b>" not in page
     assert "default-src 'none'" in page
+
+
+def test_feedback_writes_out_what_reorders_or_hides_text(sandboxed_worker):
+    trojan = handed_in(task2="def double(number):\n    return 0  # \u202e} \u2066 right\u200b\n")
+    page = page_of(sandboxed_worker, trojan)
+    assert "⟨U+202E⟩} ⟨U+2066⟩ right⟨U+200B⟩" in page
+    assert not set("\u202e\u2066\u200b") & set(page)
+
+
+FORMULAS = {
+    "=cmd()": "'=cmd()",
+    "ann;=cmd()": "ann;'=cmd()",
+    "ann; @sum(1)": "ann; '@sum(1)",
+    "+1": "'+1",
+    "\tx": "'\tx",
+    "＝x": "'＝x",
+    "ann_ex-1=2": "ann_ex-1=2",
+    "12.5": "12.5",
+}
+
+
+@pytest.mark.parametrize(("text", "written"), FORMULAS.items())
+def test_no_cell_of_the_table_is_a_formula(text, written):
+    assert without_formulas(text) == written
+
+
+def test_a_message_cannot_drive_a_terminal():
+    cell = {"kind": "check", "name": "task1_check", "error": "\x1b[2Jall points", "points": 0, "max": 1}
+    result = {"cells": [cell | {"in_hidden_test": False}], "total": 0, "max": 1, "status": "graded", "flags": []}
+    text = points_table(result, "ex")
+    assert "⟨U+001B⟩[2Jall points" in text
+    assert "\x1b" not in text
 
 
 def test_feedback_shows_message_line_and_hints_and_no_hidden_test(sandboxed_worker):
