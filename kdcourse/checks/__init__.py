@@ -5,6 +5,7 @@ package imports this except the grader; notebooks do.
 """
 
 from ._core import CheckFailed
+from ._verdicts import check_verdict
 from .born_again import (
     check_born_again,
     check_born_again_questions,
@@ -58,7 +59,7 @@ from .self_distillation import (
     check_exit_forward,
     check_exit_questions,
 )
-from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
+from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss
 from .teacher_and_student import (
     check_dark_knowledge,
     check_ensemble_logits,

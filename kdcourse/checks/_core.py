@@ -47,6 +47,14 @@ class Case(NamedTuple):
         return function(*map(_copy, self.args), **{name: _copy(value) for name, value in self.kwargs.items()})
 
 
+class Question(NamedTuple):
+    """A question with choices, as `check_choice` takes it."""
+
+    right: str
+    wrong: Mapping[str, str]
+    because: str
+
+
 def new_generator(seed: int | None) -> np.random.Generator:
     """Return a generator of its own: fresh numbers without a seed, and the learner's random state untouched."""
     return np.random.default_rng(seed)
@@ -108,32 +116,48 @@ def check_values(
         fail(f"{name} returned numbers of shape {found[first].shape}; {right[first].shape} is needed.")
     if not np.isfinite(found[first]).all():
         fail(f"{name} returned a number that is not finite ({_few(found[first])}); expected {_few(right[first])}.")
-    fail(f"{name} returned {_few(found[first])}; expected {_few(right[first])}, for inputs {_describe(cases[first])}.")
+    told = [_around(numbers, found[first], right[first], rtol, atol) for numbers in (found[first], right[first])]
+    fail(f"{name} returned {told[0]}; expected {told[1]}, for inputs {_describe(cases[first])}.")
 
 
 def check_no_gradient(function: Callable, case: Case, *, argument: int | str, message: str) -> None:
     """Fail with ``message`` if a gradient reaches an argument, such as the teacher's logits."""
-    args, kwargs = [_copy(value) for value in case.args], {name: _copy(value) for name, value in case.kwargs.items()}
-    held: Any = args if isinstance(argument, int) else kwargs
-    held[argument].requires_grad_()
-    loss = function(*args, **kwargs)
-    if type(loss) is _Tensor and loss.requires_grad:
-        loss.sum().backward()
-    if held[argument].grad is not None and held[argument].grad.abs().max() > 0:
+    found = _gradient(function, case, argument)
+    if found is not None and found.abs().max() > 0:
         fail(message)
 
 
-def check_gradient(function: Callable, case: Case, *, argument: int | str = 0, message: str) -> None:
-    """Fail with ``message`` if no gradient reaches an argument, such as the student's logits."""
+def check_gradient(
+    function: Callable, case: Case, *, message: str, argument: int | str = 0, expected: Callable | None = None
+) -> None:
+    """Fail with ``message`` if no gradient reaches an argument, such as the student's logits.
+
+    With ``expected`` the gradient is compared, too: part of a loss can be detached and its value stay right.
+    """
+    found = _gradient(function, case, argument)
+    if found is None or not found.abs().max() > 0:
+        fail(message)
+    if expected is None:
+        return
+    right = _gradient(expected, case, argument)
+    assert right is not None
+    if not is_close(as_numbers(found, "the gradient"), as_numbers(right, "the gradient"), rtol=1e-2,
+                    atol=1e-3 * float(right.abs().max())):  # fmt: skip
+        fail(
+            f"{name_of(function)} has the right value and a wrong gradient: somewhere on the way from its first "
+            "argument a tensor was detached, made into a number or computed without gradients."
+        )
+
+
+def _gradient(function: Callable, case: Case, argument: int | str) -> Tensor | None:
     args, kwargs = [_copy(value) for value in case.args], {name: _copy(value) for name, value in case.kwargs.items()}
     held: Any = args if isinstance(argument, int) else kwargs
     held[argument].requires_grad_()
     loss = function(*args, **kwargs)
     if type(loss) is not _Tensor or not loss.requires_grad:
-        fail(message)
+        return None
     loss.sum().backward()
-    if held[argument].grad is None or not held[argument].grad.abs().max() > 0:
-        fail(message)
+    return held[argument].grad
 
 
 def check_choice(answer: Any, *, right: str, wrong: Mapping[str, str], because: str) -> None:
@@ -167,6 +191,30 @@ def check_choice(answer: Any, *, right: str, wrong: Mapping[str, str], because: 
     if not str.__eq__(letter, right):
         fail(f"the choices are {', '.join(sorted([right, *wrong]))}; {letter[:20]!r} is none of them.")
     passed(f"({right}): {because}")
+
+
+def check_answers(answers: Any, *questions: Question) -> None:
+    """Check the answers to several questions with choices.
+
+    Parameters
+    ----------
+    answers : list of str
+        A letter for each question.
+    *questions : Question
+        In the same order.
+
+    Raises
+    ------
+    CheckFailed
+        With the reason that belongs to the first wrong letter.
+    NotImplementedError
+        If there is no answer yet.
+    """
+    if type(answers) not in (list, tuple) or len(answers) != len(questions):
+        example = str(["a", "b", "c", "d"][: len(questions)])
+        fail(f"answers must be a list of {len(questions)} letters in quotes, such as {example}.")
+    for answer, question in zip(answers, questions, strict=True):
+        check_choice(answer, right=question.right, wrong=question.wrong, because=question.because)
 
 
 def passed(verified: str) -> None:
@@ -215,8 +263,8 @@ def as_numbers(value: Any, what: str) -> np.ndarray:
     if kind in (bool, int, float) or (isinstance(value, np.number | np.bool_) and kind.__module__ == "numpy"):
         try:
             return np.asarray(float(value), dtype=np.float64)
-        except (OverflowError, TypeError):  # an integer beyond 1e308, a complex number
-            fail(f"{what} must be a real number of ordinary size, got {str(value)[:20]}.")
+        except (OverflowError, TypeError):  # an integer beyond 1e308 (Python refuses to print it), a complex number
+            fail(f"{what} must be a real number of ordinary size, got {value if kind is not int else 'a huge int'}.")
     if kind is np.ndarray and value.dtype.kind in "biuf":
         return np.array(value, dtype=np.float64)
     if kind is dict:
@@ -284,11 +332,22 @@ def _copy(value: Any) -> Any:
 
 def _describe(case: Case) -> str:
     named = [*enumerate(case.args), *case.kwargs.items()]
-    return ", ".join(
-        (f"{key}=" if type(key) is str else "")
-        + (f"tensor {tuple(value.shape)}" if type(value) is _Tensor else " ".join(repr(value).split())[:60])
-        for key, value in named
-    )
+    return ", ".join((f"{key}=" if type(key) is str else "") + _described(value) for key, value in named)
+
+
+def _described(value: Any) -> str:
+    if type(value) is _Tensor:
+        return f"tensor {tuple(value.shape)}"
+    if type(value) in (list, tuple) and any(type(part) is _Tensor for part in value):
+        return f"{type(value).__name__} of {', '.join(map(_described, value))}"
+    return f"{value:.4g}" if type(value) is float else " ".join(repr(value).split())[:60]
+
+
+def _around(numbers: np.ndarray, found: np.ndarray, right: np.ndarray, rtol: float, atol: float) -> str:
+    """Return the first numbers, or those from the first on that is wrong."""
+    pairs = zip(found.reshape(-1), right.reshape(-1), strict=True)
+    wrong = next(i for i, (a, b) in enumerate(pairs) if not is_close(a, b, rtol=rtol, atol=atol))
+    return _few(numbers) if wrong < 4 else f"{_few(numbers.reshape(-1)[wrong:])} from place {wrong} on"
 
 
 def _few(numbers: np.ndarray) -> str:

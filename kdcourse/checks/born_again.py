@@ -16,16 +16,17 @@ from ..recipes.distillation import make_adam
 from ..training import fit
 from ._core import (
     Case,
+    Question,
     Slip,
     as_numbers,
-    check_choice,
+    check_answers,
     check_values,
     fail,
     name_of,
     new_generator,
     passed,
 )
-from .soft_targets import check_verdict
+from ._verdicts import check_verdicts
 
 _kd_loss, _fit, _make_adam = losses.kd_loss, fit, make_adam
 EPOCHS, SAMPLES, BATCH = 8, 100, 50
@@ -39,7 +40,7 @@ def check_born_again(function: Callable, *, seed: int | None = None) -> None:
     function : callable
         Returns a list of trained models: the first from the labels, each further one also from the one before, with
         the next of ``temperatures``. Generation g has ``seed`` + g for its weights and its order of samples, Adam with
-        learning rate 3e-3 and batches of 50.
+        learning rate 7e-3 and batches of 50.
     seed : int, optional
         Of the small problem; a fresh one without it.
 
@@ -153,12 +154,7 @@ def check_born_again_verdicts(verdicts: Any, errors: Mapping[str, Sequence[float
     CheckFailed
         With what the interval of the first wrong verdict says.
     """
-    if type(verdicts) is not dict or not verdicts:
-        fail(f"verdicts must be the dict of the cell above, with a word for each pair, got {type(verdicts).__name__}.")
-    for pair in VERDICT_PAIRS:
-        if pair not in verdicts:
-            fail(f"there is no verdict for {pair[0]!r} against {pair[1]!r}.")
-        check_verdict(verdicts[pair], errors[pair[0]], errors[pair[1]])
+    check_verdicts(verdicts, errors, {pair: pair for pair in VERDICT_PAIRS})
 
 
 def check_born_again_questions(answers: Any) -> None:
@@ -174,25 +170,25 @@ def check_born_again_questions(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second = answers
-    check_choice(
-        first,
-        right="b",
-        wrong={
-            "a": "compare what averaging gains in both cases, mean of the members minus the ensemble, with the whole "
-            "difference.",
-            "c": "both are averaged by the same function, yours, and both gain something by it.",
-        },
-        because="most of the difference is there between the members, before anything is averaged",
-    )
-    check_choice(
-        second,
-        right="c",
-        wrong={
-            "a": "one network, one amount of data and one budget were tried. The paper had others, and gained.",
-            "b": "a result that disagrees with a text is not a bug by that. Your function was checked.",
-        },
-        because="a measurement holds for what was measured: this network, these images, this budget and these T",
+    check_answers(
+        answers,
+        Question(
+            right="b",
+            wrong={
+                "a": "compare what averaging gains in both cases, mean of the members minus the ensemble, with the "
+                "whole difference.",
+                "c": "both are averaged by the same function, yours, and both gain something by it.",
+            },
+            because="most of the difference is there between the members, before anything is averaged",
+        ),
+        Question(
+            right="c",
+            wrong={
+                "a": "one network, one amount of data and one budget were tried. The paper had others, and gained.",
+                "b": "a result that disagrees with a text is not a bug by that. Your function was checked.",
+            },
+            because="a measurement holds for what was measured: this network, these images, this budget and these T",
+        ),
     )
 
 
@@ -289,7 +285,7 @@ def _generations(
         share = 1 - alpha if swapped else alpha
         objective = partial(_objective, temperature=temperature, alpha=share)
         _fit(
-            model, data, objective, _make_adam(list(model.parameters()), lr=3e-3), batch_size=BATCH, progress=False,
+            model, data, objective, _make_adam(list(model.parameters()), lr=7e-3), batch_size=BATCH, progress=False,
             epochs=epochs * (2 if longer else 1), seed=seed if order == "same" else seed + number,
         )  # fmt: skip
         generations.append(model)

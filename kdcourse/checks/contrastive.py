@@ -11,19 +11,19 @@ from torch import Tensor
 from .. import losses
 from ._core import (
     Case,
+    Question,
     Slip,
-    check_choice,
+    check_answers,
     check_gradient,
     check_no_gradient,
     check_values,
-    fail,
     name_of,
     new_generator,
     passed,
     random_labels,
     random_tensor,
 )
-from .soft_targets import check_verdict
+from ._verdicts import check_verdicts
 
 _info_nce_loss = losses.info_nce_loss
 
@@ -55,7 +55,7 @@ def check_info_nce_loss(function: Callable, *, seed: int | None = None) -> None:
     student, teacher = cases[0].args
     sharp = Case((student, -teacher), {"temperature": 0.002})
     check_values(function, _info_nce_loss, [sharp], slips=[Slip(OVERFLOW, function)])
-    check_gradient(function, cases[0], message=NO_GRADIENT)
+    check_gradient(function, cases[0], message=NO_GRADIENT, expected=_info_nce_loss)
     check_no_gradient(function, cases[0], argument=1, message=TEACHER_GRADIENT)
     passed("Unit vectors, both directions, finite for a small τ, and no gradient reaches the teacher.")
 
@@ -120,7 +120,7 @@ def check_queue_loss(function: Callable, *, seed: int | None = None) -> None:
     student, teacher, labels = cases[0].args
     sharp = Case((student, -teacher, labels), {**cases[0].kwargs, "temperature": 0.002})
     check_values(function, _queue_loss, [sharp], slips=[Slip(OVERFLOW, function)])
-    check_gradient(function, cases[0], message=NO_GRADIENT)
+    check_gradient(function, cases[0], message=NO_GRADIENT, expected=_queue_loss)
     check_no_gradient(function, cases[0], argument=1, message=TEACHER_GRADIENT)
     passed("The positive stays in; negatives of the anchor's class and empty rows are out, in batch and queue.")
 
@@ -138,33 +138,33 @@ def check_push_picture(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second, third = answers
-    check_choice(
-        first,
-        right="c",
-        wrong={
-            "a": "it need not know a label to act on an image: whatever is no positive is a negative.",
-            "b": "only the positive is drawn near, and the positive is the same image, not the same digit.",
-        },
-        because="most of the push goes where the teacher sees the same digit: what belongs together is torn apart",
-    )
-    check_choice(
-        second,
-        right="a",
-        wrong={
-            "b": "the 500 digits are the same in every line, and so are their labels.",
-            "c": "nothing was trained between the lines; the cosines are the same in all of them.",
-        },
-        because="τ divides differences before the exponential: small ones hardly count when it is large",
-    )
-    check_choice(
-        third,
-        right="b",
-        wrong={
-            "a": "more of them are of other digits, and more are of the same digit.",
-            "c": "an earlier batch has digits as this one has.",
-        },
-        because="about a tenth of all digits are the anchor's, in a batch as in a queue: size is no remedy, labels are",
+    check_answers(
+        answers,
+        Question(
+            right="c",
+            wrong={
+                "a": "it need not know a label to act on an image: whatever is no positive is a negative.",
+                "b": "only the positive is drawn near, and the positive is the same image, not the same digit.",
+            },
+            because="most of the push goes where the teacher sees the same digit: what belongs together is torn apart",
+        ),
+        Question(
+            right="a",
+            wrong={
+                "b": "the 500 digits are the same in every line, and so are their labels.",
+                "c": "nothing was trained between the lines; the cosines are the same in all of them.",
+            },
+            because="τ divides differences before the exponential: small ones hardly count when it is large",
+        ),
+        Question(
+            right="b",
+            wrong={
+                "a": "more of them are of other digits, and more are of the same digit.",
+                "c": "an earlier batch has digits as this one has.",
+            },
+            because="about a tenth of all digits are the anchor's, in a batch as in a queue: size is no remedy, labels "
+            "are",
+        ),
     )
 
 
@@ -183,12 +183,7 @@ def check_contrastive_verdicts(verdicts: Any, errors: Mapping[str, Any]) -> None
     CheckFailed
         With what the interval of the first wrong verdict says.
     """
-    if type(verdicts) is not dict:
-        fail(f"verdicts must be the dict of the cell above, with a word for each pair, got {type(verdicts).__name__}.")
-    for arm, baseline in CONTRASTIVE_PAIRS:
-        if (arm, baseline) not in verdicts:
-            fail(f"there is no verdict for {arm!r} against {baseline!r}.")
-        check_verdict(verdicts[arm, baseline], errors[arm], errors[baseline])
+    check_verdicts(verdicts, errors, {pair: pair for pair in CONTRASTIVE_PAIRS})
 
 
 CONTRASTIVE_PAIRS = (

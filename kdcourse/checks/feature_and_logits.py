@@ -13,7 +13,7 @@ from .. import losses
 from ..recipes.distillation import make_adam
 from ..training import count_errors, fit
 from ._core import Case, Slip, as_number, check_values, fail, name_of, new_generator, passed
-from .soft_targets import check_verdict
+from ._verdicts import check_verdicts
 
 _kd_loss, _hint_loss, _fit, _make_adam, _count_errors = losses.kd_loss, losses.hint_loss, fit, make_adam, count_errors
 _Tensor, _grad = torch.Tensor, torch.autograd.grad
@@ -157,12 +157,7 @@ def check_combination_verdicts(verdicts: Any, errors: Mapping[str, Sequence[floa
     CheckFailed
         With what the interval of the first wrong verdict says.
     """
-    if type(verdicts) is not dict or not verdicts:
-        fail(f"verdicts must be the dict of the cell above, with a word for each arm, got {type(verdicts).__name__}.")
-    for other in OTHERS:
-        if other not in verdicts:
-            fail(f"there is no verdict against {other!r}.")
-        check_verdict(verdicts[other], errors["both"], errors[other])
+    check_verdicts(verdicts, errors, {other: ("both", other) for other in OTHERS})
 
 
 OTHERS = ("logits", "features", "no_teacher", "label_smoothing")

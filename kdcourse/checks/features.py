@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
-from ..sweeps import mean_interval
 from ._core import (
     Case,
+    Question,
     Slip,
     as_number,
-    check_choice,
+    check_answers,
     check_gradient,
     check_no_gradient,
     check_values,
@@ -25,6 +25,7 @@ from ._core import (
     passed,
     random_tensor,
 )
+from ._verdicts import check_verdict
 
 _attention_map, _attention_transfer_loss = losses.attention_map, losses.attention_transfer_loss
 
@@ -70,13 +71,16 @@ def check_attention_transfer_loss(function: Callable, *, seed: int | None = None
     check_values(function, _attention_transfer_loss, cases, slips=TRANSFER_SLIPS)
     single = Case((students[0], teachers[0]))
     check_gradient(
-        _on_lists(function), single, message="No gradient reaches the student's features: is something detached?"
-    )
+        _on_lists(function), single, expected=_on_lists(_attention_transfer_loss),
+        message="No gradient reaches the student's features: is something detached?",
+    )  # fmt: skip
     check_no_gradient(_on_lists(function), single, argument=1, message=TEACHER_GRADIENT)
     try:
         function([*students], teachers[:1])
     except ValueError:
         pass
+    except Exception as error:
+        fail(f"Lists of different lengths gave {type(error).__name__}: {error}. Asked for is a ValueError.")
     else:
         fail(
             f"{len(students)} student layers met 1 teacher layer, and the function returned a loss: zip stops at the "
@@ -125,33 +129,34 @@ def check_attention_picture(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second, third = answers
-    check_choice(
-        first,
-        right="c",
-        wrong={
-            "a": "this student was never trained, and nothing was transferred to it.",
-            "b": "look at its row again: the bright positions lie on and beside the strokes.",
-        },
-        because="paper is 0 everywhere, so any filters are active near ink: a map that looks right proves no learning",
-    )
-    check_choice(
-        second,
-        right="a",
-        wrong={
-            "b": "read the table from factor 1 to factor 10, both columns.",
-            "c": "one of the two columns does not move at all.",
-        },
-        because="the map is scaled to length 1, so only places are compared; the hint compares the numbers themselves",
-    )
-    check_choice(
-        third,
-        right="b",
-        wrong={
-            "a": "nothing is learned yet: the cell printed the loss of an untrained student, and it is not 0.",
-            "c": "averaging over fewer images changes the noise of a mean, not its size.",
-        },
-        because="two unit vectors over 196 positions differ by at most 2 in squares, divided by 196 (trap 23)",
+    check_answers(
+        answers,
+        Question(
+            right="c",
+            wrong={
+                "a": "this student was never trained, and nothing was transferred to it.",
+                "b": "look at its row again: the bright positions lie on and beside the strokes.",
+            },
+            because="paper is 0 everywhere, so any filters are active near ink: a map that looks right proves no "
+            "learning",
+        ),
+        Question(
+            right="a",
+            wrong={
+                "b": "read the table from factor 1 to factor 10, both columns.",
+                "c": "one of the two columns does not move at all.",
+            },
+            because="the map is scaled to length 1, so only places are compared; the hint compares the numbers "
+            "themselves",
+        ),
+        Question(
+            right="b",
+            wrong={
+                "a": "nothing is learned yet: the cell printed the loss of an untrained student, and it is not 0.",
+                "c": "averaging over fewer images changes the noise of a mean, not its size.",
+            },
+            because="two unit vectors over 196 positions differ by at most 2 in squares, divided by 196 (trap 23)",
+        ),
     )
 
 
@@ -226,19 +231,7 @@ def check_hint_verdict(verdict: Any, hints: Sequence[float], baseline_hints: Seq
     CheckFailed
         With what the interval says.
     """
-    _, low, high = mean_interval([float(a) - float(b) for a, b in zip(hints, baseline_hints, strict=True)])
-    right = "better" if high < 0 else "worse" if low > 0 else "unclear"
-    interval = f"the interval of the paired difference is [{low:+.4f}, {high:+.4f}]"
-    others = {
-        "better": f"{interval}; a lower loss for sure would need both ends below 0.",
-        "worse": f"{interval}; a higher loss for sure would need both ends above 0.",
-        "unclear": f"{interval}, and 0 is not in it: the seeds do decide.",
-    }
-    if verdict is not None and (type(verdict) is not str or verdict not in others):
-        fail(f"a verdict is 'better', 'worse' or 'unclear', got {type(verdict).__name__} {str(verdict)[:20]!r}.")
-    check_choice(
-        verdict, right=right, wrong={word: why for word, why in others.items() if word != right}, because=interval
-    )
+    check_verdict(verdict, hints, baseline_hints, unit="", digits=4)
 
 
 TEACHER_GRADIENT = (
@@ -252,7 +245,11 @@ def _features(generator: np.random.Generator, *, channels: int) -> list[Tensor]:
 
 
 def _on_lists(function: Callable) -> Callable:
-    return lambda student, teacher: function([student], [teacher])
+    def on_single(student: Tensor, teacher: Tensor) -> Any:
+        return function([student], [teacher])
+
+    on_single.__name__ = name_of(function)
+    return on_single
 
 
 def _energy(features: Tensor) -> Tensor:

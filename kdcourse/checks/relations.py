@@ -12,8 +12,9 @@ from .. import losses
 from ._core import (
     Case,
     CheckFailed,
+    Question,
     Slip,
-    check_choice,
+    check_answers,
     check_gradient,
     check_no_gradient,
     check_values,
@@ -22,7 +23,7 @@ from ._core import (
     passed,
     random_tensor,
 )
-from .soft_targets import check_verdict
+from ._verdicts import check_verdicts
 
 _distance_loss, _angle_loss, _similarity_loss = (
     losses.rkd_distance_loss,
@@ -51,7 +52,7 @@ def check_distance_loss(function: Callable, *, seed: int | None = None) -> None:
     cases = _embedding_cases(generator)
     check_values(function, _distance_loss, cases, slips=DISTANCE_SLIPS)
     _check_finite_gradient(function, cases[0])
-    check_gradient(function, cases[0], message=NO_GRADIENT)
+    check_gradient(function, cases[0], message=NO_GRADIENT, expected=_distance_loss)
     check_no_gradient(function, cases[0], argument=1, message=TEACHER_GRADIENT)
     far = Case(tuple(random_tensor(generator, 40, width) + 1000.0 for width in (6, 9)))
     try:
@@ -84,7 +85,7 @@ def check_similarity_loss(function: Callable, *, seed: int | None = None) -> Non
         Case((random_tensor(generator, b, 2, 3, 3) + 0.3, random_tensor(generator, b, 3, 2, 2) + 0.3)) for b in (5, 8)
     ]
     check_values(function, _similarity_loss, cases, slips=SIMILARITY_SLIPS)
-    check_gradient(function, cases[0], message=NO_GRADIENT)
+    check_gradient(function, cases[0], message=NO_GRADIENT, expected=_similarity_loss)
     check_no_gradient(function, cases[0], argument=1, message=TEACHER_GRADIENT)
     passed("Inner products of flattened samples, each row of them at length 1, squared differences averaged over B².")
 
@@ -107,7 +108,7 @@ def check_angle_loss(function: Callable, *, seed: int | None = None) -> None:
     cases = _embedding_cases(new_generator(seed))
     check_values(function, _angle_loss, cases, slips=ANGLE_SLIPS)
     _check_finite_gradient(function, cases[0])
-    check_gradient(function, cases[0], message=NO_GRADIENT)
+    check_gradient(function, cases[0], message=NO_GRADIENT, expected=_angle_loss)
     check_no_gradient(function, cases[0], argument=1, message=TEACHER_GRADIENT)
     passed("Cosines at every vertex between directions to two others, Huber, mean over B³: moving all points is free.")
 
@@ -125,33 +126,33 @@ def check_invariance_picture(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second, third = answers
-    check_choice(
-        first,
-        right="b",
-        wrong={
-            "a": "read the row 'moved' under these two: it is 0.",
-            "c": "read the whole row 'moved': not every number in it is different from 0.",
-        },
-        because="inner products are taken from the origin, differences of points are not",
-    )
-    check_choice(
-        second,
-        right="a",
-        wrong={
-            "b": "all four losses see all sixty samples; compare with the column 'distance'.",
-            "c": "the Huber loss is on distances too, and there the stray sample costs most.",
-        },
-        because="however far the sample goes, the cosines of its triplets stay between -1 and 1",
-    )
-    check_choice(
-        third,
-        right="c",
-        wrong={
-            "a": "look for rows that are 0 from end to end.",
-            "b": "this row has the largest numbers of all.",
-        },
-        because="all four compare shapes up to size and direction; a student of any width may place them as it likes",
+    check_answers(
+        answers,
+        Question(
+            right="b",
+            wrong={
+                "a": "read the row 'moved' under these two: it is 0.",
+                "c": "read the whole row 'moved': not every number in it is different from 0.",
+            },
+            because="inner products are taken from the origin, differences of points are not",
+        ),
+        Question(
+            right="a",
+            wrong={
+                "b": "all four losses see all sixty samples; compare with the column 'distance'.",
+                "c": "the Huber loss is on distances too, and there the stray sample costs most.",
+            },
+            because="however far the sample goes, the cosines of its triplets stay between -1 and 1",
+        ),
+        Question(
+            right="c",
+            wrong={
+                "a": "look for rows that are 0 from end to end.",
+                "b": "this row has the largest numbers of all.",
+            },
+            because="all four compare shapes up to size and direction; a student of any width may place them as it "
+            "likes",
+        ),
     )
 
 
@@ -170,12 +171,7 @@ def check_relation_verdicts(verdicts: Any, errors: Mapping[str, Any]) -> None:
     CheckFailed
         With what the interval of the first wrong verdict says.
     """
-    if type(verdicts) is not dict or not verdicts:
-        fail(f"verdicts must be the dict of the cell above, with a word for each pair, got {type(verdicts).__name__}.")
-    for arm, baseline in RELATION_PAIRS:
-        if (arm, baseline) not in verdicts:
-            fail(f"there is no verdict for {arm!r} against {baseline!r}.")
-        check_verdict(verdicts[arm, baseline], errors[arm], errors[baseline])
+    check_verdicts(verdicts, errors, {pair: pair for pair in RELATION_PAIRS})
 
 
 RELATION_PAIRS = (("weight=100", "no_teacher"), ("weight=100", "label_smoothing"), ("weight=1", "no_teacher"))

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from .. import losses
 from ._core import (
     Case,
+    Question,
     Slip,
+    check_answers,
     check_choice,
     check_values,
     fail,
@@ -20,7 +22,7 @@ from ._core import (
     random_labels,
     random_tensor,
 )
-from .soft_targets import check_verdict
+from ._verdicts import check_verdict
 
 _deep_supervision_loss, _kd_loss = losses.deep_supervision_loss, losses.kd_loss
 _Tensor, _grad = torch.Tensor, torch.autograd.grad
@@ -123,33 +125,32 @@ def check_exit_questions(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second, third = answers
-    check_choice(
-        first,
-        right="c",
-        wrong={
-            "a": "leaving early changes no weight; the network is the same in every row.",
-            "b": "the deepest exit sees 28 times 28 pixels of each image that reaches it, in every row.",
-        },
-        because="the sure images are the easy ones; whoever stays is harder than the average",
-    )
-    check_choice(
-        second,
-        right="a",
-        wrong={
-            "b": "compare the accuracies of the two rows: the difference is a few images of 2,000.",
-            "c": "look at the shares: some images do leave.",
-        },
-        because="exits that are rarely wrong when they are sure cost nothing and save the later stages",
-    )
-    check_choice(
-        third,
-        right="b",
-        wrong={
-            "a": "then the reported accuracy is the best of many tries on the very images it is reported on.",
-            "c": "training images are known by heart: an exit is surer and more often right there than it will be.",
-        },
-        because="the confidence is a knob like T and α: held-out images choose, test images report",
+    check_answers(
+        answers,
+        Question(
+            right="c",
+            wrong={
+                "a": "leaving early changes no weight; the network is the same in every row.",
+                "b": "the deepest exit sees 28 times 28 pixels of each image that reaches it, in every row.",
+            },
+            because="the sure images are the easy ones; whoever stays is harder than the average",
+        ),
+        Question(
+            right="a",
+            wrong={
+                "b": "compare the accuracies of the two rows: the difference is a few images of 2,000.",
+                "c": "look at the shares: some images do leave.",
+            },
+            because="exits that are rarely wrong when they are sure cost nothing and save the later stages",
+        ),
+        Question(
+            right="b",
+            wrong={
+                "a": "then the reported accuracy is the best of many tries on the very images it is reported on.",
+                "c": "training images are known by heart: an exit is surer and more often right there than it will be.",
+            },
+            because="the confidence is a knob like T and α: held-out images choose, test images report",
+        ),
     )
 
 

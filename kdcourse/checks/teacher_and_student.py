@@ -15,8 +15,9 @@ from torch.nn.utils import skip_init
 from .. import losses, models
 from ._core import (
     Case,
+    Question,
     Slip,
-    check_choice,
+    check_answers,
     check_values,
     fail,
     name_of,
@@ -25,7 +26,7 @@ from ._core import (
     random_labels,
     random_tensor,
 )
-from .soft_targets import check_verdict
+from ._verdicts import check_verdicts
 
 _soften, _count_parameters, _size_in_bytes = losses.soften, models.count_parameters, models.size_in_bytes
 
@@ -169,33 +170,33 @@ def check_dark_knowledge(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second, third = answers
-    check_choice(
-        first,
-        right="c",
-        wrong={
-            "a": "a target made from the label alone would have to know that an 8 looks like a 3.",
-            "b": "smoothed labels do give the wrong digits something, and every colour here stands for that something.",
-        },
-        because="smoothing gives every wrong digit the same share on every image: a matrix of one colour",
-    )
-    check_choice(
-        second,
-        right="a",
-        wrong={
-            "b": "each row is a mean over its own images; how many there were does not show.",
-            "c": "that would be a bright column: other digits' images with some 8 in the answer.",
-        },
-        because="a row's colours are what the teacher takes from the right digit, and here it takes most",
-    )
-    check_choice(
-        third,
-        right="b",
-        wrong={
-            "a": "look at the two labels again: the numbers come from different images.",
-            "c": "a row is a mean over its images, so that a rarer digit is not paler.",
-        },
-        because="a row speaks of images with that label; an odd 5 may come near a 3 without a 3 coming near a 5",
+    check_answers(
+        answers,
+        Question(
+            right="c",
+            wrong={
+                "a": "a target made from the label alone would have to know that an 8 looks like a 3.",
+                "b": "smoothed labels do give the wrong digits something, and every colour here stands for that "
+                "something.",
+            },
+            because="smoothing gives every wrong digit the same share on every image: a matrix of one colour",
+        ),
+        Question(
+            right="a",
+            wrong={
+                "b": "each row is a mean over its own images; how many there were does not show.",
+                "c": "that would be a bright column: other digits' images with some 8 in the answer.",
+            },
+            because="a row's colours are what the teacher takes from the right digit, and here it takes most",
+        ),
+        Question(
+            right="b",
+            wrong={
+                "a": "look at the two labels again: the numbers come from different images.",
+                "c": "a row is a mean over its images, so that a rarer digit is not paler.",
+            },
+            because="a row speaks of images with that label; an odd 5 may come near a 3 without a 3 coming near a 5",
+        ),
     )
 
 
@@ -214,12 +215,7 @@ def check_ensemble_verdicts(verdicts: Any, errors: Mapping[str, Any]) -> None:
     CheckFailed
         With what the interval of the first wrong verdict says.
     """
-    if type(verdicts) is not dict:
-        fail(f"verdicts must be the dict of the cell above, a word for each baseline, got {type(verdicts).__name__}.")
-    for baseline in ENSEMBLE_BASELINES:
-        if baseline not in verdicts:
-            fail(f"there is no verdict for the distilled student against {baseline!r}.")
-        check_verdict(verdicts[baseline], errors["distilled"], errors[baseline])
+    check_verdicts(verdicts, errors, {other: ("distilled", other) for other in ENSEMBLE_BASELINES})
 
 
 ENSEMBLE_BASELINES = ("one clinic", "the vote", "label_smoothing")

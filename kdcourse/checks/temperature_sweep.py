@@ -15,10 +15,11 @@ from .. import losses, models
 from ..sweeps import mean_interval
 from ._core import (
     Case,
+    Question,
     Slip,
     as_number,
     as_numbers,
-    check_choice,
+    check_answers,
     check_no_gradient,
     check_values,
     fail,
@@ -28,6 +29,7 @@ from ._core import (
     random_labels,
     random_tensor,
 )
+from ._verdicts import is_near
 from .soft_targets import KD_SLIPS
 
 _kd_loss, _make_mlp, _mean_interval = losses.kd_loss, models.make_mlp, mean_interval
@@ -185,6 +187,11 @@ def check_optimum(optimum: Any, runs: Mapping[str, pd.DataFrame]) -> None:
                 f"there is no answer for the {size} student yet: a temperature, or {NO_OPTIMUM!r}."
             )
         best, clear = _optimum(table)
+        # Other machines count a few errors more or less: both answers are right where an interval only just decides.
+        beside = _neighbours(table, best)
+        near = [is_near(low, low, high) for _, low, high in beside]
+        surely = clear and not any(near)
+        nearly = all(low > 0 or close for (_, low, _), close in zip(beside, near, strict=True))
         said = ", ".join(
             f"T = {other:g} minus T = {best:g}: [{low:+.1f}, {high:+.1f}]"
             for other, low, high in _neighbours(table, best)
@@ -192,13 +199,13 @@ def check_optimum(optimum: Any, runs: Mapping[str, pd.DataFrame]) -> None:
         if type(answer) is str:
             if not str.__eq__(answer.strip(), NO_OPTIMUM):
                 fail(f"{size}: an answer is a number or {NO_OPTIMUM!r}, got {answer[:30]!r}.")
-            if clear:
+            if surely:
                 fail(
                     f"{size}: there is a clear one. The intervals of the neighbours' paired differences: {said} errors."
                 )
         elif as_number(answer, f"the answer for the {size} student") != best:
             fail(f"{size}: T = {answer} does not have the fewest held-out errors on average.")
-        elif not clear:
+        elif not nearly:
             fail(f"{size}: T = {best:g} is ahead of its neighbours by no more than luck allows. {said} errors.")
         passed(f"{size}: {f'T = {best:g}' if clear else NO_OPTIMUM}. {said} errors.")
 
@@ -216,33 +223,33 @@ def check_sweep_questions(answers: Any) -> None:
     CheckFailed
         With what speaks against the first wrong letter.
     """
-    first, second, third = answers
-    check_choice(
-        first,
-        right="b",
-        wrong={
-            "a": "that is true of all five students; ask what was done with their five numbers.",
-            "c": "write down five noisy numbers around 100, and cross out all but the one that you would have kept.",
-        },
-        because="the smallest of several noisy numbers is small partly by luck; fresh images show how much of it",
-    )
-    check_choice(
-        second,
-        right="c",
-        wrong={
-            "a": "to say so one needs a neighbour on the other side as well.",
-            "b": "the interval against the one neighbour there is may well leave out 0.",
-        },
-        because="at an end of the list only one side was looked at: the sweep has to go on there",
-    )
-    check_choice(
-        third,
-        right="a",
-        wrong={
-            "b": "T does not enter the count of parameters or steps.",
-            "c": "both losses carry T²; and the larger student has the same targets.",
-        },
-        because="at a high T a student must match all ten logits on every image, right or wrong; few units cannot",
+    check_answers(
+        answers,
+        Question(
+            right="b",
+            wrong={
+                "a": "that is true of all five students; ask what was done with their five numbers.",
+                "c": "write down five noisy numbers around 100, and cross out all but the one that you would have "
+                "kept.",
+            },
+            because="the smallest of several noisy numbers is small partly by luck; fresh images show how much of it",
+        ),
+        Question(
+            right="c",
+            wrong={
+                "a": "to say so one needs a neighbour on the other side as well.",
+                "b": "the interval against the one neighbour there is may well leave out 0.",
+            },
+            because="at an end of the list only one side was looked at: the sweep has to go on there",
+        ),
+        Question(
+            right="a",
+            wrong={
+                "b": "T does not enter the count of parameters or steps.",
+                "c": "both losses carry T²; and the larger student has the same targets.",
+            },
+            because="at a high T a student must match all ten logits on every image, right or wrong; few units cannot",
+        ),
     )
 
 

@@ -34,7 +34,7 @@ class AlwaysEqual:
 
 
 def train_one(model, data, objective, *, epochs, seed):
-    optimizer = make_adam(list(model.parameters()), lr=3e-3)
+    optimizer = make_adam(list(model.parameters()), lr=7e-3)
     fit(model, data, objective, optimizer, epochs=epochs, batch_size=50, seed=seed, progress=False)
 
 
@@ -73,7 +73,7 @@ def by_hand(make_model, images, labels, *, temperatures, alpha, seed, epochs):
     for g, t in enumerate([None, *temperatures]):
         torch.manual_seed(seed + g)
         model = make_model()
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=7e-3)
         order = torch.Generator().manual_seed(seed + g)
         for x, y in Minibatches(images, labels, batch_size=50, epochs=epochs, generator=order):
             model.train()
@@ -96,7 +96,7 @@ class FromTheRecipe:
     def __call__(self, make_model, images, labels, *, temperatures, alpha, seed, epochs):
         found = born_again(
             make_model, (images, labels), generations=len(temperatures) + 1, temperature=temperatures, alpha=alpha,
-            epochs=epochs, batch_size=50, seed=seed, make_optimizer=lambda p: make_adam(p, lr=3e-3),
+            epochs=epochs, batch_size=50, seed=seed, make_optimizer=lambda p: make_adam(p, lr=7e-3),
         )  # fmt: skip
         return found.generations
 

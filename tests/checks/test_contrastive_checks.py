@@ -84,6 +84,11 @@ def same_side(s, t, *, temperature):
     return sum(found) / 2
 
 
+def one_way_back(s, t, *, temperature):
+    scores = unit(s) @ unit(t.detach()).T / temperature
+    return (nce(scores) + nce(scores.T.detach())) / 2
+
+
 def with_way(one_way, **more):
     return lambda s, t, *, temperature: plain(s, t, temperature=temperature, one_way=one_way, **more)
 
@@ -109,6 +114,7 @@ def with_way(one_way, **more):
         (with_way(written_out), "Stay in log space"),
         (with_way(lambda z: -z.softmax(1).diagonal().log().mean()), "Stay in log space"),
         (lambda s, t, *, temperature: info_nce_loss(s.detach(), t, temperature=temperature), "No gradient reaches"),
+        (one_way_back, "right value and a wrong gradient"),
         (lambda s, t, *, temperature: (nce(unit(s) @ unit(t).T / temperature) + nce(unit(t) @ unit(s).T / temperature))
          / 2, "gradient reaches the teacher"),
         *NOTHING,

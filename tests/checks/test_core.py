@@ -90,6 +90,11 @@ def test_what_is_no_number_does_not_pass(value):
         as_numbers(value, "it")
 
 
+def test_a_number_that_python_refuses_to_print_is_told_as_such():
+    with pytest.raises(CheckFailed, match="it must be a real number of ordinary size, got a huge int"):
+        as_numbers(10**10_000, "it")
+
+
 def test_one_number_is_one_number():
     assert as_number(torch.tensor([[2.0]]), "it") == 2
     with pytest.raises(CheckFailed, match="2 of them, shape \\(2,\\)"):
@@ -150,6 +155,15 @@ def test_gradients_are_looked_for_where_they_must_and_must_not_be():
         check_no_gradient(lambda s, t: (s * t).sum(), case, argument=1, message="leaks")
 
 
+def test_a_gradient_is_compared_where_the_right_one_is_known():
+    case = Case((torch.tensor([1.0, 2.0, 3.0]), torch.ones(3)))
+    right = lambda s, t: (s.square() * t).sum()  # noqa: E731
+    check_gradient(lambda s, t: torch.einsum("i,i,i->", s, s, t), case, message="none", expected=right)
+    for wrong in (lambda s, t: (s * s.detach() * t).sum(), lambda s, t: s[0] ** 2 + s.detach()[1:] @ s.detach()[1:]):
+        with pytest.raises(CheckFailed, match="right value and a wrong gradient"):
+            check_gradient(wrong, case, message="none", expected=right)
+
+
 def test_a_choice_is_answered_by_a_letter(capsys):
     choice = {"right": "b", "wrong": {"a": "look again", "c": "no"}, "because": "so it is"}
     check_choice(" B", **choice)
@@ -171,6 +185,15 @@ def test_random_inputs_leave_the_learners_random_state_alone():
     assert set(labels.tolist()) == {0, 1, 2, 3}
     assert torch.equal(numbers, random_tensor(new_generator(3), 2, 5, scale=2.0))
     assert not torch.equal(random_tensor(new_generator(None), 4), random_tensor(new_generator(None), 4))
+
+
+def test_what_is_shown_of_many_numbers_begins_where_they_are_wrong():
+    case = Case((torch.zeros(9), [torch.ones(2, 3), torch.ones(4)], 0.25))
+    with pytest.raises(CheckFailed) as found:
+        check_values(lambda x, *_: x + (torch.arange(9) == 6), lambda x, *_: x, [case])
+    told = "returned [1, 0, 0] from place 6 on; expected [0, 0, 0] from place 6 on"
+    assert told in str(found.value)
+    assert "inputs tensor (9,), list of tensor (2, 3), tensor (4,), 0.25." in str(found.value)
 
 
 def test_an_input_that_is_no_tensor_is_described_on_one_line():

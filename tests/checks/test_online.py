@@ -330,7 +330,7 @@ def test_the_experiment_is_judged_by_its_intervals():
             check_mutual_verdicts(wrong, -low, errors)
     with pytest.raises(CheckFailed, match="must be the dict"):
         check_mutual_verdicts(AlwaysEqual(), -low, errors)
-    with pytest.raises(CheckFailed, match="no verdict for 'twice as long'"):
+    with pytest.raises(CheckFailed, match="no verdict for 'mutual' against 'twice as long'"):
         check_mutual_verdicts({"alone": "unclear", "label_smoothing": "better"}, -low, errors)
     with pytest.raises(CheckFailed, match="a verdict is"):
         check_mutual_verdicts({**right, "alone": AlwaysEqual()}, -low, errors)

@@ -119,6 +119,24 @@ def detached_student(s, t, *, temperature):
     return with_kl_div(s.detach(), t, temperature=temperature)
 
 
+def forgot_log_target(s, t, *, temperature):
+    return temperature**2 * F.kl_div(*rows(s, t, temperature), reduction="batchmean")
+
+
+def no_logarithm(s, t, *, temperature):
+    q, p = (s / temperature).softmax(1), (t / temperature).softmax(1)
+    return temperature**2 * F.kl_div(q, p, reduction="batchmean")
+
+
+def multiplies(s, t, *, temperature):
+    return temperature**2 * F.kl_div(*rows(s, t, 1 / temperature), reduction="batchmean", log_target=True)
+
+
+def half_detached(s, t, *, temperature):
+    s = torch.cat([s[:1], s[1:].detach()])
+    return with_kl_div(s, t, temperature=temperature)
+
+
 def in_place(s, t, *, temperature):
     return with_kl_div(s.div_(temperature) * temperature, t, temperature=temperature)
 
@@ -140,7 +158,12 @@ def in_place(s, t, *, temperature):
         (detached_student, "No gradient reaches the student"),
         (in_place, "in place"),
         (lambda s, t, *, temperature: None, "got None"),
-        (lambda s, t, *, temperature: torch.tensor(math.nan), "not finite"),
+        (lambda s, t, *, temperature: torch.tensor(math.inf), "not finite"),
+        (forgot_log_target, "log_target=True"),
+        (no_logarithm, "wants their logarithms"),
+        (multiplies, "logits are multiplied by T"),
+        (lambda s, t, *, temperature: F.mse_loss(s, t.detach()), "squared difference of the logits"),
+        (half_detached, "right value and a wrong gradient"),
         (lambda s, t, *, temperature: torch.tensor(1.0), "expected"),
         (lambda s, t, *, temperature: AlwaysEqual(), "got AlwaysEqual"),
         (lambda s, t: 0, "TypeError"),
@@ -195,6 +218,8 @@ def test_a_right_repair_passes(right):
         (mixed(with_kl_div, soft_labels=True), "labels' term sees softened"),
         (mixed(not_detached), "reaches the teacher"),
         (unweighted, "without weights"),
+        (lambda s, t, y, **knobs: len(s) * mixed(with_kl_div)(s, t, y, **knobs), "Both terms are summed"),
+        (lambda s, t, y, **knobs: mixed(with_kl_div)(s.detach(), t, y, **knobs), "No gradient reaches the student"),
     ],
 )
 def test_each_mistake_left_in_the_repair_is_named(wrong, told):
@@ -222,6 +247,8 @@ def test_a_right_interval_passes_as_tuple_list_or_tensor():
     check_paired_interval(interval)
     check_paired_interval(lambda *columns: list(interval(*columns)))
     check_paired_interval(lambda *columns: torch.tensor(interval(*columns)))
+    for seed in range(200):  # a table's t has five digits; an end near 0 must not ask for more
+        check_paired_interval(lambda *columns: interval(*columns, t=lambda *a: round(t_quantile(*a), 4)), seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +258,7 @@ def test_a_right_interval_passes_as_tuple_list_or_tensor():
         ({"t": lambda level, degrees: 1.96}, "1.96 is for many seeds"),
         ({"root": False}, "divided by √n"),
         ({"spread": statistics.pstdev}, "n - 1 is needed"),
+        ({"t": lambda level, degrees: t_quantile(level, degrees - 1)}, "one seed fewer"),
     ],
 )
 def test_each_wrong_interval_is_told_its_own_mistake(changes, told):

@@ -124,7 +124,7 @@ def test_each_wrong_objective_is_told_its_own_mistake(wrong, told):
 
 def with_sweep(make_student, data, *, temperatures, seeds, epochs, seed_of=lambda seed, place: seed):
     return sweep(
-        student=make_student, data=data, seed=seeds, epochs=epochs, lr=3e-3, objective={"distilled": objective()},
+        student=make_student, data=data, seed=seeds, epochs=epochs, lr=6e-3, objective={"distilled": objective()},
         temperature=list(temperatures), alpha=0.9, progress=False,
     )  # fmt: skip
 
@@ -143,7 +143,7 @@ def with_loop(
             def my_objective(student, *batch, temperature=temperature):
                 return objective()(student, *batch, temperature=temperature if pass_on else 4, alpha=0.9)
 
-            optimizer = torch.optim.Adam(student.parameters(), lr=3e-3)
+            optimizer = torch.optim.Adam(student.parameters(), lr=6e-3)
             fit(student, data["train"], my_objective, optimizer, epochs=epochs, seed=seed, progress=False)
             images, labels = data[split][:2]
             errors = count_errors(student, images, labels)
@@ -157,7 +157,7 @@ def loop(**changes):
 
 @pytest.mark.parametrize("right", [with_sweep, with_loop])
 def test_right_runs_pass(right):
-    for seed in [*range(3), None]:
+    for seed in [0, None]:
         check_sweep_runs(right, seed=seed)
 
 
@@ -282,7 +282,7 @@ def with_pandas(runs):
 
 @pytest.mark.parametrize("right", [optimum, with_pandas, lambda runs: torch.tensor([float(x) for x in optimum(runs)])])
 def test_a_right_choice_passes(right):
-    for seed in [*range(10), None]:
+    for seed in [*range(4), None]:
         check_find_optimum(right, seed=seed)
 
 
@@ -318,7 +318,7 @@ def low_of(row, best):
     ],
 )
 def test_each_wrong_choice_is_told_its_own_mistake(changes, told):
-    each_is_told(check_find_optimum, lambda runs: optimum(runs, **changes), told, seeds=8)
+    each_is_told(check_find_optimum, lambda runs: optimum(runs, **changes), told, seeds=2)
 
 
 @pytest.mark.parametrize(
