@@ -237,8 +237,9 @@ def paired_interval(errors, baseline_errors):
 # %% solution="task4_verdict"
 verdict = None
 ### BEGIN SOLUTION
-print([round(float(x), 1) for x in paired_interval(errors["distilled"], errors["no_teacher"])])
-verdict = "better"
+difference, low, high = (float(x) for x in paired_interval(errors["distilled"], errors["no_teacher"]))
+print(f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]")
+verdict = "better" if high < 0 else "worse" if low > 0 else "unclear"
 ### END SOLUTION
 
 # %% check="task4_check" points=3

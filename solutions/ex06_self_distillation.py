@@ -215,11 +215,11 @@ def exits_objective(network, images, labels):
 
 
 torch.manual_seed(0)
-network, few, held_out = make_exit_cnn(8, 16, 32), mnist.train.take(3000), mnist.held_out.take(2000)
+network, few, held_out = make_exit_cnn(8, 16, 32), mnist.train.take(2000), mnist.held_out.take(2000)
 optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-schedule = OneCycleLR(optimizer, 1e-2, total_steps=241)
+schedule = OneCycleLR(optimizer, 1e-2, total_steps=321)
 fit(
-    network, few, exits_objective, optimizer, epochs=4, batch_size=50, progress=False,
+    network, few, exits_objective, optimizer, epochs=4, batch_size=25, progress=False,
     after_step=lambda step: schedule.step(),
 )  # fmt: skip
 with evaluating(network):
@@ -290,7 +290,7 @@ def run(seed, alpha):
     torch.manual_seed(seed)
     network = make_narrow()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    fit(network, mnist.train.take(2000), objective, optimizer, epochs=8, batch_size=50, seed=seed, progress=False)
+    fit(network, mnist.train.take(1000), objective, optimizer, epochs=6, batch_size=50, seed=seed, progress=False)
     with evaluating(network):
         return [int((logits.argmax(dim=1) != mnist.test.labels).sum()) for logits in network(mnist.test.images)]
 

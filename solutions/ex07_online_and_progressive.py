@@ -174,20 +174,20 @@ check_curriculum(my_curriculum, seed=2018)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task3_look_text"
-# Look at what your order calls easy and hard among 10,000 digits. Some of the last ones would be hard for you too. Then read the line
+# Look at what your order calls easy and hard among 2,000 digits. Some of the last ones would be hard for you too. Then read the line
 # below the picture: which digits would a student hardly meet that begins with the easiest tenth?
 
 # %% locked="task3_look"
-digits = mnist.train.take(10_000)
-teacher_logits = predict_logits(zoo.load("teacher_cnn"), digits.images)  # (10000, 10)
+digits = mnist.train.take(2000)
+teacher_logits = predict_logits(zoo.load("teacher_cnn"), digits.images)  # (2000, 10)
 order = my_curriculum(teacher_logits, digits.labels, share=1.0)
 ends = torch.cat([order[:10], order[-10:]])
 ax = plots.digit_grid(digits.images[ends], captions=digits.labels[ends].tolist())
 show(
     ax, alt="Twenty digits with their labels: the ten easiest above, clean and alike; the ten hardest below, odd ones."
 )
-tenth = torch.bincount(digits.labels[order[:1000]], minlength=10).tolist()
-print("each digit among the easiest 1,000:", dict(enumerate(tenth)))
+tenth = torch.bincount(digits.labels[order[:200]], minlength=10).tolist()
+print("each digit among the easiest 200:", dict(enumerate(tenth)))
 
 # %% [markdown] locked="task4_text"
 # ## Task 4: explain a picture
@@ -273,7 +273,7 @@ check_cohort_picture(answers)
 #
 # **Objective** Ask what a method costs before you praise it.
 #
-# The next cell trains cohorts of two with *your* loss, 1,000 images, five seeds; `mutual` is the mean of the test errors of both. It is
+# The next cell trains cohorts of two with *your* loss, 500 images, five seeds; `mutual` is the mean of the test errors of both. It is
 # compared with the same two students from the same starts on the same batches, each `alone`; with smoothed labels: `label_smoothing`;
 # and with one of them for `twice as long`: that costs what a cohort costs, two students, or one for twice the epochs.
 #
@@ -292,7 +292,7 @@ check_cohort_picture(answers)
 # **Reference** Chapter 07; chapter 02 on paired differences.
 
 # %% locked="task5_runs"
-few, epochs = mnist.train.take(1000), 15
+few, epochs = mnist.train.take(500), 10
 
 
 def errors_alone(seed, start, *, epochs=epochs, label_smoothing=0.0):
