@@ -1,6 +1,6 @@
 """What every exercise has in common, read from source, key, released notebook and the package's key.
 
-Nothing is run here but ``kdcourse selftest`` at the end: keys get all points, untouched exercises none.
+Nothing is run here but what ``kdcourse selftest`` runs, at the end: keys get all points, untouched exercises none.
 """
 
 import ast
@@ -12,9 +12,12 @@ import pytest
 from notebook_parts import SETUP, project
 
 from kdcourse.__main__ import main
+from kdcourse.grading import selftest
+from kdcourse.grading.grader import make_worker
 from kdcourse.grading.notebooks import grade_id, is_graded, is_locked, is_solution, points_of, read_notebook
 from kdcourse.grading.release import STUB
 from kdcourse.grading.scan import suspicious
+from kdcourse.grading.selftest import wrong_with
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "solutions").glob("ex*.py"))
@@ -176,7 +179,23 @@ def test_a_task_that_lacks_something_is_found(old, new, told):
     assert any(told in problem for problem in task_problems(1, spoiled, cells))
 
 
+@pytest.fixture(scope="module")
+def worker():
+    worker = make_worker()
+    yield worker
+    worker.close()
+
+
 @pytest.mark.slow
-def test_every_key_gets_all_points_and_every_untouched_exercise_none(source, capsys, monkeypatch):
+def test_every_key_gets_all_points_and_every_untouched_exercise_none(source, worker):
+    path = ROOT / "solutions" / source.stem / f"{source.stem}.ipynb"
+    assert wrong_with(read_notebook(path), path.read_bytes(), worker) == []
+
+
+def test_the_selftest_says_what_it_has_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(selftest, "wrong_with", lambda key, data, worker: [] if b"T^2" in data else ["all is wrong"])
     monkeypatch.chdir(ROOT)
-    assert main(["selftest", source.stem]) == 0, capsys.readouterr().out
+    assert main(["selftest", "ex02", "ex04"]) == 1
+    told = capsys.readouterr().out
+    assert re.search(r"ex02_soft_targets +ok", told)
+    assert re.search(r"ex04_relation_distillation +all is wrong", told)

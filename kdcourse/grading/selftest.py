@@ -11,6 +11,7 @@ from .collect import find_keys
 from .grader import grade, make_worker
 from .notebooks import notebook_text, read_notebook
 from .release import release
+from .session import Worker
 
 
 def selftest(root: Path, *, names: tuple[str, ...] = (), keys: Path | None = None) -> Iterator[tuple[str, str]]:
@@ -36,12 +37,13 @@ def selftest(root: Path, *, names: tuple[str, ...] = (), keys: Path | None = Non
     worker = make_worker()
     try:
         for name, path in found.items():
-            yield name, "; ".join(_wrong_with(read_notebook(path), path.read_bytes(), worker))
+            yield name, "; ".join(wrong_with(read_notebook(path), path.read_bytes(), worker))
     finally:
         worker.close()
 
 
-def _wrong_with(key: dict[str, Any], data: bytes, worker: Any) -> list[str]:
+def wrong_with(key: dict[str, Any], data: bytes, worker: Worker) -> list[str]:
+    """Return what is wrong with the grades that a key, and its unmodified exercise, get; nothing if all is well."""
     exercise = release(key)
     untouched = notebook_text(exercise).encode()
     cases = [("the unmodified exercise", key), ("the unmodified exercise against itself", exercise)]
