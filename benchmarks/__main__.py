@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("imports", "training", "losses", "sweeps", "live", "distill", "hinton")
+NAMES = ("imports", "training", "losses", "sweeps", "live", "grading", "distill", "hinton")
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
 parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default; hinton takes long")

@@ -72,6 +72,19 @@ def benchmarks() -> str:
             f"with all that trains: {imports['over_torch']['kdcourse_all_for_training']:.2f} times",
         ),
     ]
+    if (RESULTS / "grading.json").exists():
+        grading = record("grading")
+        ours, theirs = grading["kdcourse"], grading["nbgrader"]
+        rows.append(
+            (
+                f"a class of {ours['submissions']} of the heaviest exercise ({grading['exercise'][:4]}), each in a "
+                "sandbox, against nbgrader",
+                f"{grading['times_faster']:.1f} times faster",
+                "5",
+                f"{ours['seconds_per_submission']:.1f} s a submission, {theirs['seconds_per_submission']:.1f} s; the "
+                f"exercise's own work is {ours['of_that_the_exercises_own_cells']:.1f} s of ours",
+            )
+        )
     lines = ["| | measured | goal | |", "|---|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows)]
     lines += ["", f"Machine: {machine(training)}. Costs of the losses against peers: `benchmarks/results/losses.json`."]
     return "\n".join(lines)
