@@ -94,7 +94,7 @@ show(ax, alt="The loss falls steeply from 2.3 to below 1 in fifty steps, then sl
 
 # %% [markdown]
 # That was your first learning curve. The cross-entropy is the mean of $-\log p$, where $p$ is the probability that the network gave to the right
-# digit. With the natural logarithm its unit is the **nat**. A network that spreads its bets over ten digits alike has
+# digit. With the natural logarithm its unit is the [nat](glossary:nat). A network that spreads its bets over ten digits alike has
 # $\log 10 \approx 2.3$ nats, and there the curve begins.
 
 # %%
