@@ -304,9 +304,9 @@ class CohortTrainer(Clocked):
         within, count = _off_diagonal_mean(same[:-1, :-1]), len(students)
         outside = float(same[-1, :-1].mean())
         return (
-            f"Step {self.steps:,} · {self._tell_pace()} · errors on held-out images: students 0 to {count - 1}: {each}; "
-            f"alone: <b>{alone:.2f} %</b>; the vote of the cohort: <b>{vote:.2f} %</b>.<br>Two students of the cohort "
-            f"give the same answer to {100 * within:.1f} % of the images, a student and the one alone to "
+            f"Step {self.steps:,} · {self._tell_pace()} · errors on held-out images: students 0 to {count - 1}: "
+            f"{each}; alone: <b>{alone:.2f} %</b>; the vote of the cohort: <b>{vote:.2f} %</b>.<br>Two students of "
+            f"the cohort give the same answer to {100 * within:.1f} % of the images, a student and the one alone to "
             f"{100 * outside:.1f} %."
         )
 

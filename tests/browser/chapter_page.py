@@ -25,25 +25,29 @@ needs_browser = [
 ]
 
 
-def write_notebook(chapter: str, path: Path, *, trains: str | None = None) -> None:
-    """Write a chapter up to its explorer, without outputs: what is seen afterwards was made now.
+def write_notebook(
+    chapter: str, path: Path, *, trains: str | None = None, also: str | None = None, shows: str = SHOWS_EXPLORER
+) -> None:
+    """Write a chapter up to the cell that ends in ``shows``, without outputs: what is seen afterwards was made now.
 
-    With ``trains``, up to the cell that holds this text, then the explorer's: a long comparison between is left out.
+    With ``trains``, up to the cell that holds this text, then the explorer's: a long comparison between is left out,
+    but for the cell that holds the text ``also``, if there is one.
     """
     notebook = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    shows = next(i for i, cell in enumerate(cells) if cell.source.splitlines()[-1:] == [SHOWS_EXPLORER])
-    last = shows - 1 if trains is None else next(i for i, cell in enumerate(cells) if trains in cell.source)
-    notebook.cells = [*cells[: last + 1], cells[shows]]
+    shown = next(i for i, cell in enumerate(cells) if cell.source.splitlines()[-1:] == [shows])
+    last = shown - 1 if trains is None else next(i for i, cell in enumerate(cells) if trains in cell.source)
+    between = [cell for cell in cells[last + 1 : shown] if also is not None and also in cell.source]
+    notebook.cells = [*cells[: last + 1], *between, cells[shown]]
     for cell in notebook.cells:
         cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, path)
 
 
 @contextmanager
-def explorer_page(chapter: str, folder: Path, theme: str, *, trains: str | None = None) -> Iterator:
-    """Open a page on which the chapter has been run, the explorer in view; the browser may not complain of anything."""
-    write_notebook(chapter, folder / "chapter.ipynb", trains=trains)
+def explorer_page(chapter: str, folder: Path, theme: str, **cells: str | None) -> Iterator:
+    """Open a page on which the chapter's cells have been run, the explorer in view; the browser may not complain."""
+    write_notebook(chapter, folder / "chapter.ipynb", **cells)
     with lab(folder, dark=theme == "dark") as address, browser_page() as (page, complaints):
         try:
             open_notebook(page, address, "chapter.ipynb")
@@ -53,7 +57,7 @@ def explorer_page(chapter: str, folder: Path, theme: str, *, trains: str | None 
             yield page
         finally:
             ARTIFACTS.mkdir(exist_ok=True)
-            page.screenshot(path=ARTIFACTS / f"{chapter}_{theme}.png")
+            page.screenshot(path=ARTIFACTS / f"{'_'.join([chapter, *filter(None, [cells.get('shows')]), theme])}.png")
         assert complaints == []
 
 

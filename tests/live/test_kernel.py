@@ -142,3 +142,45 @@ def test_explorers_follow_their_sliders(stack):
     assert stack.frames[hello_image][-1].text["digit"] == "8"
     stack.update(temperature, value=16.0)
     assert float(stack.frames[image][-1].text["temperature"]) == 16
+
+
+def test_a_cohort_follows_its_clock_and_the_choice_of_its_way(stack):
+    ids = stack.run(
+        "from kdcourse.widgets import CohortTrainer, ScheduleEditor\n"
+        "cohort = CohortTrainer([make_mlp(16), make_mlp(16)], mnist, held_out=300)\n"
+        "print(json.dumps([getattr(cohort, name).model_id for name in ('play', 'temperature', 'way', 'image')]))"
+    )
+    play, temperature, way, image = json.loads(ids)
+    for tick in range(1, 10):
+        stack.update(play, value=tick)
+    stack.update(temperature, value=3.0)
+    stack.update(way, index=2)
+    assert ask(stack, "[cohort.steps > 0, cohort.way.value]") == [True, "labels only"]
+    assert ask(stack, "[mark.value for mark in cohort.marks]") == [3.0, "labels only"]
+    assert stack.frames[image][-1].text["way"] == "2"
+    stack.run("cohort.close()")
+    assert not stack.trouble
+
+
+def test_a_press_of_play_trains_one_run_of_the_schedule_that_is_drawn(stack):
+    ids = stack.run(
+        "small = mnist._replace(train=mnist.train.take(500))\n"
+        "editor = ScheduleEditor(make_mlp(16), teacher, small, epochs=2, held_out=300)\n"
+        "parts = editor.play, editor.preset, editor.alphas[4], editor.image\n"
+        "print(json.dumps([widget.model_id for widget in parts]))"
+    )
+    play, preset, alpha, image = json.loads(ids)
+    playing = ask(stack, "'playing' if editor.play.has_trait('playing') else '_playing'")
+    stack.update(preset, index=1)
+    stack.update(alpha, value=0.25)
+    assert float(stack.frames[image][-1].text["last_alpha"]) == 0.25
+    stack.update(play, **{playing: True})
+    for tick in range(1, 40):  # many more than eight steps need
+        stack.update(play, value=tick)
+    assert ask(stack, "[len(editor.runs), editor.runs[0].done, editor.runs[0].alphas[-1]]") == [1, True, 0.25]
+    assert ask(stack, f"editor.play.{playing}") is False
+    stack.update(play, **{playing: True})
+    stack.update(play, value=40)
+    assert ask(stack, "len(editor.runs)") == 2
+    stack.run("editor.close()")
+    assert not stack.trouble
