@@ -1,22 +1,26 @@
 # %% [markdown]
 # # Contrastive distillation
 #
-# Show a student one image, and show it what the teacher makes of *many*: which of these is the same image? A student that can answer
-# has understood how its teacher tells things apart. That is contrastive distillation. It lives on its wrong answers, the negatives, and
-# so does this chapter: where they come from, how many there should be, which of them are false, and what they cost. In the end the
-# best known method of this kind, CRD, meets a plain squared error, with intervals.
+# Show a student one image, and show it what the teacher makes of *many*: which of these is the same image? A student
+# that can answer has understood how its teacher tells things apart. That is contrastive distillation.
+#
+# It lives on its wrong answers, the *negatives*: where they come from, how many there should be, which of them are
+# false, and what they cost. At the end the best known method of this kind, CRD, meets a plain squared error, with
+# intervals.
 #
 # **You will be able to**
 # - write InfoNCE for a batch and with a queue, and say what the temperature does to the negatives;
 # - write a step of CRD: the critic, its noise-contrastive loss, its two memories;
-# - recognise traps 38 to 43 of `docs/traps.md` by the numbers that they leave behind, and a collapse by one number that you can watch;
+# - recognise traps 38 to 43 of `docs/traps.md` by the numbers that they leave behind, and a collapse by one number
+#   that you can watch;
 # - say what negatives cost, and whether they are worth it.
 #
-# **You need** chapters 02 (soft targets, intervals), 03 (features, a first look at InfoNCE) and 04 (relations). **Time** about 60 minutes;
-# the machine needs about one.
+# **You need** chapters 02 (soft targets, intervals), 03 (features, a first look at InfoNCE) and 04 (relations).
+# **Time** about 60 minutes; the machine needs about one.
 #
-# Symbols: $s_i$ and $t_i$ the student's and the teacher's [embedding](glossary:embedding) of image $i$, scaled to length 1; $\tau$ the
-# contrastive temperature; $B$ images in a batch, $M$ negatives for each, $N$ images in the data set, $D$ numbers in an embedding.
+# Symbols: $s_i$ and $t_i$ the student's and the teacher's [embedding](glossary:embedding) of image $i$, scaled to
+# length 1; $\tau$ the contrastive temperature; $B$ images in a batch, $M$ negatives for each, $N$ images in the data
+# set, $D$ numbers in an embedding.
 
 # %%
 import copy
@@ -52,11 +56,12 @@ teacher = zoo.load("teacher_cnn", device=device)
 # %% [markdown]
 # ## The cast
 #
-# As in chapter 04: the convolutional teacher with 64 numbers before its last layer, and a small fully connected student with 32. The
-# student sees 1,000 images; on all of MNIST methods differ by less than seeds do.
+# As in chapter 04: the convolutional teacher with 64 numbers before its last layer, and a small fully connected
+# student with 32. The student sees 1,000 images; on all of MNIST methods differ by less than seeds do.
 #
-# One preparation. A cosine looks from the *origin*, and the teacher's 64 numbers come out of a ReLU: none is negative, so all images lie
-# in one corner. We subtract the teacher's mean over the training images, once. What happens without that, we shall see.
+# One preparation. A cosine is the angle between two embeddings *seen from the origin*. The teacher's 64 numbers come
+# out of a ReLU: none is negative, so all images lie in one corner of the space. We subtract the teacher's mean over
+# the training images, once. What happens without that, we shall see.
 
 
 # %%
@@ -74,13 +79,17 @@ def ask_teacher(images):
 split = mnist.train.take(samples)
 logits_t, corner_t = ask_teacher(split.images)
 centre = corner_t.mean(dim=0)
+mean_cosine = {}
 for name, x in {"as they are": corner_t[:500], "centred": corner_t[:500] - centre}.items():
     unit = F.normalize(x, dim=1)
-    print(f"mean cosine of the teacher's embeddings, {name}: {(unit @ unit.T).mean():.3f}")
+    mean_cosine[name] = round(float((unit @ unit.T).mean()), 3)
+print("mean cosine of the teacher's embeddings:", mean_cosine)
+assert 0.4 < mean_cosine["as they are"] < 0.5
+assert abs(mean_cosine["centred"]) < 0.02
 
 # %% [markdown]
-# Nearly a half, where unrelated things should have 0. Now a batch of 64 held-out digits, and a student that has learned for a moment, so that
-# it has opinions. `projection` carries its 32 numbers to the teacher's 64; without it there is no cosine (trap 28).
+# Nearly a half, where unrelated things should have 0. Now a batch of 64 held-out digits and a student. `projection`
+# carries the student's 32 numbers to the teacher's 64; without it there is no cosine (trap 28 of chapter 03).
 
 # %%
 images, labels = mnist.held_out.take(64)
@@ -89,6 +98,10 @@ torch.manual_seed(0)
 student, projection = make_student().to(device), nn.Linear(32, 64).to(device)
 with torch.no_grad():
     s_before = projection(student[:-1](images))  # (64, 64)
+
+# %% [markdown]
+# The student learns for a moment, three epochs, so that it has opinions. `s` is what it makes of the 64 digits
+# afterwards.
 
 # %%
 optimizer = torch.optim.Adam([*student.parameters(), *projection.parameters()], lr=3e-3)
@@ -106,8 +119,10 @@ with torch.no_grad():
 # %% [markdown]
 # # Which of these is the same?
 #
-# Take one digit, the anchor. The student's embedding of it is compared with 64 of the teacher's: that of the same image, the **positive**, and 63
-# of others, the **negatives**. Cosines divided by $\tau$, through a softmax: each candidate gets a share. The loss, [InfoNCE](glossary:infonce), is $-\log$ of the positive's share:
+# Take one digit, the **anchor**. The student's embedding of it is compared with 64 of the teacher's: that of the same
+# image, the **positive**, and 63 of others, the **negatives**. The cosines are divided by $\tau$ and go through a
+# softmax, so that each candidate gets a share. The loss, [InfoNCE](glossary:infonce), is $-\log$ of the positive's
+# share:
 #
 # $$L_i = -\log p_{ii}, \qquad p_{ij} = \frac{\exp(\langle s_i, t_j \rangle / \tau)}{\sum_k \exp(\langle s_i, t_k \rangle / \tau)}$$
 
@@ -119,14 +134,17 @@ best = shares.argsort(descending=True)[:10]
 captions = [f"{shares[i]:.0%}" + (" ✓" if i == anchor else "") for i in best.tolist()]
 show(
     plots.digit_grid(images[best], captions=captions),
-    alt="The ten candidates with the largest shares, in order; the positive is ticked, and most of the others show the anchor's digit.",
+    alt="The ten candidates with the largest shares, in order, each with its share below; the positive is ticked.",
 )
-print(f"the anchor is a {labels[anchor]}; loss {-shares[anchor].log():.2f}")
-assert best[1] == anchor
+rank = best.tolist().index(anchor) + 1
+print(f"the anchor is a {labels[anchor]}; its own image has place {rank} of 64; loss {-shares[anchor].log():.2f}")
+assert rank <= 5
+assert (labels[best[:5]] == labels[anchor]).sum() >= 3
 
 # %% [markdown]
-# Its own image comes second, after another 7. This is a classification with 64 classes, in which every image is a class of its own. Someone who guesses has a share of $1/64$ and pays
-# $\log 64 = 4.16$: in general $\log(M + 1)$. Keep that number; a contrastive loss means nothing without it.
+# Its own image is among the first, and so are other 7s. This is a classification with 64 classes, in which every
+# image is a class of its own. Someone who guesses gives each a share of $1/64$ and pays $\log 64 = 4.16$: in general
+# $\log(M + 1)$. Keep that number; a contrastive loss means nothing without it.
 #
 # **Predict.** What did this student pay *before* it had learned anything, on average over the 64 anchors?
 # (a) clearly less than log 64  (b) log 64, within a hundredth  (c) more than log 64
@@ -143,7 +161,7 @@ def my_info_nce(student, teacher, *, temperature):
     return F.cross_entropy(scores, right), F.cross_entropy(scores.T, right)
 
 
-chance = math.log(64)
+chance = math.log(64)  # 4.16
 for name, x in {"before": s_before, "after 3 epochs": s}.items():
     there, back = my_info_nce(x, t, temperature=0.1)
     torch.testing.assert_close((there + back) / 2, info_nce_loss(x, t, temperature=0.1))
@@ -153,13 +171,15 @@ assert my_info_nce(s_before, t, temperature=0.1)[0] > chance + 0.1
 assert max(my_info_nce(s, t, temperature=0.1)) < chance - 1
 
 # %% [markdown]
-# To guess is to give every candidate the same. An untrained student does not guess, it *asserts*, and being sure of nonsense costs more than
-# knowing nothing. `info_nce_loss` is the mean of both directions (trap 30 of chapter 03), as written out above: the package's number is the same.
+# To guess is to give every candidate the same share. An untrained student does not guess, it *asserts*, and being
+# sure of nonsense costs more than knowing nothing. The package's `info_nce_loss` is the mean of both directions (trap
+# 30 of chapter 03).
 #
 # ## What the temperature does
 #
-# Differentiate the loss of anchor $i$ by its cosine with candidate $j$: for a negative, the result is $p_{ij}/\tau$, its share divided by the
-# temperature. **The shares are the push.** A negative with a share of 0 might as well not be there.
+# Differentiate the loss of anchor $i$ by its cosine with a negative $j$. The result is $p_{ij}/\tau$, the negative's
+# share divided by the temperature. **The shares are the push.** A negative with a share of 0 might as well not be
+# there.
 
 # %%
 scores = (F.normalize(s, dim=1) @ F.normalize(t, dim=1).T).requires_grad_()  # (64, 64) cosines
@@ -170,8 +190,12 @@ torch.testing.assert_close(scores.grad[off], push[off])
 print("largest push of a negative:", f"{push[off].max():.2f}", " smallest:", f"{push[off].min():.1e}")
 
 # %% [markdown]
-# **Predict.** 63 negatives, $\tau = 0.02$. How many of them does the student of a moment ago really feel? (We count with the exponential of the
-# [entropy](glossary:entropy): ten equal shares count as ten.)  (a) fewer than 4  (b) about 20  (c) more than 50
+# How many negatives does an anchor really feel? We count with the exponential of the shares'
+# [entropy](glossary:entropy): ten equal shares count as ten, one large share and nine of nearly 0 as little more than
+# one.
+#
+# **Predict.** 63 negatives, $\tau = 0.02$. How many of them does our student feel?
+# (a) fewer than 10  (b) about 30  (c) more than 50
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -191,36 +215,38 @@ ax.axhline(63, color=COLORS["no_teacher"], linestyle="--", linewidth=1)
 ax.set(xlabel="temperature τ", ylabel="negatives that are felt, of 63", xscale="log", ylim=(0, 68))
 ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], labels=[0.02, 0.05, 0.1, 0.2, 0.5, 1])
 ax.minorticks_off()
-show(ax, alt="Negatives that are felt against temperature: from below four at 0.02 up to nearly all 63 at 1.")
+show(ax, alt="Negatives that are felt against temperature: from a handful at 0.02 up to nearly all 63 at 1.")
 
 # %%
 check_prediction(prediction, answer="a", because="differences of cosines are multiplied by 50 before the exponential")
 print({f"τ = {tau}": round(felt(scores.detach(), tau), 1) for tau in (0.02, 0.07, 0.1, 0.5)})
-assert felt(scores.detach(), 0.02) < 4
+assert felt(scores.detach(), 0.02) < 8
 assert felt(scores.detach(), 0.5) > 45
 
 # %% [markdown]
-# So "how many negatives?" has two answers: how many there are, and how many are felt. A small $\tau$ looks at the *hardest* few; a large one
-# treats all alike. That also tells why $\tau$ cannot be judged by the loss: it changes what the loss is about.
+# So "how many negatives?" has two answers: how many there are, and how many are felt. A small $\tau$ looks at the
+# *hardest* few, those most similar to the anchor; a large one treats all alike. That is why two values of $\tau$
+# cannot be compared by their loss: each makes it another question.
 #
 # ## Look at one anchor
 #
-# The same digit in the explorer. Blue is the positive, grey are negatives, and brown are negatives that show *the anchor's own digit*.
+# The same digit in the explorer. Blue is the positive, grey are negatives, and hatched brown are negatives that show
+# *the anchor's own digit*.
 
 # %%
 still = NegativesExplorer(s, t, images, labels, anchor=anchor)
 show(
     still.canvas.figure,
-    alt="The anchor, the 18 most similar of 64 candidates with a bar for each share, and the loss against temperature below the line of guessing.",
+    alt="The anchor; the 18 most similar of 64 candidates, a bar for each share; the loss against temperature.",
 )
-print(
-    f"loss {still.loss:.2f}, guessing {still.chance:.2f}; {still.false_negatives} false negatives get {still.false_share:.0%} of the push"
-)
+print(f"loss {still.loss:.2f}, guessing {still.chance:.2f}")
+print(f"{still.false_negatives} false negatives get {still.false_share:.0%} of the push")
 assert still.loss < still.chance
 assert still.false_share > 0.5
 
 # %% [markdown]
-# Look at the brown bars: a handful of the negatives, and most of the push. Now with three negatives instead of 63, then with a hot softmax.
+# Look at the brown bars: a handful of the negatives, and most of the push. Now the same anchor with three negatives
+# instead of 63, and at other temperatures.
 
 # %%
 seen = {}
@@ -235,10 +261,11 @@ assert seen[columns[3]]["63 negatives, τ = 1"] < 0.3 < seen[columns[3]]["63 neg
 seen.round(2)
 
 # %% [markdown]
-# Fewer negatives, a smaller loss, and nothing learned: the question became easier. At $\tau = 1$ even a good student pays nearly as much as one that guesses.
+# Fewer negatives, a smaller loss, and nothing learned: the question became easier. At $\tau = 1$ even a good student
+# pays nearly as much as one that guesses.
 #
-# Now you. Three things to look for: an anchor whose positive *is* the most similar; the temperature at which false negatives get half of the
-# push; what *leave out its class* does to the loss, and to the number of negatives that are felt.
+# Now you. Three things to look for: an anchor whose positive *is* the most similar; the temperature at which the
+# brown negatives get half of the push; what *leave out its class* does to the loss.
 
 # %%
 explorer = NegativesExplorer(s, t, images, labels, anchor=anchor)
@@ -247,8 +274,9 @@ explorer
 # %% [markdown]
 # # False negatives
 #
-# A negative that shows the anchor's own digit is false: the teacher put it near for a good reason, and the loss pushes it away. How many
-# are there? MNIST has labels, so we can count: first all pairs of the 55,000 training images, then real batches.
+# A negative that shows the anchor's own digit is *false*: the teacher put it near for a good reason, and the loss
+# pushes it away. How many are there? MNIST has labels, so we can count: all pairs of the 55,000 training images, then
+# real batches.
 #
 # **Predict.** In a batch of 64, how many anchors have *no* false negative?
 # (a) about half  (b) one in ten  (c) one in several hundred
@@ -262,31 +290,34 @@ share = float((per_class * (per_class - 1)).sum() / (per_class.sum() * (per_clas
 batches = mnist.train.labels[: 64 * 800].view(800, 64)
 false = (batches[:, :, None] == batches[:, None, :]).sum(dim=2) - 1  # (800, 64)
 none = float((false == 0).float().mean())
-print(
-    f"pairs of one class: {share:.2%}; false negatives of an anchor: {false.float().mean():.1f} of 63, none for {none:.2%}"
-)
+print(f"pairs of one class: {share:.2%}")
+print(f"false negatives of an anchor: {false.float().mean():.1f} of 63 on average, none for {none:.2%} of the anchors")
 check_prediction(prediction, answer="c", because="(1 − 0.1)⁶³ is about a thousandth")
 assert 0.099 < share < 0.102
 assert 0 < none < 0.005
 
 # %% [markdown]
-# One in ten, because there are ten classes. With a hundred classes it is one in a hundred: this trap is small on ImageNet, where the methods
-# come from, and large here. And more negatives do not help: a queue of thousands has the same share.
+# One in ten, because there are ten classes. With a thousand classes, as in ImageNet, it is one in a thousand: this
+# trap is small where the methods come from, and large here. More negatives do not help: among thousands the share is
+# the same.
 #
-# With labels the remedy is one mask: `info_nce_loss(…, labels=labels)` leaves out whatever is of the anchor's class (trap 29). The experiment below has both
-# kinds of students.
+# With labels the remedy is one mask: `info_nce_loss(…, labels=labels)` leaves out whatever is of the anchor's class
+# (trap 29 of chapter 03). The experiment below has both kinds of students.
 
 # %% [markdown]
 # # More negatives: a queue
 #
-# The batch gives 63. More would need a larger batch, or a memory of what earlier batches gave. Momentum contrast (He et al. 2020) keeps a
-# [queue](glossary:queue) of embeddings, first in, first out; here they are the teacher's. It costs no second forward pass, and it is easy to get wrong
-# in four ways. A widely read text shows all four in forty lines, under the name CRD.
+# The batch gives 63 negatives. More would need a larger batch, or a memory of earlier batches. Momentum contrast (He
+# et al. 2020) keeps a [queue](glossary:queue) of embeddings: the newest go in, the oldest drop out. Here they are the
+# teacher's, so a longer queue needs no further pass through any network.
 #
-# **First: what is in it before anything was pushed?** The text starts with `torch.randn(16384, 128)`.
+# It is easy to get wrong in four ways. A widely read text shows all four in forty lines, under the name CRD.
+
+# %% [markdown]
+# **First: what is in it before anything was pushed?** The text starts with `torch.randn(16384, 128)`, noise.
 #
-# **Predict.** Every positive is perfect, cosine 1; $\tau = 0.07$. The loss against 16,384 rows of `randn` is
-# (a) nearly 0, the noise is far away  (b) about log 16385 = 9.7  (c) above 30
+# **Predict.** Every positive is perfect, cosine 1; $\tau = 0.07$. The loss against 16,384 rows of noise is
+# (a) nearly 0, the noise is far away  (b) about log 16385 = 9.7, as if guessed  (c) above 30
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -301,17 +332,19 @@ def loss_of_perfect_positives(bank, generator):
 
 noise = torch.randn(16_384, 128, generator=torch.Generator().manual_seed(1))
 raw, unit = (loss_of_perfect_positives(x, torch.Generator().manual_seed(2)) for x in (noise, F.normalize(noise, dim=1)))
+print(f"rows of length {noise.norm(dim=1).mean():.1f}")
 print(f"raw noise {raw:.1f}; the same rows scaled to length 1: {unit:.3f}; guessing {math.log(16_385):.1f}")
 check_prediction(prediction, answer="c", because="rows of length 11 have 'cosines' up to 4, and τ makes that 60")
-assert raw > 30
+assert 11 < noise.norm(dim=1).mean() < 12
+assert raw > 4 * math.log(16_385)
 assert unit < 0.05
 
 # %% [markdown]
-# > **Trap 38: a memory that starts as `randn`.** Its rows are eleven times as long as an embedding. The student's positives are perfect, there is nothing it could do better, and it
-# > pays four times the price of guessing.
+# > **Trap 38: a memory that starts as `randn`.** Its rows are eleven times as long as an embedding. The student's
+# > positives are perfect, there is nothing it could do better, and it pays four times the price of guessing.
 #
-# It goes away when all rows have been overwritten. Have they? **Second: the pointer.** The text writes at a pointer, and jumps to 0 when
-# the batch would not fit.
+# The noise is gone when all rows have been overwritten. Are they, ever? **Second: the pointer.** The text writes at a
+# pointer, and jumps back to 0 when the batch would not fit.
 
 
 # %%
@@ -341,10 +374,11 @@ except RuntimeError as error:
     print("a batch of 1,024:", str(error)[:110])
 
 # %% [markdown]
-# > **Trap 39: wrapping to 0.** The last 40 rows stay noise for ever, and with trap 38 they go on costing for ever. A batch larger than the bank is a crash.
+# > **Trap 39: wrapping to 0.** The last 40 rows stay noise for ever, and with trap 38 they go on costing for ever. A
+# > batch larger than the bank is a crash.
 #
-# `EmbeddingQueue` starts empty, counts, and writes modulo its size. We push three batches of four into ten places, and let each entry's label say which batch it
-# came with.
+# `EmbeddingQueue` starts empty, counts what was pushed, and writes modulo its size: behind the last place comes the
+# first. We push three batches of four into ten places, and let each entry's label say which batch it came with.
 
 # %%
 queue = EmbeddingQueue(dim=8, size=10)
@@ -354,8 +388,9 @@ for number in range(3):
 assert queue.labels.tolist() == [2, 2, 0, 0, 1, 1, 1, 1, 2, 2]
 
 # %% [markdown]
-# The third batch took the two free places, then replaced the two oldest. $-1$ means empty, and empty rows are not negatives. Were they
-# counted, they would be vectors of zeros: a cosine of 0 with everything, which is *more* than many real negatives have.
+# The third batch took the two free places, then replaced the two oldest. $-1$ means empty, and empty rows are not
+# negatives. If they were counted, they would be vectors of zeros, with a cosine of 0 to everything, and cost like any
+# other negative.
 
 # %%
 empty = EmbeddingQueue(dim=64, size=4_096).to(device)
@@ -369,9 +404,11 @@ torch.testing.assert_close(right, my_info_nce(s, t, temperature=0.1)[0])
 assert counted > right + 0.5
 
 # %% [markdown]
-# **Third: when to push.** The loss needs the batch's own teacher embeddings anyway, so why not push them first and read everything from the queue?
+# **Third: when to push.** The loss needs the batch's own teacher embeddings anyway. So why not push them first and
+# read everything from the queue?
 #
-# **Predict.** A perfect student, equal to its teacher. Its batch is in the queue already when the loss is taken. Compared with pushing afterwards, it pays
+# **Predict.** A perfect student, equal to its teacher. Its batch is in the queue already when the loss is taken.
+# Compared with pushing afterwards, it pays
 # (a) the same: its positives are perfect  (b) log 2 = 0.69 more  (c) log 256 = 5.5 more, the length of the queue
 
 # %%
@@ -383,19 +420,22 @@ perfect = partial(info_nce_loss, t, t, temperature=0.02, queue=queue, symmetric=
 loss_then_push = perfect()
 queue.push(t, labels)
 push_then_loss = perfect()
-print(
-    f"loss, then push {loss_then_push:.3f};   push, then loss {push_then_loss:.3f};   with labels {perfect(labels=labels):.3f}"
-)
+print(f"loss, then push {loss_then_push:.3f};   push, then loss {push_then_loss:.3f}")
+print(f"push, then loss with labels {perfect(labels=labels):.3f}")
 check_prediction(prediction, answer="b", because="every candidate stands there twice, the positive once as a negative")
 torch.testing.assert_close(push_then_loss - loss_then_push, torch.tensor(math.log(2), device=device))
 assert perfect(labels=labels) < 0.01
 
 # %% [markdown]
-# > **A twin in the queue.** No teacher embedding is closer than your own twin, so half of your share is lost whatever the student does, and the gradient pulls and
-# > pushes at the same place. Push *after* the loss. And mind the next epoch: a queue with more than $N - B$ places still holds this image from last time. Labels remove it,
-# > along with its class; without labels keep the queue short.
+# > **A twin in the queue.** No embedding is closer to the positive than its own copy. Half of the share is lost
+# > whatever the student does, and the gradient pulls and pushes at the same place. Push *after* the loss.
 #
-# **Fourth: evaluation.** The text's loss writes to its bank in every call, also when you only want to look.
+# Mind the next epoch, too: a queue with more than $N - B$ places still holds this image from last time. Labels remove
+# it, along with its class. Without labels, keep the queue short.
+
+# %% [markdown]
+# **Fourth: evaluation.** The text's loss writes to its bank in every call, also when you only want to look. We look
+# twice at the same batch.
 
 # %%
 bank, pointer = F.normalize(noise[:1_000, :64], dim=1).to(device), 0
@@ -418,8 +458,9 @@ print("our queue changed in evaluation mode:", not torch.equal(before, queue.vec
 assert torch.equal(before, queue.vectors)
 
 # %% [markdown]
-# And it reads its pointer with `int(…)`. On a GPU, Python then waits until all work that was queued is done. How can one see that without a GPU? A
-# tensor on PyTorch's `meta` device has a shape and no values: whoever needs a value is caught.
+# And it reads its pointer with `int(…)`. On a GPU, Python then waits until all earlier work is done, in every step.
+# How can one see that without a GPU? A tensor on PyTorch's `meta` device has a shape and no values: whoever asks for
+# a value is caught.
 
 # %%
 try:
@@ -435,23 +476,34 @@ print(
 )
 
 # %% [markdown]
-# > **Trap 42: writing while evaluating, and reading the pointer.** Measuring changed the training, and the second look was dearer than the first, as the batch met its
-# > own twins. Ours writes in training mode only, and its count stays on the device.
+# > **Trap 42: writing while evaluating, and reading the pointer.** Measuring changed the training, and the second
+# > look cost more than the first, as the batch met its own twins. Ours writes in training mode only, and its count
+# > stays on the device.
 #
-# Are queued embeddings *stale*, made by an older network? These are not: the teacher does not move, nor do the 64 numbers it gives to an image. A queue of the
-# *student's* embeddings, or of a projection that is still learning, would age. The next method has both, and we shall measure.
+# Are queued embeddings *stale*, made by a network of earlier? These are not: the teacher does not change, nor do the
+# 64 numbers that it gives to an image. A queue of the *student's* embeddings, or of a projection that is still
+# learning, would age. The next method has both, and we shall measure.
 
 # %% [markdown]
 # # CRD, step by step
 #
-# Contrastive representation distillation (Tian, Krishnan, Isola 2020) differs from the above in three ways. It asks *whether*, not *which*. It has a
-# memory with **one place for each image of the data set**. And both sides are projected, by heads that learn. The text's class of that name has none
-# of the first two: it is InfoNCE with a queue. Useful, but something else.
+# Contrastive representation distillation (Tian, Krishnan, Isola 2020) differs from the above in three ways:
 #
+# - It asks *whether* a pair belongs together, not *which* of many does.
+# - It has a memory with **one place for each image of the data set**.
+# - Both sides are projected by a *head*, a linear layer that learns.
+#
+# The text's class of that name has only the heads: it is InfoNCE with a queue. Useful, but something else.
+
+# %% [markdown]
 # ## The critic
 #
-# Draw a pair of embeddings: with one real pair (same image) come $M$ noise pairs (different images). Real pairs occur with probability
-# $e^{\langle x,y\rangle/\tau}/Z$, says our model; noise pairs all alike, $1/N$, $M$ times as often. How likely is it that this pair is real? Bayes:
+# Somebody shows us pairs of embeddings $x$, $y$. One in $M + 1$ is real: student and teacher saw the same image. The
+# other $M$ are noise: $y$ is that of any of the $N$ images. How likely is it that *this* pair is real?
+#
+# Our model says: given $x$, a real partner is $y$ with probability $e^{\langle x,y\rangle/\tau}/Z$, where $Z$ makes
+# these numbers add up to 1. A noise partner is $y$ with probability $1/N$, and noise comes $M$ times as often. Bayes'
+# rule divides the real part by both parts:
 #
 # $$h(x, y) = \frac{e^{\langle x, y\rangle/\tau}/Z}{e^{\langle x, y\rangle/\tau}/Z + M/N}$$
 
@@ -462,21 +514,22 @@ def critic(cosine, z, *, count=negatives, size=samples, temperature=0.07):
     return model / (model + count / size)
 
 
-x = torch.linspace(-0.5, 1, 100)
-ax = None
+x, ax = torch.linspace(-0.5, 1, 100), None  # cosines
 for count, role in ((16, "ce"), (256, "student"), (4_096, "kd")):
-    ax = plots.curve(
-        x, critic(x, 2 * 1_000, count=count, size=1_000), role=role, label=f"M = {count}", markevery=12, ax=ax
-    )
+    h = critic(x, 2_000, count=count, size=1_000)  # N = 1,000 images; Z = 2,000 is an example
+    ax = plots.curve(x, h, role=role, label=f"M = {count}", markevery=12, ax=ax)
 ax.set(xlabel="cosine", ylabel="h: probability that the pair is real")
 show(
     ax,
-    alt="Three rising S-shaped curves of h against the cosine; with more negatives the curve lies further to the right.",
+    alt="Three rising S-shaped curves of h against the cosine; with more negatives the curve lies more to the right.",
 )
 
 # %% [markdown]
-# An S-curve: with $u = \langle x, y \rangle/\tau - \log(Z/N) - \log M$, $h$ is the [sigmoid](glossary:sigmoid) of $u$. More negatives move it to the right: if almost
-# everything is noise, a pair must be very similar to be believed.
+# More negatives move the curve to the right: if almost everything is noise, a pair must be very similar to be
+# believed.
+#
+# The S is a [sigmoid](glossary:sigmoid). Divide both parts of the fraction by $M/N$, and $h$ is the sigmoid of
+# $u = \langle x, y \rangle/\tau - \log(Z/N) - \log M$:
 
 # %%
 u = x / 0.07 - math.log(2) - math.log(256)
@@ -488,29 +541,31 @@ assert half[0] < half[1] < half[2] < 1
 # %% [markdown]
 # ## The loss
 #
-# Now it is a yes/no question for each pair, a [noise-contrastive estimation](glossary:noise-contrastive-estimation). For one anchor $x$ with its partner $y$ and $M$ negatives $m_j$
-# from the other network's memory, and then the same with the roles exchanged:
+# Each pair is a yes/no question, so the loss is that of a yes/no classifier, summed over the pairs: a
+# [noise-contrastive estimation](glossary:noise-contrastive-estimation). One anchor $x$ has its partner $y$ and $M$
+# negatives $m_j$ from the *other* network's memory:
 #
 # $$L = -\log h(x, y) - \sum_{j=1}^{M} \log\big(1 - h(x, m_j)\big)$$
 #
-# $Z$ should be a sum over all $N$ images. Nobody computes it: it is **estimated from the first batch**, $N$ times the mean of the exponentials, and stays.
-# Here is one step. `allowed` says which of the drawn rows are negatives of which anchor; those that remain stand for all $M$.
+# $Z$ should be a sum over all $N$ images. Nobody computes it: it is **estimated from the first batch** and then
+# stays.
+#
+# Here is one direction. `allowed` says which of the $M$ drawn rows are negatives of which anchor; the others are left
+# out, and those that remain stand for all $M$.
 
 
 # %%
-def my_crd(s, t, rows_s, rows_t, z, allowed, positives=None):  # (B, D) twice, (M, D) twice, two numbers, (B, M)
-    total, (for_s, for_t) = 0.0, positives or (t, s)
-    for x, y, rows, z_of in ((s, for_s, rows_t, z[0]), (t, for_t, rows_s, z[1])):
-        real = critic((x * y.detach()).sum(dim=1), z_of)  # (B,)
-        noise = critic(x @ rows.T, z_of)  # (B, M)
-        told_apart = negatives * (allowed * (1 - noise).log()).sum(dim=1) / allowed.sum(dim=1)  # (B,)
-        total = total - (real.log() + told_apart).mean()
-    return total
+def one_direction(x, y, rows, z, allowed):  # anchors and partners (B, D), memory rows (M, D), a number, (B, M)
+    real = critic((x * y.detach()).sum(dim=1), z)  # (B,)
+    noise = critic(x @ rows.T, z)  # (B, M)
+    told_apart = negatives * (allowed * (1 - noise).log()).sum(dim=1) / allowed.sum(dim=1)  # (B,)
+    return -(real.log() + told_apart).mean()
 
 
 # %% [markdown]
-# To compare it with `CRDLoss`, we need its memories after some batches. So let it see one pass over the data, without training anything. `index` is the new thing
-# here: the number of each image *in the data set*. The batch carries it as a fourth tensor, beside images, labels and logits.
+# To compare it with `CRDLoss`, we need its memories after some batches. So let it see the data once, without training
+# anything. `index` is the new thing here: the number of each image *in the data set*. The batch carries it as another
+# tensor, beside images, labels and logits.
 
 # %%
 torch.manual_seed(0)
@@ -521,9 +576,8 @@ with torch.no_grad():
         *split, logits_t, numbers, embeddings_t, batch_size=64, generator=generator
     ):
         crd(student[:-1](few), theirs, index, classes)
-print(
-    f"log(Z/N) of both directions: {crd.log_normalizers.tolist()}; classes known: {int((crd.labels >= 0).sum())} of {samples}"
-)
+print("log(Z/N) of both directions:", [round(value, 3) for value in crd.log_normalizers.tolist()])
+print(f"classes known: {int((crd.labels >= 0).sum())} of {samples}")
 
 # %%
 crd.eval()  # it now looks without writing, and draws what it would draw next
@@ -533,20 +587,21 @@ allowed = ((index[:, None] != drawn) & (classes[:, None] != crd.labels[drawn])).
 with torch.no_grad():
     x = student[:-1](few)  # (64, 32)
     vectors = F.normalize(crd.student_head(x), dim=1), F.normalize(crd.teacher_head(theirs), dim=1)  # (64, D) each
-    ours = my_crd(
-        *vectors, crd.student_memory[drawn], crd.teacher_memory[drawn], samples * crd.log_normalizers.exp(), allowed
-    )
+    z = samples * crd.log_normalizers.exp()  # two numbers, one for each direction
+    ours = one_direction(*vectors, crd.teacher_memory[drawn], z[0], allowed)
+    ours = ours + one_direction(*vectors[::-1], crd.student_memory[drawn], z[1], allowed)  # the roles exchanged
     torch.testing.assert_close(ours, crd(x, theirs, index, classes), rtol=1e-4, atol=1e-4)
 print(f"by hand and by the package: {ours:.3f} nats, of {negatives} negatives in two directions")
 
 # %% [markdown]
-# The same number. In the package $h$ stays in [log space](glossary:log-space): $-\log h$ is `softplus(-u)`, $-\log(1-h)$ is `softplus(u)`, so that no exponential can overflow at
-# a small $\tau$.
+# The same number. In the package $h$ stays in [log space](glossary:log-space), so that no exponential can overflow at
+# a small $\tau$: $-\log h$ is `softplus(-u)`, and $-\log(1-h)$ is `softplus(u)`, with softplus$(u) = \log(1 + e^u)$.
 #
 # ## The memory
 #
-# Each image has a row in the student's memory and one in the teacher's. When it is met, its row becomes half of the old and half of the new vector, scaled
-# back to length 1. There is no pointer, so nothing can be missed; who wants to write must say *which* image it is.
+# Each image has a row in the student's memory and one in the teacher's. When the image is met, its row becomes half
+# of the old and half of the new vector, scaled back to length 1. There is no pointer, so nothing can be missed. But
+# who writes must say *which* image it is.
 
 # %%
 crd.train()
@@ -560,10 +615,11 @@ torch.testing.assert_close(crd.student_memory[index], F.normalize((old[index] + 
 print(f"rows that changed: {changed[0]} to {changed[-1]}, those of the batch and no others")
 
 # %% [markdown]
-# And now the negatives: drawn from the memory at random, they should not be the image itself, nor of its class. The text has neither index nor label in its
-# `forward`. It cannot know.
+# And now the negatives. They are drawn from the memory at random, and should be neither the image itself nor of its
+# class. The text has neither index nor label in its `forward`. It cannot know.
 #
-# **Predict.** The paper's $M = 16{,}384$ negatives, drawn from 1,000 images. How often does an image meet *itself* among its negatives, in one step?
+# **Predict.** The paper's $M = 16{,}384$ negatives, drawn from 1,000 images. How often does an image meet *itself*
+# among its negatives, in one step?
 # (a) practically never  (b) once or twice  (c) about 16 times
 
 # %%
@@ -575,19 +631,18 @@ many = torch.randint(1_000, (16_384,), generator=torch.Generator().manual_seed(3
 itself = (many[None, :] == torch.arange(64, device=device)[:, None]).sum(dim=1).float()  # (64,)
 its_class = (thousand[many][None, :] == thousand[:64, None]).float().mean(dim=1)  # (64,)
 print(f"itself: {itself.mean():.1f} times; of its class: {its_class.mean():.1%} of the negatives")
-check_prediction(
-    prediction, answer="c", because="16,384 / 1,000; the number was made for a data set of 50,000 and more"
-)
+check_prediction(prediction, answer="c", because="16,384 / 1,000; the number was made for data sets of 50,000 and more")
 assert 15 < itself.mean() < 18
 assert 0.08 < its_class.mean() < 0.12
 
 # %% [markdown]
-# > **Trap 40: negatives without index or label.** Each step pulls an image to its teacher's embedding and pushes it away from the same one sixteen times.
-# > `CRDLoss` takes `index` and `labels`, and leaves out both.
+# > **Trap 40: negatives without index or label.** Each step pulls an image to its teacher's embedding and pushes it
+# > away from the same one sixteen times. `CRDLoss` takes `index` and `labels`, and leaves out both.
 #
 # ## The heads
 #
-# Both heads are linear layers that live in the *loss*. `student.parameters()` does not know them. The course's loop looks at what the loss depends on, and refuses:
+# Both heads live in the *loss*, so `student.parameters()` does not know them. The course's loop looks at what the
+# loss depends on, and refuses:
 
 # %%
 batch = (split.images[:64], split.labels[:64], numbers[:64], embeddings_t[:64])
@@ -604,7 +659,8 @@ except ValueError as error:
     print(str(error)[:260])
 
 # %% [markdown]
-# A loop of your own would not complain. Would you notice from the loss? Five epochs of CRD alone, once with the heads in the optimizer, once without.
+# A loop of your own would not complain. Would you notice from the loss? Five epochs of CRD alone, once with the heads
+# in the optimizer, once without.
 
 
 # %%
@@ -625,34 +681,44 @@ def crd_losses(*, with_heads):
 
 
 # %%
-with_heads, without = crd_losses(with_heads=True), crd_losses(with_heads=False)
-print(
-    f"first step {without[0]:.1f}; mean of the last 10: with heads {sum(with_heads[-10:]) / 10:.2f}, without {sum(without[-10:]) / 10:.2f}"
-)
-assert sum(with_heads[-10:]) / 10 < sum(without[-10:]) / 10 < without[0]
+losses = {heads: crd_losses(with_heads=heads) for heads in (True, False)}
+first, last = losses[False][0], {heads: sum(found[-10:]) / 10 for heads, found in losses.items()}
+print(f"first step {first:.1f}; mean of the last 10: with heads {last[True]:.2f}, without {last[False]:.2f}")
+assert 1.5 * last[True] < last[False] < first / 2
 
 # %% [markdown]
-# > **Trap 41: heads missing from the optimizer.** The loss falls to a third and looks like learning: the student bends to two random matrices, which never move. Only
-# > beside the other number does one see what is missing. Write `Adam([*student.parameters(), *crd.parameters()])`.
-#
+# > **Trap 41: heads missing from the optimizer.** The loss falls to less than half and looks like learning: the
+# > student bends to two random matrices, which never move. Only beside the other number does one see what is missing.
+# > Write `Adam([*student.parameters(), *crd.parameters()])`.
+
+# %% [markdown]
 # # A collapse, and how to notice
 #
-# Heads that learn on both sides bring a danger that InfoNCE with a fixed teacher does not have. Let student and teacher head map *every* image to one and the same vector: all positives
-# are perfect. Only the negatives speak against it, and these come from a memory that is an epoch old. One number shows it: the mean cosine among the rows of the
-# memory, which should be near 0. We train with three variants, and watch.
+# Heads that learn on both sides bring a danger that InfoNCE with a fixed teacher does not have. Both heads could map
+# *every* image to one and the same vector. Then all positives are perfect. Only the negatives speak against it, and
+# they come from a memory that is up to an epoch old.
+#
+# One number shows it: the mean cosine among the rows of the memory, which should be near 0. We write a step of CRD
+# that can take the positive from the batch, as `CRDLoss` does, or from the memory, as the published code does.
 
 
 # %%
 def crd_step(crd, x, theirs, index, classes, *, from_memory):
     drawn = torch.randint(samples, (negatives,), device=device)  # (M,)
     allowed = ((index[:, None] != drawn) & (classes[:, None] != crd.labels[drawn])).float()  # (B, M)
-    rows = crd.student_memory[drawn], crd.teacher_memory[drawn]
-    kept = crd.teacher_memory[index], crd.student_memory[index]
+    rows_s, rows_t = crd.student_memory[drawn], crd.teacher_memory[drawn]  # (M, D) each
+    kept_s, kept_t = crd.student_memory[index], crd.teacher_memory[index]  # (B, D) each, copies of now
     with torch.no_grad():
-        crd(x, theirs, index, classes)  # only to refresh its rows
-    vectors = F.normalize(crd.student_head(x), dim=1), F.normalize(crd.teacher_head(theirs), dim=1)
+        crd(x, theirs, index, classes)  # only to write its memories and, the first time, Z
+    s, t = F.normalize(crd.student_head(x), dim=1), F.normalize(crd.teacher_head(theirs), dim=1)  # (B, D) each
     z = samples * crd.log_normalizers.exp()
-    return my_crd(*vectors, *rows, z, allowed, positives=kept if from_memory else None)
+    to_teacher = one_direction(s, kept_t if from_memory else t, rows_t, z[0], allowed)
+    return to_teacher + one_direction(t, kept_s if from_memory else s, rows_s, z[1], allowed)
+
+
+# %% [markdown]
+# A student with this loss and the labels, and after each epoch the number to watch. `fresh` compares each row of the
+# memory with what the head would say *now*; we come back to it.
 
 
 # %%
@@ -677,7 +743,8 @@ def watch_memory(embeddings_t, *, from_memory=False):
 
 
 # %% [markdown]
-# **Predict.** The teacher's embeddings as they are, in their corner, not centred. After the last epoch the mean cosine in the memory is
+# **Predict.** The teacher's embeddings as they are, in their corner, not centred. After the last epoch the mean
+# cosine in the memory is
 # (a) near 0  (b) near 0.5, as in the embeddings themselves  (c) above 0.8
 
 # %%
@@ -698,7 +765,7 @@ ax.set(xlabel="epoch", ylabel="mean cosine in the memory", ylim=(-0.05, 1.02))
 ax.legend(loc=(0.12, 0.12), frameon=False, fontsize=9)
 show(
     ax,
-    alt="Mean cosine in the teacher's memory by epoch: one curve climbs above 0.8 and stays, one climbs and turns back, one stays near 0.",
+    alt="Mean cosine by epoch: in the corner above 0.8 at the end; with the positive from memory up and down; centred near 0.",
 )
 check_prediction(
     prediction, answer="c", because="partners of one batch can move together, faster than a memory follows"
@@ -709,21 +776,26 @@ check_prediction(
 last = {name: found["cosine"][-1] for name, found in variants.items()}
 print({name: round(value, 2) for name, value in last.items()})
 assert last["in the corner"] > 0.8
-assert (
-    last["in the corner, positive from memory"] < max(variants["in the corner, positive from memory"]["cosine"]) - 0.2
-)
+turning = variants["in the corner, positive from memory"]["cosine"]
+assert turning[-1] < max(turning) - 0.2
 assert last["centred"] < 0.2
-assert variants["in the corner"]["errors"] > 1.7 * variants["centred"]["errors"]
+assert variants["in the corner"]["errors"] > 1.3 * variants["centred"]["errors"]
 
 # %% [markdown]
-# In the corner everything ends in one direction: cosines near 1, a thousand images told apart by nothing, and twice the errors, because the student's own embedding is dragged along.
-# Why? As far as we can tell, because positives and negatives are of different age. $y$ is the partner of *this* batch; the negatives are rows of an epoch ago. Both heads may drift together,
-# and the memory does not catch up.
+# In the corner everything ends in one direction: cosines near 1, a thousand images told apart by nothing. The student
+# makes many more errors, because its own embedding is dragged along.
 #
-# The second curve supports that. There the positive is read from the memory as well, as the published code does it (the paper's equation, and `CRDLoss`, take the partner): drifting
-# gains nothing, and the curve turns back. Centred embeddings never go there. **Watch the mean cosine of your memory**; a loss that falls says nothing about it.
+# Why? As far as we can tell, because positives and negatives are of different age. The partner $y$ is of *this*
+# batch; the negatives are rows of up to an epoch ago. Both heads may drift together, and the memory does not catch
+# up.
 #
-# How stale is a memory? Compare each row with what the head would say *now*: a cosine of 1 means fresh. In the queue it was 1, always.
+# The second curve supports that: with a positive from the memory, drifting gains less, and the curve turns back.
+# Centred embeddings never go there. **Watch the mean cosine of your memory**; a loss that falls says nothing about
+# it.
+
+# %% [markdown]
+# How stale is a memory? Compare each row with what the head would say *now*: a cosine of 1 means fresh. In the queue
+# it was 1, always.
 
 # %%
 fresh = variants["centred"]["fresh"]
@@ -732,14 +804,16 @@ assert fresh[0] < 0.85
 assert fresh[0] < 0.75 * fresh[-1]
 
 # %% [markdown]
-# After one epoch a row is half of the noise it began with. Later the heads calm down, and an old row is as good as a new one. In a data set of a million images a row is a million
-# images old; there it matters more.
+# After one epoch each row is still half of the noise it began with. Later the heads move less, and an old row is
+# nearly as good as a new one. In a data set of a million images a row waits a million images for its next visit;
+# there it matters more.
 
 # %% [markdown]
 # # What negatives cost
 #
-# The published code draws other negatives for every anchor and gathers them: $B \cdot M \cdot D$ numbers for each direction. `CRDLoss` draws $M$ for the batch, and one matrix product
-# compares them with all anchors. Here are both, forward and backward; seconds of processor time, and what PyTorch keeps for the backward pass.
+# The published code draws other negatives for every anchor and gathers them: $B \cdot M \cdot D$ numbers for each
+# direction. `CRDLoss` draws $M$ for the whole batch, and one matrix product compares them with all anchors. Here are
+# both.
 
 
 # %%
@@ -752,6 +826,11 @@ def gathered(s, memory, count):
 def shared(s, memory, count):
     drawn = torch.randint(len(memory), (count,), device=device)  # (M,)
     return F.softplus(s @ memory[drawn].T / 0.07 - math.log(count)).sum(dim=1).mean()
+
+
+# %% [markdown]
+# We measure forward and backward together: the processor time, the median of five, and the memory that PyTorch keeps
+# for the backward pass (a hook is told of each tensor that is kept).
 
 
 # %%
@@ -768,7 +847,8 @@ def cost(way, count, repeats=5):
 
 
 # %% [markdown]
-# **Predict.** $B = 64$, $D = 128$, $M = 4{,}096$. The shared draw is faster than the gathered one by a factor of about
+# **Predict.** $B = 64$, $D = 128$, $M = 4{,}096$. The shared draw is faster than the gathered one by a factor of
+# about
 # (a) 2  (b) some tens  (c) 1,000
 
 # %%
@@ -785,12 +865,14 @@ check_prediction(
     prediction, answer="b", because="one matrix product of 64 × 128 with 128 × M reads M vectors, not 64 · M"
 )
 assert 5 < faster[4_096] < 200
-assert smaller[4_096] > 10
+assert all(40 < times < 50 for times in smaller)
 costs.round(2)
 
 # %%
 print("times faster:", faster.round(1).to_dict(), "  times smaller:", smaller.round(1).to_dict())
-print(f"the paper's M = 16,384 gathers {2 * 64 * 16_385 * 128 * 4 / 1e9:.2f} GB in every step")
+gathers = 2 * 64 * 16_385 * 128 * 4 / 1e9
+print(f"the paper's M = 16,384 gathers {gathers:.2f} GB in every step")
+assert gathers > 1
 record = Path("../benchmarks/results/losses.json")
 if record.exists():
     found = json.loads(record.read_text(encoding="utf-8"))
@@ -799,19 +881,22 @@ if record.exists():
     assert whole["share_of_memory"] < 0.1
 
 # %% [markdown]
-# Not a thousand times, as caches and additions are not for nothing: but tens of times faster, and 43 times smaller whatever $M$ is. The last line is the whole loss at the paper's size, as recorded
-# by `python -m benchmarks.losses`: a gigabyte against 76 MB.
+# Many times faster, and more than forty times smaller whatever $M$ is. The last line is the whole loss at the paper's
+# size, as recorded by `python -m benchmarks.losses`: ours needs less than a tenth of the memory.
 #
-# > **Trap 43: 16,384 negatives on any data set.** Gathered, that is a gigabyte a step. Drawn once for the batch it is affordable. But from 1,000 images it is still the same thousand vectors,
-# > sixteen times each. Size $M$ to the data.
+# > **Trap 43: 16,384 negatives on any data set.** Gathered, that is a gigabyte in each step. Drawn once for the batch
+# > it is affordable. But from 1,000 images it is still the same thousand vectors, sixteen times each. Size $M$ to the
+# > data.
 #
-# What negatives *bring*, we shall see right after the objective is there.
+# What negatives *bring*, only trained students can tell.
 
 # %% [markdown]
 # # Does it help?
 #
-# The text says that CRD is "more effective than simple L2 matching". So there are students with the squared error on the same embeddings (`hint_loss`), with CRD, with InfoNCE and a queue, with
-# soft targets, and with two of them. Squared error and InfoNCE share the same kind of projection. One objective holds all:
+# The text says that CRD is "more effective than simple L2 matching". So let students meet: some with the squared
+# error on the teacher's 64 numbers (`hint_loss`, called L2 here), some with CRD, some with InfoNCE and a queue, some
+# with soft targets (KD), and some with soft targets and one of the others. L2 and InfoNCE use the same kind of
+# projection. One objective holds all:
 
 
 # %%
@@ -838,8 +923,13 @@ def objective(
 
 
 # %% [markdown]
-# Heads, memories and queues are `parts`: each student gets its own. `CRDLoss` looks at the values of its indices, to refuse wrong ones; `vmap` has no single value to look at (trap 5), so
-# `stacked=False` trains one student after the other, with the same numbers.
+# Heads, memories and queues are `parts`: each student gets its own. `stacked=False` trains one student after the
+# other, with the same numbers as together. It is needed here because `CRDLoss` looks at its indices to refuse wrong
+# ones, and under `vmap` there is no single value to look at (trap 5).
+#
+# Numbers of *trained* students differ a little from machine to machine: another processor rounds differently, and
+# after some hundred steps that is another run. The text claims only what held on all that we tried; verdicts on thin
+# differences are in the tables.
 
 
 # %%
@@ -856,29 +946,42 @@ only_held_out = {"train": data["train"], "held_out": mnist.held_out}
 budget = dict(student=make_student, epochs=epochs, batch_size=64, lr=3e-3, stacked=False, progress=False)
 select = partial(sweep, data=only_held_out, baselines=(), **budget)
 
+# %% [markdown]
+# ## What negatives bring
+#
+# CRD with 16, 256 and 1,024 negatives, and the squared error, which has none. Four seeds each; **held-out** images
+# judge. The table shows differences to 256 negatives, with intervals, and the processor time of one training.
+
 # %%
 tried = {f"CRD, M = {count}": (count, {"CRD": 0.8}) for count in (16, 256, 1_024)}
 tried["L2, no negatives"] = (1, {"L2": 100.0})
-found = {}
+tries, seconds = [], {}
 for name, (count, weights) in tried.items():
     start = time.process_time()
-    tries = select(objective={name: partial(objective, weights=weights)}, seed=[100, 101], parts=make_parts(count))
-    found[name] = [tries.held_out_errors.mean(), (time.process_time() - start) / len(tries)]
-table = pd.DataFrame(found, index=["held-out errors", "processor seconds"]).T
-errors, seconds = table["held-out errors"], table["processor seconds"]
-assert errors["CRD, M = 16"] > errors["CRD, M = 256"] + 15
-assert abs(errors["CRD, M = 1024"] - errors["CRD, M = 256"]) < 30
-assert errors["L2, no negatives"] < errors["CRD, M = 256"] - 20
-assert seconds["CRD, M = 1024"] > 1.25 * seconds["CRD, M = 256"]
-table.round(2)
+    one = {name: partial(objective, weights=weights)}
+    tries.append(select(objective=one, seed=range(100, 104), parts=make_parts(count)))
+    seconds[name] = (time.process_time() - start) / 4
+table = compare(pd.concat(tries), metric="held_out_errors", baseline="CRD, M = 256")
+more = table.set_index("arm").difference
+assert more["CRD, M = 16"] > 20
+assert abs(more["CRD, M = 1024"]) < 0.6 * more["CRD, M = 16"]
+assert more["L2, no negatives"] < -20
+assert seconds["CRD, M = 1024"] > 1.1 * seconds["CRD, M = 256"]
+format_comparison(table).assign(seconds=pd.Series(seconds).round(2))
 
 # %% [markdown]
-# From 16 to 256 negatives: better. From 256 to 1,024: the same errors, for a good deal more time. With 1,000 images there are only ever 900 of another class. And the last line, without a single negative, is a first answer to
-# the text's claim. It is not yet a fair one: L2 got a weight of 100 from nowhere. So:
+# From 16 to 256 negatives: fewer errors. From 256 to 1,024: little or nothing, for more time. With 1,000 images only
+# about 900 are of another class than the anchor.
 #
+# The last line, without a single negative, is a first answer to the text's claim. It is not yet a fair one: L2 got a
+# weight of 100 from nowhere.
+
+# %% [markdown]
 # ## How heavy?
 #
-# Each method alone, three tries around its usual weight (0.8 for CRD, in the paper), soft targets at three temperatures. **Held-out** images choose, with seeds that are not used again.
+# Each method alone, at three weights around its usual one (0.8 for CRD, in the paper), and soft targets at three
+# temperatures. **Held-out** images choose, with seeds that are not used again. Two seeds for each are few: good
+# enough to choose, not to compare.
 
 # %%
 grid = {"CRD": (0.2, 0.8, 3.2), "InfoNCE": (0.5, 2.0, 8.0), "L2": (10.0, 100.0, 1_000.0)}
@@ -889,16 +992,18 @@ found = found.groupby("arm", sort=False).held_out_errors.mean()
 weights = {name: {name: min(grid[name], key=lambda w: found[f"{name} × {w:g}"])} for name in grid}
 temperature = min((2.0, 4.0, 8.0), key=lambda hot: found[f"KD, T = {hot:g}"])
 print("chosen:", weights, "temperature:", temperature)
-assert max(found[name] for name in found.index if "L2" in name) < min(
-    found[name] for name in found.index if "CRD" in name
-)
-assert found["L2 × 1000"] < found["L2 × 10"]
+assert max(found.filter(like="L2")) < min(found.filter(like="CRD"))
 found.rename("held-out errors, mean of two seeds").to_frame()
 
 # %% [markdown]
-# The worst weight of the squared error does better than the best of CRD. (Its larger weights do best: a still larger one might do better.) Now eleven kinds of students and two baselines, the same initial weights and the same batches for each seed, equal numbers of steps. The mixtures take the values just chosen.
-#
+# Even the worst of these weights of the squared error makes fewer errors than the best of CRD's.
+
+# %% [markdown]
 # ## The comparison
+#
+# Eleven kinds of students and two baselines. For each seed all have the same initial weights and the same batches,
+# for the same number of steps. Mixtures take the values just chosen. Four arms are for later: two keep their false
+# negatives *in*, one has *no queue*, one takes its *positive from memory*.
 #
 # **Predict.** Against the squared error, CRD makes
 # (a) clearly fewer errors  (b) about as many  (c) clearly more
@@ -924,56 +1029,61 @@ against = {
 comparisons = {name: compare(runs, baseline=baseline) for name, baseline in against.items()}
 format_comparison(comparisons["against the baselines"])
 
+# %% [markdown]
+# Differences in errors, with their intervals and verdicts, against both baselines. Now against the squared error, as
+# a picture.
+
 # %%
 from_l2 = comparisons["against L2 on features"].set_index("arm")
-rows = [
-    "CRD",
-    "InfoNCE, queue",
-    "KD",
-    "KD + L2 on features",
-    "KD + CRD",
-    "KD + InfoNCE, queue",
-    "label_smoothing",
-    "no_teacher",
-]
+mixtures = [name for name in arms if name.startswith("KD + ")]
+rows = ["CRD", "InfoNCE, queue", "KD", *mixtures, "label_smoothing", "no_teacher"]
 ax = plots.intervals(from_l2.loc[rows].reset_index())
 ax.set(xlabel="difference in test errors (of 10,000)")
 show(
     ax,
-    alt="Differences to the squared error with intervals: CRD and InfoNCE lie right of 0, mixtures around it, the two baselines far to the right.",
+    alt="Differences to the squared error with intervals, eight rows: CRD, InfoNCE and both baselines lie right of 0.",
 )
 
 # %%
 check_prediction(prediction, answer="c", because="it asks for less than the squared error does; more on that below")
-assert (from_l2.loc[["CRD", "InfoNCE, queue", "label_smoothing", "no_teacher"]].low > 0).all()
-from_none = comparisons["against the baselines"].set_index(["arm", "baseline"]).high.unstack()
-assert (from_none.loc[["CRD", "InfoNCE, queue", "L2 on features", "KD"], "no_teacher"] < 0).all()
+by_baseline = comparisons["against the baselines"].set_index(["baseline", "arm"])
+for arm in ("CRD", "InfoNCE, queue"):
+    for name, row in [("L2 on features", from_l2.loc[arm]), *by_baseline.xs(arm, level="arm").iterrows()]:
+        print(f"{arm} − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
+assert (from_l2.difference[["CRD", "InfoNCE, queue", "label_smoothing", "no_teacher"]] > 20).all()
+assert (by_baseline.loc["no_teacher"].difference[["CRD", "InfoNCE, queue", "L2 on features", "KD"]] < -50).all()
 
 # %% [markdown]
-# **"CRD beats L2" does not hold here.** Both contrastive students are clearly better than one without a teacher, and clearly worse than one with a squared error on the same 64 numbers. CRD cannot even be told from label smoothing.
-# What may be the reason:
+# **"CRD beats L2" does not hold here.** Both contrastive students make fewer errors than one without a teacher, and
+# more than one with a squared error on the same 64 numbers. Against label smoothing, which costs nothing, read this
+# run's verdicts. What may be the reason:
 #
-# - The claim comes from CIFAR-100: a hundred classes, 50,000 images, 240 epochs. A memory that starts as noise has had fifteen epochs here.
-# - These 64 numbers are one linear layer away from the teacher's logits. Whoever copies them copies nearly the answer. CRD asks for less: that *this* image be recognised among others.
+# - The claim comes from CIFAR-100: a hundred classes, 50,000 images, 240 epochs. A memory that starts as noise has
+#   had fifteen epochs here.
+# - These 64 numbers are one linear layer away from the teacher's logits. Whoever copies them copies nearly the
+#   answer. CRD asks for less: that *this* image be recognised among others.
 #
 # Does it add something to soft targets?
 
 # %%
 from_kd = comparisons["against KD alone"].set_index("arm")
-mixtures = [name for name in arms if name.startswith("KD + ")]
-assert (from_kd.loc[mixtures].difference < 0).all()
-assert (from_kd.loc[["CRD", "InfoNCE, queue"]].low > 0).all()
+assert from_kd.difference["CRD"] > 0 > from_kd.difference["KD + L2 on features"]
 format_comparison(comparisons["against KD alone"]).loc[["L2 on features", "CRD", "InfoNCE, queue", *mixtures]]
 
 # %% [markdown]
-# Alone, contrast is worse than soft targets. In a mixture all three make fewer errors on average than soft targets alone; whether CRD and InfoNCE really do, five seeds do not decide. Read the ends of the intervals.
-#
+# CRD alone makes more errors than soft targets alone. Mixed with them, the squared error takes some away. What the
+# two contrastive losses add to soft targets is less, and a few seeds may not decide it: read the ends of their
+# intervals.
+
+# %% [markdown]
 # ## What false negatives did
 #
-# Four pairs of students that differ in one thing each: with and without false negatives (twice), with and without the queue, and the positive from the memory as in the published code.
+# Four pairs of students that differ in one thing each: false negatives left out or in, for CRD and for InfoNCE; with
+# and without the queue; and the positive from the batch or from the memory.
 #
-# **Predict.** CRD without labels, so that one negative in ten is false. Against no teacher at all, its errors are
-# (a) fewer, a little less so than with labels  (b) about the same  (c) more
+# **Predict.** CRD with labels makes fewer errors than no teacher. Without labels one negative in ten is false. How
+# much of that lead is left?
+# (a) nearly all  (b) about half  (c) next to nothing, or less
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -988,41 +1098,52 @@ pairs = {
 tables = [compare(runs[runs.arm.isin(pair)], baseline=pair[1]) for pair in pairs.items()]
 comparisons["pair by pair"] = pd.concat(tables, ignore_index=True)
 one_by_one = comparisons["pair by pair"].set_index("arm")
-all_in = comparisons["against the baselines"].set_index(["arm", "baseline"]).loc["CRD, false negatives in"]
-print({name: f"{row.difference:+.0f} [{row.low:+.0f}, {row.high:+.0f}]" for name, row in all_in.iterrows()})
+from_none = by_baseline.loc["no_teacher"].difference
+with_labels, without = from_none["CRD"], from_none["CRD, false negatives in"]
+print(f"errors more than without a teacher: CRD {with_labels:+.0f}, with false negatives in {without:+.0f}")
 check_prediction(prediction, answer="c", because="the hardest negatives push most, and these are of the same class")
-assert (one_by_one.loc[["CRD", "InfoNCE, queue"]].high < 0).all()
-assert all_in.loc["no_teacher"].difference > 0
-assert all_in.loc["label_smoothing"].low > 0
+assert without > 0.3 * with_labels  # the lead is negative: fewer errors
+assert one_by_one.difference["CRD"] < -100
 one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
 
 # %% [markdown]
-# **One false negative in ten is enough to lose all that CRD's teacher gave.** Leaving them out takes away a quarter of CRD's errors, and some of InfoNCE's. The queue, with five times as many negatives, hardly shows beside that. And the positive from
-# memory, safer against collapse, is not better once embeddings are centred.
+# **One false negative in ten is enough to lose what CRD's teacher gave.** To leave them out spares CRD more than a
+# hundred errors. The other three lines are smaller: for InfoNCE, for the queue with its five times as many negatives,
+# and for the positive from memory, which is safer against collapse. What each is worth in this run stands in the last
+# column.
 #
-# One can see it in the embeddings. How close are held-out digits of one class in the student's 32 numbers (centred, mean cosine)?
+# One can see it in the embeddings. How close are held-out digits of one class in the student's 32 numbers (centred,
+# mean cosine)?
 
 # %%
 some, classes = mnist.held_out.take(1_000)
 same = classes[:, None] == classes[None, :]
-close = {"teacher": F.normalize(ask_teacher(some)[1] - centre, dim=1)}
-for row in runs[(runs.seed == 0) & ~runs.arm.str.startswith("KD")].itertuples():
-    with torch.no_grad():
-        x = row.model[:-1](some)  # (N, 32)
-    close[row.arm] = F.normalize(x - x.mean(dim=0), dim=1)
-close = {name: float((x @ x.T)[same].mean()) for name, x in close.items()}
-assert close["CRD, false negatives in"] < close["CRD"] - 0.04
-assert close["InfoNCE, queue, false negatives in"] < close["InfoNCE, queue"] - 0.04
-assert close["InfoNCE, queue, false negatives in"] < close["no_teacher"] + 0.03
-assert close["CRD"] < close["L2 on features"] < close["teacher"]
-pd.Series(close, name="mean cosine within a class").sort_values(ascending=False).round(2).to_frame()
+
+
+def closeness(x):  # (N, D) -> the mean cosine of two images of one class
+    x = F.normalize(x - x.mean(dim=0), dim=1)
+    return float((x @ x.T)[same].mean())
+
+
+alone = runs[~runs.arm.str.startswith("KD")]
+with torch.no_grad():
+    within = [closeness(student[:-1](some)) for student in alone.model]
+close = alone.assign(cosine=within).groupby("arm").cosine.mean()
+close["teacher"] = closeness(ask_teacher(some)[1])
+assert close["CRD, false negatives in"] < close["CRD"] - 0.03
+assert close["InfoNCE, queue, false negatives in"] < close["InfoNCE, queue"] - 0.06
+assert close["InfoNCE, queue, false negatives in"] < close["no_teacher"] + 0.04
+assert max(close["CRD"], close["InfoNCE, queue"]) < close["L2 on features"] < close["teacher"]
+close.sort_values(ascending=False).rename("mean cosine within a class").round(2).to_frame()
 
 # %% [markdown]
-# The teacher draws its classes together, and so do its students, the squared error most of all. False negatives tear them apart again: with them, InfoNCE leaves the classes no closer than a student of labels alone.
+# The teacher draws its classes together, and so do its students, the squared error most of all. False negatives tear
+# them apart again: with them, InfoNCE leaves the classes hardly closer than a student of labels alone.
 #
 # ## At full size
 #
-# The same code with 10,000 images, 512 negatives and five seeds: `python -m benchmarks.chapters 05`.
+# The same code with 10,000 images, 512 negatives and five seeds is one command, `python -m benchmarks.chapters 05`.
+# Its record lies in the repository.
 
 # %%
 about_full = "10,000 images, 8 epochs, 5 seeds, 512 negatives; weights and temperature chosen again on held-out images"
@@ -1036,7 +1157,7 @@ if record.exists():
     ax.set(xlabel="difference in test errors (of 10,000)")
     show(
         ax,
-        alt="At full size: CRD, InfoNCE, soft targets and both baselines lie right of 0; the mixture with L2 lies at 0.",
+        alt="At full size: CRD, InfoNCE, soft targets and both baselines right of 0; soft targets with L2 at 0.",
     )
 
 # %%
@@ -1046,6 +1167,8 @@ if full:
     smoothing = full["against the baselines"].set_index("baseline", append=True).xs("label_smoothing", level="baseline")
     assert (from_l2.loc[["CRD", "InfoNCE, queue", "KD"]].low > 0).all()
     assert smoothing.loc["CRD"].low > 0
+    none = full["against the baselines"].set_index("baseline", append=True).xs("no_teacher", level="baseline")
+    assert (none.loc[["CRD", "InfoNCE, queue"]].high < 0).all()
     assert full["against KD alone"].loc["KD + CRD"].low > 0
     assert one_by_one.loc["CRD"].high < 0
     assert one_by_one.loc["InfoNCE, queue"].low < 0 < one_by_one.loc["InfoNCE, queue"].high
@@ -1053,35 +1176,52 @@ if full:
 table
 
 # %% [markdown]
-# With ten times as many images the squared error stays ahead: of CRD, of InfoNCE, and now of soft targets as well. CRD falls behind label smoothing. False negatives still cost it dearly; for InfoNCE the interval
-# now holds 0: unclear. Beside soft targets CRD does harm, at the weight that was chosen for it alone. Two reservations. A row of the memory waits 157 steps for its next visit, ten times as long, and eight epochs are few for it. And of three tries the choice took CRD's largest weight: a wider search might find a better one.
+# With ten times as many images the squared error stays ahead: of CRD, of InfoNCE, and of soft targets. CRD makes more
+# errors than label smoothing. Mixed with soft targets it does harm, at the weight that was chosen for it alone. False
+# negatives still cost it dearly; for InfoNCE the interval holds 0: unclear.
 #
+# Two reservations. With 10,000 images a row of the memory waits ten times as many steps for its next visit, and eight
+# epochs are few for it. And weights were chosen among three; a wider search might find better ones.
+
+# %% [markdown]
 # ## Summary
 #
-# - A contrastive loss is a classification in which every image is a class: guessing costs $\log(M + 1)$, and a loss means nothing without that number.
-# - Its shares are its push. $\tau$ decides how many of the negatives are felt; the hardest ones come first, and those are of the same class. Leave them out where you have labels.
-# - A queue: unit vectors, empty places do not count, written modulo its size, pushed *after* the loss, untouched in evaluation, not longer than an epoch unless there are labels.
-# - CRD asks whether a pair is real: $h$ is a sigmoid, $Z$ is set once, each image has its row in two memories and is named by its index. Its heads are learned, and belong into the optimizer.
+# - A contrastive loss is a classification in which every image is a class: guessing costs $\log(M + 1)$, and a loss
+#   means nothing without that number.
+# - Its shares are its push. $\tau$ decides how many negatives are felt; the hardest ones come first, and those are
+#   often of the same class. Leave them out where you have labels.
+# - A queue holds unit vectors; empty places do not count; it is written modulo its size, *after* the loss, and never
+#   in evaluation; without labels it is no longer than an epoch.
+# - CRD asks whether a pair is real: $h$ is a sigmoid, and $Z$ is set once. Each image has a row in two memories and
+#   is named by its index. The heads are learned, and belong into the optimizer.
 # - Look at the mean cosine of the memory: near 1 it has collapsed. Centre the teacher's embeddings.
-# - Draw negatives for the batch, not for each anchor; not more of them than the data can give.
-# - On 1,000 digits, and on 10,000, contrast beat no teacher, and a plain squared error beat contrast.
+# - Draw negatives for the batch, not for each anchor, and not more of them than the data can give.
+# - On 1,000 digits, and on 10,000, contrast made fewer errors than no teacher, and a plain squared error fewer than
+#   contrast.
 #
 # ## Think, then try
 #
-# 1. Let $\tau$ be learned, as its logarithm, beside the student. Where does it go with false negatives in, and where without?
-# 2. Give `info_nce_loss` positives of the same class instead of leaving them out (supervised contrast). What is its value for a perfect student?
-# 3. Fill both memories with one pass before training, so that no row is noise, and set $Z$ after that. Which of the three curves of the collapse changes?
-# 4. Choose as negatives the 16 most similar rows of other classes instead of 256 random ones. Are they worth as much, and what do they cost?
+# 1. Let $\tau$ be learned, as its logarithm, beside the student. Where does it go with false negatives in, and where
+#    without?
+# 2. Give `info_nce_loss` positives of the same class instead of leaving them out (supervised contrast). What is its
+#    value for a perfect student?
+# 3. Fill both memories with one pass before training, so that no row is noise, and set $Z$ after that. Which of the
+#    three curves of the collapse changes?
+# 4. Choose as negatives the 16 most similar rows of other classes instead of 256 random ones. Are they worth as much,
+#    and what do they cost?
 #
 # More, with checks that know the usual slips: `exercises/ex05_contrastive_distillation`.
 #
 # ## References
 #
-# - van den Oord, Li, Vinyals (2018). *Representation learning with contrastive predictive coding.* [arXiv:1807.03748](https://arxiv.org/abs/1807.03748): section 2.3 and
-#   equation 4 (InfoNCE).
-# - He, Fan, Wu, Xie, Girshick (2020). *Momentum contrast for unsupervised visual representation learning.* [arXiv:1911.05722](https://arxiv.org/abs/1911.05722): equation 1,
-#   section 3.2 (the queue).
-# - Tian, Krishnan, Isola (2020). *Contrastive representation distillation.* [arXiv:1910.10699](https://arxiv.org/abs/1910.10699): section 3 and equation 19 (critic and loss),
-#   section 4 (CIFAR-100).
-# - Gutmann, Hyvärinen (2010). *Noise-contrastive estimation.* [AISTATS](https://proceedings.mlr.press/v9/gutmann10a.html): section 2.
-# - Khosla et al. (2020). *Supervised contrastive learning.* [arXiv:2004.11362](https://arxiv.org/abs/2004.11362): section 3, what labels do for positives and negatives.
+# - van den Oord, Li, Vinyals (2018). *Representation learning with contrastive predictive coding.*
+#   [arXiv:1807.03748](https://arxiv.org/abs/1807.03748): section 2.3 and equation 4 (InfoNCE).
+# - He, Fan, Wu, Xie, Girshick (2020). *Momentum contrast for unsupervised visual representation learning.*
+#   [arXiv:1911.05722](https://arxiv.org/abs/1911.05722): equation 1, section 3.2 (the queue).
+# - Tian, Krishnan, Isola (2020). *Contrastive representation distillation.*
+#   [arXiv:1910.10699](https://arxiv.org/abs/1910.10699): section 3 and equation 19 (critic and loss), section 4
+#   (CIFAR-100).
+# - Gutmann, Hyvärinen (2010). *Noise-contrastive estimation.*
+#   [AISTATS](https://proceedings.mlr.press/v9/gutmann10a.html): section 2.
+# - Khosla et al. (2020). *Supervised contrastive learning.* [arXiv:2004.11362](https://arxiv.org/abs/2004.11362):
+#   section 3, what labels do for positives and negatives.
