@@ -26,11 +26,13 @@ from .contrastive import EmbeddingQueue, info_nce_loss  # 03, 05
 from .crd import CRDLoss  # 05
 from .self_distillation import deep_supervision_loss  # 06
 from .mutual import mutual_ensemble_loss, mutual_learning_loss  # 07
-from .detection import FPNAdapters, box_regression_loss, detection_classification_loss, fpn_feature_loss  # 08
+from .detection import box_regression_loss, detection_classification_loss  # 08
+from .pyramids import FPNAdapters, fpn_feature_loss  # 08
 from .language import HiddenProjection, embedding_loss, hidden_state_loss, map_layers  # 09
 from .self_attention import attention_loss, attention_scores_loss, value_relation_loss  # 09
 from .distilbert import distilbert_loss, distilbert_terms, hidden_cosine_loss  # 09
-from .modern import decoupled_kd_loss, dist_loss, generalized_jsd_loss, standardize_logits  # 11
+from .modern import decoupled_kd_loss, generalized_jsd_loss  # 11
+from .correlation import dist_loss, standardize_logits  # 11
 
 __all__ = [  # noqa: RUF022
     "soften",
@@ -65,7 +67,7 @@ __all__ = [  # noqa: RUF022
     "distilbert_loss",
     "distilbert_terms",
     "decoupled_kd_loss",
-    "dist_loss",
-    "standardize_logits",
     "generalized_jsd_loss",
+    "standardize_logits",
+    "dist_loss",
 ]

@@ -116,6 +116,12 @@ def check_labels(labels: Tensor, logits: Tensor, *, ignore_index: int | None = N
         raise ValueError(f"labels must be in [0, {classes}), got {wrong}. The logits have {classes} classes.")
 
 
+def check_two_classes(logits: Tensor, why: str) -> None:
+    """Raise unless the last dimension holds at least two classes."""
+    if logits.dim() == 0 or logits.shape[-1] < 2:
+        raise ValueError(f"logits need at least two classes in their last dimension, got {tuple(logits.shape)}. {why}")
+
+
 def check_mask(mask: Tensor, shape: Sequence[int], name: str, why: str) -> None:
     """Raise unless a mask is a tensor of this shape that holds only 0 and 1 (values are seen on the CPU only)."""
     if not isinstance(mask, Tensor):

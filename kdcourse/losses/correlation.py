@@ -1,0 +1,155 @@
+"""Losses on logits that look away from their scale: standardised logits, and correlations of predictions (DIST).
+
+Chapter 11. Letters: B batch, K classes; T is ``temperature``.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._checks import check_floating, check_same_shape, check_temperature, check_two_classes, check_weight
+from ._numerics import at_least_float32
+from .soft_targets import _log_soften
+
+
+def standardize_logits(logits: Tensor) -> Tensor:
+    r"""Each row to mean 0 and standard deviation 1: :math:`(z - \bar z) / \sigma(z)`.
+
+    Apply it to the student's and the teacher's logits, then any loss on logits: the student must then match the
+    order and spacing of the teacher's scores, not their size.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., K)
+        Scores before the softmax, K ≥ 2.
+
+    Returns
+    -------
+    Tensor, shape (..., K)
+        Standardised rows; a constant row becomes 0. Gradients flow to ``logits``; detach the teacher's.
+
+    Raises
+    ------
+    ValueError
+        If the logits are not floating point, or K < 2.
+
+    Notes
+    -----
+    σ divides by K, as the paper writes it; code found in the wild divides by K - 1, which is the same as a T larger
+    by :math:`\sqrt{K/(K-1)}`. Standardised scores have size 1, so T of 2 to 4 is warm here, and the gradient's
+    T² rule holds from smaller T on. The gradient with respect to raw logits carries a further 1/σ: a student with
+    small logits is pushed harder.
+
+    References
+    ----------
+    Sun, Ren, Li, Wang, Cao (2024), arXiv:2403.01427, algorithm 1.
+    """
+    check_floating(logits, "logits")
+    check_two_classes(logits, "One number has no spread to divide by.")
+    logits = at_least_float32(logits)
+    lowest, largest = (extreme(logits.detach(), dim=-1, keepdim=True) for extreme in (torch.amin, torch.amax))
+    spread = largest - lowest
+    constant = spread <= 8 * torch.finfo(logits.dtype).eps * largest.abs()
+    # To [0, 1] first: squares of very large or very small logits would leave the range of float32.
+    scaled = (logits - lowest) / spread.masked_fill(constant, math.inf)  # (..., K), 0 where constant
+    centred = scaled - scaled.mean(dim=-1, keepdim=True)
+    variance = (centred * centred).mean(dim=-1, keepdim=True)  # (..., 1)
+    return centred / variance.masked_fill(constant, 1).sqrt()
+
+
+def dist_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float | Tensor = 1.0,
+    beta: float | Tensor = 1.0,
+    gamma: float | Tensor = 1.0,
+) -> Tensor:
+    r"""DIST: match how predictions correlate, within each sample and within each class.
+
+    .. math:: \beta\,\Big(1 - \frac{1}{B}\sum_b \rho(p_{b,:}, q_{b,:})\Big)
+              + \gamma\,\Big(1 - \frac{1}{K}\sum_k \rho(p_{:,k}, q_{:,k})\Big)
+
+    with ρ Pearson's correlation, p the teacher's and q the student's probabilities at T.
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor, shape (B, K)
+        Logits for the same samples, B ≥ 2 and K ≥ 2. The teacher's side receives no gradient.
+    temperature : float
+        T > 0.
+    beta : float
+        ≥ 0, weight of the relation between the classes of one sample (rows).
+    gamma : float
+        ≥ 0, weight of the relation between the samples of one class (columns).
+
+    Returns
+    -------
+    Tensor, shape ()
+        Between 0 and 2 (β + γ); 0 when each row and column agrees up to scale and offset.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or are not (B, K), B or K is 1, temperature is not positive and finite, or a weight is
+        negative.
+
+    Notes
+    -----
+    There is no T²: a correlation does not shrink as T grows, and neither does its gradient. The authors' code does
+    multiply by T² (at its default T = 1 that changes nothing). A row or column in which the *teacher* is constant
+    has no correlation and counts 0; one in which only the student is constant counts 1 and gives no gradient.
+
+    References
+    ----------
+    Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536, equations 6-10.
+    """
+    check_same_shape(student_logits, teacher_logits)
+    if student_logits.dim() != 2 or min(student_logits.shape) < 2:
+        raise ValueError(
+            f"logits must have shape (B, K) with B ≥ 2 and K ≥ 2, got {tuple(student_logits.shape)}. "
+            "Correlation along a row or a column needs at least two numbers."
+        )
+    check_temperature(temperature)
+    check_weight(beta, "beta")
+    check_weight(gamma, "gamma")
+    log_q = _log_soften(student_logits, temperature)  # (B, K)
+    log_p = _log_soften(teacher_logits.detach(), temperature)  # (B, K)
+    between_classes = _mean_distance(*(_standardize_rows(log_probs.exp()) for log_probs in (log_q, log_p)))
+    between_samples = _mean_distance(*(_standardize_columns(_largest_is_one(x)) for x in (log_q, log_p)))
+    return beta * between_classes + gamma * between_samples
+
+
+def _mean_distance(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean of 1 - ρ, from standardised numbers, whose mean product is ρ, and from where there are any."""
+    (student_scores, student_varies), (teacher_scores, teacher_varies) = student, teacher
+    # Where one of them is constant the product is 0, and so is the gradient.
+    products = student_scores * (teacher_scores * (student_varies & teacher_varies))  # (B, K)
+    return teacher_varies.mean(dtype=products.dtype) - products.mean()
+
+
+def _standardize_rows(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row to mean 0 and deviation 1, (B, K); and whether it varies by more than rounding, (B, 1)."""
+    least, rounding = _limits(numbers)
+    scores, mean, inverse = torch.native_layer_norm(numbers, numbers.shape[1:], None, None, least)
+    return scores, rounding * mean * inverse < 1
+
+
+def _standardize_columns(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Each column to mean 0 and deviation 1, (B, K); and whether it varies by more than rounding, (K,)."""
+    least, rounding = _limits(numbers)
+    scores, mean, inverse = torch.native_batch_norm(numbers, None, None, None, None, True, 0.0, least)
+    return scores, rounding * mean * inverse < 1
+
+
+def _limits(numbers: Tensor) -> tuple[float, float]:
+    """The least variance to divide by, and the share of the mean below which a deviation is rounding."""
+    limits = torch.finfo(numbers.dtype)
+    # Small enough to change nothing; its power of -3/2, which the backward pass takes, still is a float.
+    return limits.tiny ** (2 / 3), 8 * limits.eps
+
+
+def _largest_is_one(log_probs: Tensor) -> Tensor:
+    """Columns of probabilities up to a factor, which correlation ignores: a class none favours cannot underflow."""
+    return (log_probs - log_probs.detach().amax(dim=0, keepdim=True)).exp()
