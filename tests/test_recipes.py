@@ -137,6 +137,17 @@ def test_a_learned_part_of_the_objective_learns_or_training_refuses_to_start(tea
     assert not torch.equal(weights(projection), before)
 
 
+@pytest.mark.parametrize("make_objective", [make_soft_target_objective, lambda knobs: make_label_objective()])
+def test_labels_of_any_integer_type_mean_the_same(teacher, data, make_objective):
+    images, labels = small(data)
+    by_type = [
+        distill(make(8), teacher, (images, labels.to(dtype)), make_objective=make_objective, epochs=1).terms["ce"]
+        for dtype in (torch.long, torch.int32, torch.uint8)
+    ]
+    assert torch.equal(by_type[0], by_type[1])
+    assert torch.equal(by_type[0], by_type[2])
+
+
 @pytest.mark.trap(6)
 def test_cached_teacher_logits_follow_their_sample_whatever_the_order(teacher, data):
     images, labels = small(data)
@@ -583,6 +594,8 @@ def test_difficulty_is_the_teachers_loss_or_its_margin():
     torch.testing.assert_close(difficulty_by_loss(logits, labels), torch.stack(expected))
     for difficulty in (difficulty_by_loss, difficulty_by_margin):
         assert difficulty(logits, labels).argsort().tolist() == [0, 1, 2]
+        for dtype in (torch.int32, torch.uint8):
+            assert torch.equal(difficulty(logits, labels.to(dtype)), difficulty(logits, labels))
         with pytest.raises(ValueError, match=r"labels must be in \[0, 3\)"):
             difficulty(logits, labels + 3)
         with pytest.raises(ValueError, match="teacher logits must be floating point"):

@@ -4,6 +4,7 @@ Boxes keep their shape and get zeros, so that a GPU need not wait for a count; t
 is often most of a batch and each token carries a whole vocabulary.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,15 @@ from ._checks import check_mask
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Raise half precision to float32, as autocast does for losses; leave float32 and float64 alone."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def unit(vectors: Tensor, *, dim: int = 1) -> Tensor:
+    """Scale to length 1 along a dimension. A vector of length 0 has no direction: it stays, and takes no gradient.
+
+    ``F.normalize`` divides it by 1e-12 instead, and its gradient too: one dead sample behind a ReLU ends a training.
+    """
+    lengths = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors / lengths.masked_fill(lengths == 0, math.inf)
 
 
 def keep(tensor: Tensor, mask: Tensor | None, fill: float = 0.0) -> Tensor:

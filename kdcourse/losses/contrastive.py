@@ -6,10 +6,10 @@ Chapters 03 and 05. Letters: B batch, D embedding width.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_floating, check_one_per_sample, check_same_shape, check_temperature
+from ._numerics import unit
 from ._precision import full_precision
 
 
@@ -88,7 +88,7 @@ class EmbeddingQueue(nn.Module):
         kept = min(len(embeddings), size)
         newest = torch.arange(len(embeddings) - kept, len(embeddings), device=self.count.device)  # (kept,)
         slots = (self.count + newest) % size  # (kept,) wraps around
-        self.vectors[slots] = F.normalize(embeddings[newest].to(self.vectors.dtype), dim=1)
+        self.vectors[slots] = unit(embeddings[newest].to(self.vectors.dtype))
         self.labels[slots] = self.labels.new_full((kept,), -1) if labels is None else labels[newest].to(torch.long)
         self.count += len(embeddings)
 
@@ -155,8 +155,8 @@ def info_nce_loss(
         check_one_per_sample(labels, len(student_embeddings), "labels")
     if len(student_embeddings) == 1 and queue is None:
         raise ValueError("a batch of one has no negatives: give at least 2 samples, or a queue.")
-    student = F.normalize(student_embeddings, dim=1)  # (B, D)
-    teacher = F.normalize(teacher_embeddings.detach(), dim=1)  # (B, D)
+    student = unit(student_embeddings)  # (B, D)
+    teacher = unit(teacher_embeddings.detach())  # (B, D)
     similarity = student @ teacher.T / temperature  # (B, B) positives on the diagonal
     if labels is not None:
         other_class = labels.unsqueeze(1) != labels  # (B, B)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_one_per_sample, check_same_batch, check_temperature
+from ._numerics import unit
 from ._precision import full_precision
 
 
@@ -117,7 +118,7 @@ class CRDLoss(nn.Module):
         self.teacher_head = nn.Linear(teacher_dim, embedding_dim)
         for name in ("student_memory", "teacher_memory"):
             noise = torch.randn(num_samples, embedding_dim, generator=self.generator, device=self.generator.device)
-            self.register_buffer(name, F.normalize(noise, dim=1).cpu())
+            self.register_buffer(name, unit(noise).cpu())
         self.register_buffer("labels", torch.full((num_samples,), -1))
         self.register_buffer("log_normalizers", torch.zeros(2))
         self.normalized = False
@@ -149,13 +150,14 @@ class CRDLoss(nn.Module):
             If batch sizes or widths do not fit, or ``index`` is not one integer in [0, N) for each sample.
         """
         self._check_input(student_embeddings, teacher_embeddings, index, labels)
+        index = index.long()  # a tensor of uint8 would be taken for a mask of the memories' rows
         student = self.student_head(student_embeddings)  # (B, D)
         teacher = self.teacher_head(teacher_embeddings.detach())  # (B, D)
         return self._compare(student, teacher, index, labels)
 
     @full_precision
     def _compare(self, student: Tensor, teacher: Tensor, index: Tensor, labels: Tensor | None) -> Tensor:
-        student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)  # (B, D)
+        student, teacher = unit(student), unit(teacher)  # (B, D)
         drawn = self._draw().to(index.device, non_blocking=True)  # (M,) a blocking copy would wait for a GPU
         valid = index.unsqueeze(1) != drawn  # (B, M) a sample is not its own negative
         if labels is not None:
@@ -189,7 +191,7 @@ class CRDLoss(nn.Module):
     def _scores(self, anchors: Tensor, partners: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
         """Similarities over τ to the positives, shape (B,), and to the negatives, shape (B, M)."""
         positive = (anchors * partners.detach()).sum(dim=1) / self.temperature  # (B,)
-        return positive, anchors @ negatives.T / self.temperature
+        return positive, anchors @ negatives.to(anchors.dtype).T / self.temperature
 
     @torch.no_grad()
     def _remember(
@@ -197,7 +199,7 @@ class CRDLoss(nn.Module):
     ) -> None:
         for memory, vectors in ((self.student_memory, student), (self.teacher_memory, teacher)):
             blend = self.momentum * memory[index] + (1 - self.momentum) * vectors  # (B, D)
-            memory[index] = F.normalize(blend, dim=1).to(memory.dtype)
+            memory[index] = unit(blend).to(memory.dtype)
         if labels is not None:
             self.labels[index] = labels.to(self.labels.dtype)
         self.log_normalizers.copy_(log_normalizers)

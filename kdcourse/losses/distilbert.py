@@ -3,6 +3,7 @@
 Chapter 09. Letters: B batch, L tokens, K vocabulary entries, D embedding width.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -53,8 +54,8 @@ def hidden_cosine_loss(
     select = select_real(attention_mask, student.shape[:2])
     student, teacher = at_least_float32(select(student)), at_least_float32(select(teacher.detach()))  # (tokens, D)
     lengths = torch.linalg.vector_norm(student, dim=-1) * torch.linalg.vector_norm(teacher, dim=-1)  # (tokens,)
-    # clamp: a vector of length 0 has no direction, and counts as orthogonal
-    cosine = (student * teacher).sum(dim=-1) / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)  # (tokens,)
+    # A vector of length 0 has no direction: it counts as orthogonal, and takes no gradient.
+    cosine = (student * teacher).sum(dim=-1) / lengths.masked_fill(lengths == 0, math.inf)  # (tokens,)
     return mean_of(1 - cosine)
 
 
@@ -163,7 +164,9 @@ def distilbert_terms(
     divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (tokens,)
     masked = (labels != -100).nonzero().squeeze(1)  # (words,)
     surprise = F.cross_entropy(
-        at_least_float32(student_logits.index_select(0, masked)), labels.index_select(0, masked), reduction="none"
+        at_least_float32(student_logits.index_select(0, masked)),
+        labels.index_select(0, masked).long(),
+        reduction="none",
     )  # (words,)
     cosine = hidden_cosine_loss(student_hidden, teacher_hidden, attention_mask=attention_mask)
     return {

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._checks import check_same_batch
+from ._numerics import unit
 from ._precision import full_precision
 
 
@@ -127,8 +128,8 @@ def gram_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     2 - 2·CKA, the (uncentred) linear kernel alignment.
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
-    student_gram = F.normalize(_Gram.apply(student).flatten(), dim=0)  # (B²,) norm 1 as a whole
-    teacher_gram = F.normalize(_Gram.apply(teacher).flatten(), dim=0)  # (B²,)
+    student_gram = unit(_Gram.apply(student).flatten(), dim=0)  # (B²,) norm 1 as a whole
+    teacher_gram = unit(_Gram.apply(teacher).flatten(), dim=0)  # (B²,)
     return (student_gram - teacher_gram).square().sum()
 
 
@@ -166,8 +167,8 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
     Tung and Mori (2019), Similarity-Preserving Knowledge Distillation, arXiv:1907.09682, equations 1-4.
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
-    student_rows = F.normalize(_Gram.apply(student), dim=1)  # (B, B) each row has norm 1
-    teacher_rows = F.normalize(_Gram.apply(teacher), dim=1)  # (B, B)
+    student_rows = unit(_Gram.apply(student))  # (B, B) each row has norm 1
+    teacher_rows = unit(_Gram.apply(teacher))  # (B, B)
     return (student_rows - teacher_rows).square().mean()
 
 

@@ -1,7 +1,8 @@
 """Self-attention as knowledge: probabilities, scores, and relations of values (TinyBERT, MiniLM).
 
 Chapter 09. Letters: B batch, L tokens; d is the width of a head. ``attention_mask`` is the tokenizer's: (B, L), 1
-where a token is real, 0 where it is padding. Padding, whatever it holds, changes neither a loss nor a gradient.
+where a token is real, 0 where it is padding. Padding, whatever it holds, changes neither a loss nor a gradient; of
+scores before the softmax alone it must hold finite numbers.
 """
 
 import math

@@ -99,7 +99,8 @@ def _feature_hint(exit_features: Sequence[Tensor]) -> Tensor:
     distances = []
     for features in shallower:
         check_same_shape(features, deepest, "features (a shallower exit's and the deepest exit's)")
-        distances.append((features - deepest.detach()).flatten(1).square().sum(dim=1).mean())  # (B, D) -> (B,) -> ()
+        difference = at_least_float32(features) - at_least_float32(deepest.detach())  # a sum of squares leaves float16
+        distances.append(difference.flatten(1).square().sum(dim=1).mean())  # (B, D) -> (B,) -> ()
     return sum(distances[1:], start=distances[0])
 
 

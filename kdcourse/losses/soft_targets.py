@@ -65,9 +65,10 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
 
     Notes
     -----
-    The divergence is taken in log space: a saturated teacher (probability exactly 0) gives 0, not NaN. It is
-    written out instead of calling ``F.kl_div``, which has no batching rule for ``torch.func.vmap``. The gradient
-    with respect to the student's logits is :math:`T (q - p) / B`; for T large against the logits it tends to
+    The divergence is taken in log space: a saturated teacher (probability exactly 0) gives 0, not NaN. A class that a
+    logit of minus infinity rules out does give NaN: leave it out on both sides. The formula is written out instead of
+    calling ``F.kl_div``, which has no batching rule for ``torch.func.vmap``. The gradient with respect to the
+    student's logits is :math:`T (q - p) / B`; for T large against the logits it tends to
     :math:`(z^s - z^t) / (B K)` (centred logits), so T² keeps its size nearly constant there, and only there.
 
     References

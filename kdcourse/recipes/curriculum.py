@@ -37,7 +37,7 @@ def difficulty_by_loss(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_floating(teacher_logits, "teacher logits")
     check_labels(labels, teacher_logits)
-    return F.cross_entropy(teacher_logits.float(), labels, reduction="none")
+    return F.cross_entropy(teacher_logits.float(), labels.long(), reduction="none")
 
 
 def difficulty_by_margin(teacher_logits: Tensor, labels: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def difficulty_by_margin(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_floating(teacher_logits, "teacher logits")
     check_labels(labels, teacher_logits)
-    target = labels[:, None]  # (N, 1)
+    target = labels.long()[:, None]  # (N, 1)
     best_wrong = teacher_logits.scatter(1, target, -math.inf).amax(dim=1)  # (N,)
     return best_wrong - teacher_logits.gather(1, target).squeeze(1)
 

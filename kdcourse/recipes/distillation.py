@@ -37,7 +37,7 @@ def make_label_objective(*, label_smoothing: float = 0.0) -> Objective:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}: at 1 the labels say nothing.")
 
     def objective(student: nn.Module, images: Tensor, labels: Tensor, *ignored: Tensor) -> dict[str, Tensor]:
-        return {"ce": F.cross_entropy(student(images), labels, label_smoothing=label_smoothing)}
+        return {"ce": F.cross_entropy(student(images), labels.long(), label_smoothing=label_smoothing)}
 
     return objective
 
@@ -54,7 +54,7 @@ def make_soft_target_objective(knobs: Knobs) -> Objective:
     def objective(student: nn.Module, images: Tensor, labels: Tensor, teacher_logits: Tensor) -> dict[str, Tensor]:
         logits = student(images)  # (B, K)
         kd = kd_loss(logits, teacher_logits, temperature=knobs.temperature)
-        ce = F.cross_entropy(logits, labels)
+        ce = F.cross_entropy(logits, labels.long())
         return {"kd": knobs.alpha * kd, "ce": (1 - knobs.alpha) * ce}
 
     return objective

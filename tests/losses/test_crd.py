@@ -312,6 +312,27 @@ def test_no_value_is_ever_read_back_from_the_device():
     assert crd.eval()(student, teacher, index).shape == ()
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_an_index_of_any_integer_type_names_the_same_rows(dtype):
+    *embeddings, index, labels = random_batch()
+    given, long = make_crd(), make_crd()
+    for _ in range(2):
+        torch.testing.assert_close(
+            given(*embeddings, index.to(dtype), labels.to(dtype)), long(*embeddings, index, labels)
+        )
+    assert torch.equal(given.student_memory, long.student_memory)
+    assert torch.equal(given.labels, long.labels)
+
+
+def test_in_half_precision_throughout_only_heads_and_memories_are_rounded():
+    student, teacher, index, labels = random_batch(dtype=torch.float16)
+    half, full = make_crd().half(), make_crd().half().float()
+    for _ in range(2):
+        rounded = half(student, teacher, index, labels)
+        assert rounded.dtype == torch.float32
+        torch.testing.assert_close(rounded, full(student.float(), teacher.float(), index, labels), rtol=2e-2, atol=0)
+
+
 def test_a_saved_and_restored_loss_goes_on_with_the_same_numbers(tmp_path):
     crd = make_crd(seed=0)
     crd(*random_batch(0))

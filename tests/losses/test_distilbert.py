@@ -54,6 +54,14 @@ def test_the_triple_loss_has_three_terms_weighted_five_two_and_one(seed, tempera
     assert loss.item() == pytest.approx(5 * kd + 2 * mlm + cosine)
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16])
+def test_labels_of_any_integer_type_mean_the_same(dtype):
+    student, teacher, labels, *hidden = batch()
+    torch.testing.assert_close(
+        distilbert_loss(student, teacher, labels.to(dtype), *hidden), distilbert_loss(student, teacher, labels, *hidden)
+    )
+
+
 @pytest.mark.trap(67)
 def test_turning_a_hidden_state_moves_the_loss_by_default():
     inputs = batch()

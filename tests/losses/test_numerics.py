@@ -3,10 +3,12 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
-from kdcourse.losses._numerics import keep, mean_where
+from kdcourse import losses
+from kdcourse.losses._numerics import keep, mean_where, unit
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -93,3 +95,41 @@ def test_the_mean_runs_over_what_is_kept_and_is_zero_within_the_graph_where_noth
 def test_the_mean_without_a_mask_is_the_mean():
     values = random_tensor(2, 3, 4)
     torch.testing.assert_close(mean_where(values, None), values.mean())
+
+
+def test_unit_vectors_are_exact_and_a_vector_of_zeros_stays_and_takes_no_gradient():
+    vectors = random_tensor(4, 3)
+    vectors[2] = 0
+    vectors.requires_grad_()
+    units = unit(vectors)
+    expected = vectors.detach().numpy().copy()
+    expected[[0, 1, 3]] /= np.linalg.norm(expected[[0, 1, 3]], axis=1, keepdims=True)
+    np.testing.assert_allclose(units.detach(), expected, rtol=1e-15)
+    (units * random_tensor(4, 3).flip(0)).sum().backward()
+    assert (vectors.grad[2] == 0).all()
+    assert (vectors.grad[[0, 1, 3]] != 0).all()
+    away_from_zero = vectors.detach()[:2].requires_grad_()
+    assert torch.autograd.gradcheck(unit, away_from_zero)
+
+
+DEAD = {
+    "info_nce": lambda s, t: losses.info_nce_loss(s, t, temperature=0.1),
+    "similarity": losses.similarity_preserving_loss,
+    "gram": losses.gram_loss,
+    "distances": losses.rkd_distance_loss,
+    "angles": losses.rkd_angle_loss,
+    "cosine": lambda s, t: losses.hidden_cosine_loss(s[None], t[None]),
+    "attention": lambda s, t: losses.attention_transfer_loss(s.view(6, 2, 2, 2), t.view(6, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", DEAD)
+@pytest.mark.parametrize("dead", [slice(2, 3), slice(None)], ids=["one sample", "all samples"])
+def test_a_sample_without_any_activation_does_not_blow_up_the_gradient(name, dead):
+    student, teacher = 5 * random_tensor(2, 6, 8, dtype=torch.float32).relu()
+    student[dead] = 0
+    student.requires_grad_()
+    loss = DEAD[name](student, teacher)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert student.grad.abs().max() < 10

@@ -143,6 +143,18 @@ def test_bfloat16_exits_lose_no_more_than_their_own_rounding(autocast):
     assert loss.item() == pytest.approx(oracle([z.double() for z in low], labels, 4, 0.5), rel=1e-4)
 
 
+def test_a_hint_in_float16_does_not_leave_its_range():
+    logits, labels = random_exits()
+    features = [300 * torch.randn(6, 64, generator=torch.Generator().manual_seed(seed)).half() for seed in range(3)]
+    loss = deep_supervision_loss(
+        [z.half() for z in logits], labels, temperature=4, alpha=0.5, exit_features=features, hint_weight=1
+    )
+    arrays = [f.double().numpy() for f in features]
+    expected = sum((np.linalg.norm(f - arrays[-1], axis=1) ** 2).mean() for f in arrays[:-1])
+    assert expected > 65_504  # the largest float16
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_bad_input_is_refused_with_a_reason():
     logits, labels = random_exits()
     knobs = {"temperature": 4.0, "alpha": 0.5}
