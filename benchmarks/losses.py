@@ -215,6 +215,14 @@ def peer_steps() -> dict[str, tuple[Step, Step]]:
         student, teacher = normal(*shape), normal(*shape, seed=1)
         pair = {side: {"io": "output", "path": "layer"} for side in ("student", "teacher")}
         name = "×".join(map(str, shape))
+        layer = {"module_path": "layer", "io": "output"}
+        wrapped = {"input": layer | {"is_from_teacher": False}, "target": layer | {"is_from_teacher": True}}
+        add(
+            f"hint {name} (torchdistill)",
+            partial(ours.hint_loss, teacher_features=teacher),
+            against(torchdistill.SimpleLossWrapper(nn.MSELoss(), **wrapped), teacher, None),
+            student,
+        )
         add(
             f"attention transfer {name} (torchdistill)",
             partial(ours.attention_transfer_loss, teacher_features=teacher),

@@ -106,7 +106,10 @@ def check_labels(labels: Tensor, logits: Tensor, *, ignore_index: int | None = N
     if labels.device.type != "cpu" or torch._C._functorch.is_functorch_wrapped_tensor(labels):
         return
     classes = logits.shape[-1]
-    if labels.numel() == 0 or (labels.min().item() >= 0 and labels.max().item() < classes):
+    if labels.numel() == 0:
+        return
+    lowest, highest = labels.aminmax()
+    if lowest.item() >= 0 and highest.item() < classes:
         return
     inside = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
@@ -130,8 +133,10 @@ def check_mask(mask: Tensor, shape: Sequence[int], name: str, why: str) -> None:
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(mask.shape)}. {why}")
     if mask.dtype == torch.bool or mask.device.type != "cpu" or torch._C._functorch.is_functorch_wrapped_tensor(mask):
         return
-    if mask.dtype == torch.long and mask.numel() and mask.min().item() >= 0 and mask.max().item() <= 1:
-        return  # a tokenizer's: two passes that copy nothing
+    if mask.dtype == torch.long and mask.numel():  # a tokenizer's: one pass that copies nothing
+        lowest, highest = mask.aminmax()
+        if lowest.item() >= 0 and highest.item() <= 1:
+            return
     wrong = mask[(mask != 0) & (mask != 1)]
     if wrong.numel():
         raise ValueError(f"{name} must hold only 0 and 1, got {wrong[0].item():g}. {why}")

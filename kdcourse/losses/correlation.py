@@ -6,6 +6,7 @@ Chapter 11. Letters: B batch, K classes; T is ``temperature``.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ._checks import check_floating, check_same_shape, check_temperature, check_two_classes, check_weight
@@ -53,9 +54,7 @@ def standardize_logits(logits: Tensor) -> Tensor:
     constant = spread <= 8 * torch.finfo(logits.dtype).eps * largest.abs()
     # To [0, 1] first: squares of very large or very small logits would leave the range of float32.
     scaled = (logits - lowest) / spread.masked_fill(constant, math.inf)  # (..., K), 0 where constant
-    centred = scaled - scaled.mean(dim=-1, keepdim=True)
-    variance = (centred * centred).mean(dim=-1, keepdim=True)  # (..., 1)
-    return centred / variance.masked_fill(constant, 1).sqrt()
+    return F.layer_norm(scaled, scaled.shape[-1:], eps=_limits(scaled)[0])  # without learned weights: z-scores
 
 
 def dist_loss(

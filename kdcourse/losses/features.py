@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import check_floating, check_paired_lists, check_same_batch
+from ._numerics import at_least_float32
 from ._precision import full_precision
 
 
@@ -231,6 +232,5 @@ def _attention_transfer(student_features: Tensor, teacher_features: Tensor) -> T
     return _mean_squared_error(student_map, teacher_map)
 
 
-@full_precision
 def _mean_squared_error(student: Tensor, teacher: Tensor) -> Tensor:
-    return F.mse_loss(student, teacher.detach())
+    return F.mse_loss(at_least_float32(student), at_least_float32(teacher.detach()))
