@@ -1,20 +1,24 @@
 # %% [markdown]
 # # Self-distillation
 #
-# Until now somebody better did the teaching. This chapter takes the better one away. First a network's deepest layers teach its
-# shallow ones, while all of them learn. Then a finished network teaches a fresh copy of itself, and that copy the next. Both are
-# said to help. Whether they do, against the controls that are usually forgotten, is what we measure.
+# Until now somebody better did the teaching. This chapter takes the better one away. First a network's deepest layers
+# teach its shallow ones, while all of them learn. Then a finished network teaches a fresh copy of itself, and that
+# copy the next.
+#
+# Both are said to help. Whether they do, against the controls that are usually forgotten, is what we measure.
 #
 # **You will be able to**
-# - build a network with exits, write the loss in which its deepest exit teaches, and name who receives which gradient;
+# - build a network with exits, write the loss in which its deepest exit teaches, and name who receives which
+#   gradient;
 # - let easy images leave early, and say what that saves and what it costs;
-# - train born-again generations, and set beside them what a fair comparison needs: twins of the same seed, independent
-#   ensembles, label smoothing, longer training;
+# - train born-again generations, and set beside them what a fair comparison needs: twins of the same seed,
+#   independent ensembles, label smoothing, longer training;
 # - recognise traps 44 to 50 of `docs/traps.md` by what they leave behind.
 #
 # **You need** chapters 01 and 02. **Time** about 55 minutes; the machine needs about one.
 #
-# Symbols: $z^e$ logits of exit $e$, $E$ the deepest exit, $T$ [temperature](glossary:temperature), $\alpha$ the [teacher's share](glossary:alpha).
+# Symbols: $z^e$ logits of exit $e$, $E$ the deepest exit, $T$ [temperature](glossary:temperature), $\alpha$ the
+# [teacher's share](glossary:alpha).
 
 # %%
 import itertools
@@ -26,6 +30,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from kdcourse import plots, recipes, zoo
 from kdcourse.checks import check_prediction
@@ -40,24 +45,31 @@ from kdcourse.widgets import ExitsExplorer, GenerationsExplorer
 from kdcourse.widgets.exits import count_exit_multiply_adds
 
 # %% [markdown]
-# All students see the same 1,000 images. So few, because with all of MNIST every network of this chapter is nearly perfect, and
-# what a method changes is smaller than what a [seed](glossary:seed) changes. The section "At full size" repeats everything with ten times as many.
+# All students see the same 1,000 images. So few, because with all of MNIST every network of this chapter is nearly
+# perfect, and what a method changes is smaller than what a [seed](glossary:seed) changes. At the end, ten times as
+# many.
+#
+# Numbers of *trained* networks differ a little from machine to machine: another processor rounds differently, and
+# after some hundred steps that is another run. The text claims only what held on all that we tried; verdicts on thin
+# differences are in the tables.
 
 # %%
 FULL = False  # True: ten times the images and more seeds, some minutes on one core
 device = pick_device()
 mnist = load_mnist(device=device)
-samples, seeds, lineages, epochs = (10_000, 5, 8, 10) if FULL else (1000, 4, 5, 20)
+samples, seeds, lineages, epochs, exit_epochs = (10_000, 5, 8, 10, 10) if FULL else (1000, 4, 5, 20, 8)
 few = mnist.train.take(samples)
-adam = partial(recipes.make_adam, lr=3e-3)  # the optimizer of every student here
+adam = partial(recipes.make_adam, lr=3e-3)
 comparisons = {}
 
 # %% [markdown]
 # # Part one: exits
 #
-# Cut a network into stages and put a small classifier, an [exit](glossary:exit), behind each. The paper *Be Your Own Teacher* (2019) does
-# exactly this, and lets the deepest exit teach the others. Ours has three stages of one convolution each; an exit takes the mean over a grid of 4 × 4
-# places, whatever the map's size, and one linear layer.
+# Cut a network into stages and put a small classifier, an [exit](glossary:exit), behind each. The paper *Be Your Own
+# Teacher* (2019) does exactly this, and lets the deepest exit teach the others.
+#
+# Ours has three stages of one convolution each. An exit shrinks the stage's [feature map](glossary:feature-map) to 4
+# × 4 places, each a mean over its neighbourhood, and puts one linear layer behind.
 
 
 # %%
@@ -75,7 +87,8 @@ def make_network():
 
 
 # %% [markdown]
-# What does an image cost until it leaves? We count [multiply-adds](glossary:multiply-add), with every classifier that was asked on the way.
+# What does an image cost until it leaves? We count [multiply-adds](glossary:multiply-add), with every classifier that
+# was asked on the way.
 
 # %%
 torch.manual_seed(0)
@@ -83,19 +96,20 @@ network = make_network()
 images, labels = mnist.held_out.take(256)
 leaving, alone = count_exit_multiply_adds(network, images)
 for exit, (logits, cost) in enumerate(zip(network(images), leaving, strict=True), start=1):
-    print(
-        f"exit {exit}: logits {tuple(logits.shape)}, {cost:,} multiply-adds, {cost / alone:.0%} of the deepest exit alone"
-    )
-assert leaving[0] < 0.15 * alone
-assert leaving[-1] > alone
+    share = cost / alone
+    print(f"exit {exit}: logits {tuple(logits.shape)}, {cost:,} multiply-adds, {share:.0%} of the deepest exit alone")
+assert 0.08 < leaving[0] / alone < 0.12
+assert 0.45 < leaving[1] / alone < 0.55
+assert 1 < leaving[2] / alone < 1.1
 
 # %% [markdown]
-# The first exit costs a tenth. An image that goes all the way costs a little *more* than without exits: the shallow ones were asked in vain.
+# The first exit costs a tenth. An image that goes all the way costs a little *more* than without exits: the shallow
+# ones were asked in vain.
 #
 # ## Two ways to build it wrong
 #
-# A widely read text builds the same network with a loop over layers and auxiliary classifiers, and a final classifier behind it. Here it is,
-# shortened. We give it our stages.
+# A widely read text builds the same network with a loop over layers and auxiliary classifiers, and a final classifier
+# behind it. Here it is, shortened. We give it our stages.
 
 
 # %%
@@ -115,14 +129,16 @@ class TextsNetwork(nn.Module):
 
 stages = nn.Sequential(make_stage(1, 8), make_stage(8, 16), make_stage(16, 32))
 try:
-    TextsNetwork(stages, [make_exit(8), make_exit(16), make_exit(32)], final_width=32)(images)
+    TextsNetwork(stages, [make_exit(8), make_exit(16), make_exit(32)], final_width=32).to(device)(images)
 except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# > **Trap 44: flattening without pooling.** The map has 32 channels *and* 4 × 4 places: 512 numbers, where the classifier expects 32. At least this one is loud.
+# > **Trap 44: flattening without pooling.** The map has 32 channels *and* 4 × 4 places: 512 numbers, and the
+# > classifier expects one number for each of 32 channels. At least this mistake is loud.
 #
-# The next mistake is not. The last stage has the final classifier, so somebody leaves out its exit: three stages, two exits.
+# The next mistake is not. The last stage has the final classifier, so somebody leaves out its exit: three stages, two
+# exits, and a classifier as wide as it takes.
 #
 # **Predict.** What happens?
 # (a) an error: lengths differ  (b) the third stage runs, without an exit  (c) the third stage never runs
@@ -132,7 +148,7 @@ prediction = "a"  # your guess: "a", "b" or "c"
 
 # %%
 stages = nn.Sequential(make_stage(1, 8), make_stage(8, 16), make_stage(16, 16))
-text = TextsNetwork(stages, [make_exit(8), make_exit(16)], final_width=16 * 7 * 7)
+text = TextsNetwork(stages, [make_exit(8), make_exit(16)], final_width=16 * 7 * 7).to(device)
 final_logits, exit_logits = text(images)
 F.cross_entropy(final_logits, labels).backward()
 idle = [number for number, stage in enumerate(stages, start=1) if stage[0].weight.grad is None]
@@ -141,8 +157,9 @@ check_prediction(prediction, answer="c", because="zip ends with the shorter of i
 assert idle == [3]
 
 # %% [markdown]
-# > **Trap 45: `zip` over stages with fewer exits.** The network trains, the loss falls, and a third of it has never run. `zip(…, strict=True)`
-# > raises; `ExitNet` refuses such a network when it is built. In it the last exit *is* the final classifier.
+# > **Trap 45: `zip` over stages with fewer exits.** The network trains, the loss falls, and a third of it has never
+# > run. `zip(…, strict=True)` raises; `ExitNet` refuses such a network when it is built. In it the last exit *is* the
+# > final classifier.
 
 # %%
 try:
@@ -153,12 +170,16 @@ except ValueError as error:
 # %% [markdown]
 # ## The loss
 #
-# Every exit learns from the labels. Every exit but the deepest learns from the deepest, too (Zhang et al., section 3):
+# Every exit learns from the labels. Every exit but the deepest learns from the deepest, too (Zhang et al., section
+# 3):
 #
 # $$L = \mathrm{CE}(z^E, y) + \sum_{e<E} \big[(1-\alpha)\,\mathrm{CE}(z^e, y) + \alpha\,T^2\,\mathrm{KL}\big(p^E_T \,\|\, p^e_T\big)\big]$$
 #
-# The teacher's side is [detached](glossary:detach): it is a target, not a partner. The paper has a third term, a hint that pulls each exit's *features* towards the
-# deepest one's through a learned layer; `deep_supervision_loss` offers it as `exit_features`, and we leave it out. And the paper writes no $T^2$; it stands here as in chapter 02.
+# The teacher's side is [detached](glossary:detach): it is a target, not a partner.
+#
+# Two things differ from the paper. It has a third term, a [hint](glossary:hint) that pulls each exit's *features*
+# towards the deepest one's (`exit_features` in the package); we leave it out. And it writes no $T^2$; here it stands
+# as in chapter 02.
 
 
 # %%
@@ -174,12 +195,12 @@ def my_deep_supervision_loss(exit_logits, labels, *, temperature, alpha):
 
 
 for t in (1.0, 4.0):
-    both = [
+    mine, theirs = (
         loss(network(images), labels, temperature=t, alpha=0.5)
         for loss in (my_deep_supervision_loss, deep_supervision_loss)
-    ]
-    torch.testing.assert_close(*both)
-    print(f"T = {t}: {both[0]:.4f}")
+    )
+    torch.testing.assert_close(mine, theirs)
+    print(f"T = {t}: by hand {mine:.4f}, the package {theirs:.4f}")
 
 # %% [markdown]
 # **Predict.** Take the soft term alone. Which of the three exits' weights get a gradient from it?
@@ -200,12 +221,13 @@ assert min(sizes[:2]) > 0
 assert sizes[2] == 0
 
 # %% [markdown]
-# So the deepest exit gains nothing *directly*. What may help it is that its early stages now serve the shallow exits as well.
+# So the deepest exit gains nothing *directly*. What may help it is that its early stages now serve the shallow exits
+# as well.
 #
 # ## Three smaller mistakes
 #
-# The text's network with as many exits as stages has one exit behind the *last* stage, and beside it the final classifier, on the same features.
-# Let us train it so. An empty fourth stage does that.
+# Give the text's network as many exits as stages. Then one exit stands behind the *last* stage, and beside it, on the
+# same features, the final classifier. We build that as an `ExitNet` with an empty fourth stage, and train it.
 
 
 # %%
@@ -229,10 +251,11 @@ assert agree[2] > 0.95 > agree[1]
 assert told[2] < 0.1 * told[1]
 
 # %% [markdown]
-# > **Trap 47: an auxiliary exit after the last stage.** It sees what the final classifier sees and becomes its copy: it has next to nothing to learn from it, and costs parameters and a
-# > share of the loss.
+# > **Trap 47: an auxiliary exit after the last stage.** It sees what the final classifier sees and becomes nearly its
+# > copy. It has next to nothing to learn from it, and costs parameters and a share of the loss.
 #
-# The share of the loss is the second thing. The text adds its terms into one variable, divides by their number, and hides weights of ½ twice:
+# The share of the loss is the second mistake. The text adds its terms into one variable, divides by their number, and
+# hides a weight of ½ twice:
 
 
 # %%
@@ -245,22 +268,21 @@ def texts_sum(terms):
     return 0.5 * total, kept
 
 
-terms = [
-    (torch.tensor(1.0), torch.tensor(2.0)),
-    (torch.tensor(3.0), torch.tensor(2.0)),
-    (torch.tensor(5.0), torch.tensor(2.0)),
-]
+terms = [(torch.tensor(soft), torch.tensor(2.0)) for soft in (1.0, 3.0, 5.0)]  # soft and label term of three exits
 total, kept = texts_sum(terms)
 print("terms 2, 4, 6; kept for the plot:", [float(value) for value in kept])
-print(f"weight of a label term: {0.5 * 0.5 / len(terms):.3f}")
+print(f"weight of a label term with three exits: {0.5 * 0.5 / 3:.3f}, with two: {0.5 * 0.5 / 2:.3f}")
 assert kept[0] is kept[1] is kept[2]
 
 # %% [markdown]
-# `+=` and `/=` change a tensor *in place*, so that all three notes are one tensor: the last state of the sum, divided. And with three exits each label term weighs a twelfth, with two an eighth:
-# **adding an exit makes the others quieter.** Write `total = total + term`, keep terms by name, and let $\alpha$ be an argument.
-#
-# The third is a matter of names. The text explains "be your own teacher" as *an ensemble of augmented views of the same input*. That exists, too. Here are eight slightly shifted copies of each image,
-# averaged, beside the single view.
+# `+=` and `/=` change a tensor *in place*, so that all three notes are one tensor: the sum in its last state,
+# divided. And with three exits each label term weighs a twelfth, with two an eighth: **adding an exit makes the
+# others quieter.** Write `total = total + term`, keep terms by name, and let $\alpha$ be an argument.
+
+# %% [markdown]
+# The third is a matter of names. The text explains "be your own teacher" as *an ensemble of augmented views of the
+# same input*. That exists, too: here the answers to eight slightly shifted copies of each image are averaged, beside
+# the answer to the image itself.
 
 # %%
 held_images, held_labels = mnist.held_out.take(2000)
@@ -268,21 +290,28 @@ generator = torch.Generator().manual_seed(0)
 network = network.up_to(-1)  # the deepest exit, which shares its stages with `doubled`
 views = [predict_logits(network, jitter(held_images, generator, pixels=1)).softmax(dim=1) for _ in range(8)]
 by_views = int((torch.stack(views).mean(dim=0).argmax(dim=1) != held_labels).sum())
-print(
-    f"one view {count_errors(network, held_images, held_labels)} errors of 2,000, eight views {by_views}, at eight times the cost"
-)
-assert abs(by_views - count_errors(network, held_images, held_labels)) < 40
+by_one = count_errors(network, held_images, held_labels)
+print(f"one view {by_one} errors of 2,000, eight views {by_views}, at eight times the cost")
 
 # %% [markdown]
-# > **Trap 46: another method under this name.** Averaging views changes how a finished network is *asked*; nobody teaches and nothing is learned. In *Be Your Own Teacher*
-# > the deepest exit teaches the shallow ones, in training, on one view. Whoever implements the text's sentence has implemented no self-distillation.
+# > **Trap 46: another method under this name.** Averaging views changes how a finished network is *asked*; nobody
+# > teaches and nothing is learned. In *Be Your Own Teacher* the deepest exit teaches the shallow ones, in training,
+# > on one view. Whoever implements the text's sentence has implemented no self-distillation.
 
 # %% [markdown]
 # ## Does the deepest exit help the others?
 #
-# Five methods, each from the same starts and on the same batches: labels at every exit, which is the baseline that matters here; the deepest teaches at $T = 1$ and at $T = 4$, with $\alpha = ½$ each;
-# a big teacher (the course's CNN, trained on 55,000 images) for the deepest exit, which is plain distillation; and that together with the deepest as teacher. `sweep` adds "no teacher"
-# and [label smoothing](glossary:label-smoothing), for the deepest exit alone.
+# Five methods, each from the same starts and on the same batches:
+#
+# - labels at every exit: the baseline that matters here;
+# - the deepest exit teaches, with $\alpha = ½$, at $T = 1$ and at $T = 4$;
+# - a big teacher (the course's CNN, trained on 55,000 images) for the deepest exit: plain distillation;
+# - both teachers together.
+#
+# `sweep` adds no teacher and [label smoothing](glossary:label-smoothing); these two train the deepest exit alone.
+#
+# The learning rate rises once and then falls to nearly 0 (`OneCycleLR`), so that a run ends calmly. At a constant
+# rate the last few batches move the errors by as much as what we are looking for.
 
 
 # %%
@@ -304,9 +333,19 @@ methods = {
     "big teacher": big_teacher,
     "big teacher, deepest teaches": big_and_own,
 }
+steps = exit_epochs * -(-samples // 100)  # batches of 100
+
+
+def make_optimizer(parameters):
+    optimizer = adam(parameters, lr=0.03)
+    schedule = OneCycleLR(optimizer, max_lr=0.03, total_steps=steps + 1)
+    optimizer.register_step_post_hook(lambda *ignored: schedule.step())
+    return optimizer
+
 
 # %% [markdown]
-# **Predict.** What will the deepest exit's teaching at $T = 4$, everybody's favourite temperature, do to the first exit?
+# **Predict.** What will the deepest exit's teaching at $T = 4$, everybody's favourite temperature, do to the first
+# exit?
 # (a) clearly fewer errors  (b) nothing that could be seen  (c) more errors
 
 # %%
@@ -315,8 +354,9 @@ prediction = "a"  # your guess: "a", "b" or "c"
 # %%
 cache = predict_logits(zoo.load("teacher_cnn", device=device), few.images)
 runs = sweep(
-    student=make_network, data=(*few, cache), seed=range(seeds), epochs=10, batch_size=64, lr=3e-3, objective=methods,
-    predict=lambda network, images: network(images)[-1], keep_models=True, progress=False,
+    student=make_network, data=(*few, cache), seed=range(seeds), epochs=exit_epochs, batch_size=100,
+    optimizer=make_optimizer, objective=methods, predict=lambda network, images: network(images)[-1],
+    keep_models=True, progress=False,
 )  # fmt: skip
 
 
@@ -332,12 +372,15 @@ for exit in range(3):
 
 # %%
 means = runs.groupby("arm", sort=False)[["exit 1", "exit 2", "exit 3"]].mean().round(0).astype(int)
-steps = means.loc["labels at every exit"]
-assert 0.5 < steps["exit 2"] / steps["exit 1"] < steps["exit 3"] / steps["exit 2"] < 0.7
+deeper = means.loc["labels at every exit"]
+assert deeper["exit 2"] < 0.9 * deeper["exit 1"]
+assert deeper["exit 3"] < 0.9 * deeper["exit 2"]
 means.where(means < 8000, "–")  # a dash: this exit was never trained
 
 # %% [markdown]
-# Errors of 10,000 test images, means over four seeds. The table is dominated by *depth*: each stage removes a third to a half of the errors. Now the differences with their [intervals](glossary:confidence-interval): at each exit, against labels alone at every exit.
+# Errors of 10,000 test images, means over the seeds. The table is dominated by *depth*: each further stage removes
+# errors. Now the differences with their [intervals](glossary:confidence-interval), at each exit, against labels alone
+# at every exit.
 
 # %%
 taught = runs[runs.arm.isin(["labels at every exit", "deepest teaches, T = 1", "deepest teaches, T = 4"])]
@@ -348,7 +391,7 @@ for exit in ("exit 1", "exit 2", "exit 3"):
 table = pd.concat(rows)
 ax = plots.intervals(table.drop(columns="baseline"))
 ax.set(xlabel="errors more than with labels alone at every exit (of 10,000)")
-show(ax, alt="Paired differences at three exits. With T = 1 all intervals hold 0; with T = 4 exits 1 and 2 are worse.")
+show(ax, alt="Paired differences with intervals at three exits; with T = 4 exits 1 and 2 make more errors.")
 
 # %%
 found = table.set_index("arm")
@@ -357,34 +400,44 @@ for arm, row in found[found.index.str.startswith("exit")].iterrows():
 check_prediction(
     prediction, answer="c", because="at T = 4 a shallow exit is held to logits that it has not the means to produce"
 )
-assert (found.verdict[["exit 1, T = 1", "exit 2, T = 1", "exit 3, T = 1"]] == "unclear").all()
-assert (found.verdict[["exit 1, T = 4", "exit 2, T = 4"]] == "worse").all()
+teaching = {t: found.difference[[f"exit 1, T = {t}", f"exit 2, T = {t}"]] for t in (1, 4)}
+assert (teaching[4] > 100).all()
+assert teaching[1].abs().max() < teaching[4].min() / 2
 
 # %% [markdown]
-# At $T = 1$ the deepest exit's teaching changes nothing that four seeds could show. At $T = 4$ it does harm. A likely reason: at a high temperature soft targets become
-# [logit matching](glossary:logit-matching) (chapter 02), and one convolution cannot match the logits of three; with $T^2 = 16$ in front, it spends its strength on trying. The paper, without $T^2$, is far
-# gentler at the same $T$. And its networks are deep ones on CIFAR-100, where it reports 0.6 to 4.1 percentage points.
+# At $T = 4$ the deepest exit's teaching does harm to the exits before it. At $T = 1$ it changes much less; whether it
+# changes anything, this run's verdicts say.
 #
+# A likely reason for the harm: at a high temperature soft targets become [logit matching](glossary:logit-matching)
+# (chapter 02). One convolution cannot match the logits of three, and with $T^2 = 16$ in front it spends its strength
+# on trying. The paper, without $T^2$, is far gentler at the same $T$. And its networks are deep ones on CIFAR-100,
+# where it reports 0.6 to 4.1 percentage points.
+
+# %% [markdown]
 # Is a network with exits at least as good at its deepest exit as one without?
 
 # %%
 comparisons["deepest exit"] = compare(runs, metric="exit 3")
 found = comparisons["deepest exit"].set_index(["arm", "baseline"])
 big = found.loc[["big teacher", "big teacher, deepest teaches"]]
-assert (big.verdict == "better").all()
-assert found.low["label_smoothing", "no_teacher"] > 0
-assert (found.verdict[["labels at every exit", "deepest teaches, T = 1", "deepest teaches, T = 4"]] == "unclear").all()
+assert (big.difference < -50).all()
+assert found.difference["labels at every exit", "no_teacher"] < 100
+assert found.difference["label_smoothing", "no_teacher"] < 0
 format_comparison(comparisons["deepest exit"], digits=0)
 
 # %% [markdown]
-# Exits cost the deepest one nothing that we can see. (Label smoothing does not help these networks on 1,000 images; keep it in mind for part two, and for the full size.) The one row that stands out is no self-distillation: **a teacher that has seen 55,000 images knows something that 1,000 images do not say. The network's own
-# deepest exit does not.**
+# Exits cost the deepest one little or nothing: with labels at every exit it makes at most a percentage point more
+# errors than a network without exits. Label smoothing, which is free, makes fewer than no teacher; keep it in mind.
+#
+# What stands out is no self-distillation: **a teacher that has seen 55,000 images knows something that 1,000 images
+# do not say. The network's own deepest exit does not.**
 
 # %% [markdown]
 # ## Leaving early
 #
-# Exits are useful even if they teach each other nothing: an easy image need not go all the way. The rule is [early exit](glossary:early-exit): leave as soon as one class has a probability of at least
-# the *confidence*. Deeper stages then run on the images that are left.
+# Exits are useful even if they teach each other nothing: an easy image need not go all the way. The rule is [early
+# exit](glossary:early-exit): leave as soon as one class has a probability of at least the *confidence*, a number that
+# we choose. Deeper stages then run on the images that are left.
 
 
 # %%
@@ -401,8 +454,11 @@ assert (exits == leave(probabilities[:, :2000], 0.8)).float().mean() > 0.999
 print("images at exits 1, 2, 3:", torch.bincount(exits).tolist())
 
 # %% [markdown]
-# **Predict.** The confidence is chosen so that half of the multiply-adds are saved. How much accuracy does that cost?
-# (a) nearly nothing  (b) about 2 percentage points  (c) about 10
+# Exit 2 costs half of the multiply-adds. If *all* images leave there, accuracy falls to that of exit 2.
+#
+# **Predict.** Now the confidence is chosen so that the images need half of the multiply-adds *on average*. What does
+# that cost, compared with what it costs if all leave at exit 2?
+# (a) less than half of that  (b) about as much  (c) more
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -421,9 +477,10 @@ curve = [trade(probabilities, mnist.test.labels, step / 100) for step in range(1
 compute, accuracies = zip(*curve, strict=True)
 single = [100 * (row.argmax(dim=-1) == mnist.test.labels).float().mean().item() for row in probabilities]
 half = min(curve, key=lambda point: abs(point[0] - 50))
-print(f"half: {half[1]:.1f} %, deepest exit: {single[-1]:.1f} %")
+print("right at exits 1, 2, 3:", ", ".join(f"{right:.1f} %" for right in single))
+print(f"right if half of the compute is saved: {half[1]:.1f} %")
 check_prediction(prediction, answer="a", because="the images that leave early are those that the early exits get right")
-assert single[-1] - half[1] < 1
+assert single[2] - half[1] < 0.5 * (single[2] - single[1])
 
 # %%
 ax = plots.curve(compute, accuracies, color=COLORS["student"], label="leave when sure")
@@ -432,12 +489,12 @@ ax.set(xlabel="multiply-adds, % of the deepest exit alone", ylabel="accuracy, %"
 ax.legend(frameon=False, loc="lower right")
 show(
     ax,
-    alt="Accuracy against compute: the curve of early exit rises steeply and is nearly level from half of the compute on.",
+    alt="Accuracy against compute: the curve of early exit rises steeply, above the square of exit 2, and levels off.",
 )
-assert max(accuracies) >= single[-1]
 
 # %% [markdown]
-# The curve runs well above the squares: *who* leaves matters more than how many. From half of the compute on it is nearly level. Which digits leave at once, which go to the end?
+# The curve runs above the middle square: *who* leaves matters. Its right half is nearly level, so that part of the
+# computation is nearly free to save. Which digits leave at once, which go to the end?
 
 # %%
 exits, certainty = leave(probabilities, 0.8), probabilities.amax(dim=-1)
@@ -449,10 +506,12 @@ ax = plots.digit_grid(
     torch.cat([mnist.test.images[early], mnist.test.images[late]]),
     captions=["exit 1"] * len(early) + [f"3: {answer}" for answer in given],
 )
-show(ax, alt="Ten clearly written fours that left at exit 1; below, ten thin or slanted ones that went to exit 3.")
+show(ax, alt="Two rows of fours: above, ten that left at exit 1; below, ten that went to exit 3, each with its answer.")
 
 # %% [markdown]
-# Above, fours that the first exit was surest of; below, those it was least sure of, with the deepest exit's answer. Now turn the knob yourself: the confidence, and the digit.
+# Above, fours that the first exit was surest of; below, those it was least sure of, with the deepest exit's answer.
+# What makes a 4 hard for one convolution is not always what makes it hard for you. Now turn the knob yourself: the
+# confidence, and the digit.
 
 # %%
 explorer = ExitsExplorer(network, mnist.test, confidence=0.8)
@@ -468,13 +527,15 @@ print(explorer.status.value.replace("<b>", "").replace("</b>", ""))
 explorer.close()
 
 # %% [markdown]
-# Does self-distillation buy anything *here*, where shallow exits carry the load? Each network gets its own confidence, the largest with at most 60 % of the multiply-adds **on held-out images**; then the test.
+# Does self-distillation buy anything *here*, where shallow exits carry the load? Each network gets its own
+# confidence: the largest that needs at most 60 % of the multiply-adds **on held-out images**. Then comes the test.
 
 
 # %%
 def errors_at(network, probabilities, share=60):
-    held_out = exit_probabilities(network, mnist.held_out.images)
-    fitting = [step / 100 for step in range(101) if trade(held_out, mnist.held_out.labels, step / 100)[0] <= share]
+    some, their_labels = mnist.held_out.take(2000)
+    held_out = exit_probabilities(network, some)
+    fitting = [step / 100 for step in range(101) if trade(held_out, their_labels, step / 100)[0] <= share]
     return round(len(mnist.test.labels) * (1 - trade(probabilities, mnist.test.labels, fitting[-1])[1] / 100))
 
 
@@ -486,18 +547,19 @@ comparisons["early exit at 60 % of the compute"] = compare(
 format_comparison(comparisons["early exit at 60 % of the compute"], digits=0)
 
 # %%
-verdicts = comparisons["early exit at 60 % of the compute"].set_index("arm")
-assert verdicts.verdict["deepest teaches, T = 1"] == "unclear"
-assert verdicts.difference["deepest teaches, T = 4"] > 0
+early_errors = comparisons["early exit at 60 % of the compute"].set_index("arm").difference
+assert early_errors["deepest teaches, T = 4"] > max(0, early_errors["deepest teaches, T = 1"])
 
 # %% [markdown]
-# No difference to be seen at $T = 1$, and at $T = 4$ it points the wrong way. **The saving comes from the exits, not from their teaching each other.**
+# At $T = 4$ the network with teaching makes more errors here, too. At $T = 1$ the last word of its line says what
+# this run shows. **The saving comes from the exits, whether or not they teach each other.**
 
 # %% [markdown]
 # # Part two: generations
 #
-# Born-again networks (2018) teach through time. [Generation](glossary:generation) 0 learns from labels alone, as always. Generation 1 has the same architecture, a fresh start, and generation 0 as its teacher; and so on. At the end all
-# generations may vote. Written out it is a loop:
+# Born-again networks (2018) teach through time. [Generation](glossary:generation) 0 learns from labels alone, as
+# always. Generation 1 has the same architecture, a fresh start, and generation 0 as its teacher; and so on. At the
+# end all generations may vote: the mean of their probabilities decides. Written out it is a loop:
 
 
 # %%
@@ -537,13 +599,18 @@ except ValueError as error:
 assert not ready_made
 
 # %% [markdown]
-# > **Trap 48: `if teacher:`.** A `Sequential` has a length, and an empty one counts as false: the teacher is skipped without a word. Ask `is not None`.
+# > **Trap 48: `if teacher:`.** A `Sequential` has a length, and an empty one counts as false: the teacher is skipped
+# > without a word. Ask `is not None`.
 # >
-# > **Trap 50: one object as teacher and student.** The divergence is 0 at every step, so only $(1-\alpha)$ times the label loss is left. A copy is meant: `copy.deepcopy(model)`.
+# > **Trap 50: one object as teacher and student.** The divergence is 0 at every step, so only $(1-\alpha)$ times the
+# > label loss is left. A copy is meant: `copy.deepcopy(model)`.
+
+# %% [markdown]
+# The third is quieter. The text's loop hides $\alpha$ in a default, does not pass its learning rate on, sets no seed,
+# and measures nothing. What would a reader see who compares one run with another?
 #
-# The third is quieter. The text's loop hides $\alpha$ in a default, does not pass its learning rate on, sets no seed, and measures nothing. What would a reader see who compares one run with another?
-#
-# **Predict.** One network, trained twice from labels alone, with different seeds. How often do the two differ by 0.25 percentage points (25 errors) or more?
+# **Predict.** One network, trained twice from labels alone, with different seeds. How often do the two differ by 0.25
+# percentage points (25 errors) or more?
 # (a) 1 time of 20  (b) 1 of 10  (c) more often than 1 of 5
 
 # %%
@@ -564,20 +631,24 @@ control = sweep(
 )  # fmt: skip
 plain = control[control.arm == "labels"].test_errors.tolist()
 apart = [abs(one - other) >= 25 for one, other in itertools.combinations(plain, 2)]
-print(
-    f"{len(plain)} seeds: {min(plain)} to {max(plain)} errors; {sum(apart) / len(apart):.0%} of the pairs are 25 or more apart"
-)
+print(f"{len(plain)} seeds: {min(plain)} to {max(plain)} errors")
+print(f"{sum(apart) / len(apart):.0%} of the pairs are 25 or more apart")
 check_prediction(prediction, answer="c", because="the start and the order of the images alone move that many errors")
 assert sum(apart) / len(apart) > 0.2
 
 # %% [markdown]
-# > **Trap 49: hidden α, an unused learning rate, no seed, no evaluation.** A gain of a quarter of a point between *one* generation 0 and *one* generation 1 shows nothing. So: every knob an argument,
-# > several lineages, and for each generation its **twin**: the same seed, the same start and batches, no teacher. `born_again` gives generation $g$ the seed `seed + g`, and these twins we have just trained.
+# > **Trap 49: hidden α, an unused learning rate, no seed, no evaluation.** A gain of a quarter of a point between
+# > *one* generation 0 and *one* generation 1 shows nothing.
+#
+# So: every knob an argument, several lines of descent (*lineages*), and for each generation its
+# [twin](glossary:twin): the same seed, the same start and batches, no teacher. `born_again` gives generation $g$ the
+# seed `seed + g`. Its twins are among the networks just trained.
 
 # %% [markdown]
 # ## Choosing T and α
 #
-# On held-out images, with seeds that are not used again. Three parents, and a child of each for every pair of knobs; the table shows held-out errors of 5,000.
+# On held-out images, with seeds that are not used again. Three parents, and a child of each for every pair of knobs;
+# the table shows held-out errors of 5,000.
 
 # %%
 choosing = {"train": few, "held_out": mnist.held_out}
@@ -595,25 +666,31 @@ print(f"the children's twins, without a teacher: {twin_errors:.0f}; best: T = {b
 by_knobs.round(0)
 
 # %%
-assert best_temperature == 1
-assert by_knobs.loc[1.0].max() < by_knobs.loc[2.0].min() < by_knobs.loc[4.0].max()
-assert by_knobs.min().min() > grid[grid.arm == "label_smoothing"].held_out_errors.mean()
+smoothed = grid[grid.arm == "label_smoothing"].held_out_errors.mean()
+right = accuracy(parents.model[0], *few)
 sure = predict_logits(parents.model[0], few.images).softmax(dim=1).amax(dim=1).mean()
-print(
-    f"on its training images a parent is right for {accuracy(parents.model[0], *few):.1%}, with a mean probability of {sure:.3f}"
-)
+print(f"label smoothing, without a teacher: {smoothed:.0f}; all children on average: {by_knobs.mean().mean():.0f}")
+print(f"on its training images a parent is right for {right:.1%}, with a mean probability of {sure:.3f}")
+assert best_temperature == 1
+assert by_knobs.loc[1.0].mean() < by_knobs.loc[4.0].mean()
+assert smoothed < by_knobs.mean().mean()
 assert sure > 0.95
 
 # %% [markdown]
-# A high temperature hurts, $\alpha$ hardly matters, and label smoothing (not in the table) makes fewer errors than any child. Look at the last line: a parent knows its training images by heart. At $T = 1$ its soft targets nearly *are* the labels, and a child learns about what its parent learned. At $T = 4$ they are
-# soft, and say in detail how the parent came to its opinions, errors included.
-#
+# A high temperature hurts, and label smoothing makes fewer errors than the children do on average. Look at the last
+# line: a parent knows its training images by heart. At $T = 1$ its soft targets nearly *are* the labels, and a child
+# learns about what its parent learned. At $T = 4$ they are soft, and say in detail how the parent came to its
+# opinions, errors included.
+
+# %% [markdown]
 # ## Four generations
 #
-# Three lines of descent, five lineages each: with the text's $T = 4$, $\alpha = 0.7$; with what the held-out images chose; and with a $T$ per generation that falls: 4, 2, 1.
+# Generation 0 and three that are taught, in three ways: with the text's $T = 4$, and $\alpha = 0.7$; with what the
+# held-out images chose; and with a $T$ per generation that falls: 4, 2, 1.
 #
-# **Predict.** The text expects 0.5 to 1 percentage points from the first generation, less from the next. Here, with $T = 4$, generation 1 makes, against generation 0,
-# (a) 50 to 100 errors fewer  (b) about as many  (c) 50 to 100 more
+# **Predict.** The text expects 0.5 to 1 percentage points from the first generation, less from the next: 50 to 100
+# errors of 10,000. Here, with $T = 4$, generation 1 makes, against generation 0,
+# (a) clearly fewer errors  (b) about as many  (c) clearly more
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -645,12 +722,19 @@ smooth = control[(control.arm == "label_smoothing") & (control.seed % 10 == 0)].
 ax.axhline(smooth, color=COLORS["label_smoothing"], linestyle="-.", label="label smoothing")
 ax.set(xlabel="generation", ylabel="test errors of 10,000", xticks=range(4))
 ax.legend(frameon=False, fontsize=9)
-show(ax, alt="Errors by generation: rising with T = 4, level with the chosen knobs, label smoothing below all.")
-assert all(count[:, 3].float().mean() >= count[:, 0].float().mean() for count in counts.values())
-assert smooth < min(count.float().mean(dim=0).min() for count in counts.values())
+show(ax, alt="Errors by generation: rising with T = 4, nearly level with the chosen knobs, label smoothing below all.")
+means = {name: count.float().mean(dim=0).tolist() for name, count in counts.items()}
+assert means["T = 4"][3] > means["T = 4"][0] + 40
+assert abs(means["chosen"][3] - means["chosen"][0]) < 50
+assert means["T = 4, 2, 1"][3] < means["T = 4, 2, 1"][2]
+assert smooth < min(min(line) for line in means.values())
 
 # %% [markdown]
-# No line ends below where it began. Now the sharpest question that the runs can answer: each generation against its twin, which had the same seed and no teacher.
+# With $T = 4$ the errors grow from generation to generation; with the chosen $T = 1$ they hardly move; with a falling
+# $T$ they grow and come back. One network with smoothed labels lies below all.
+#
+# Now the sharpest question that these runs can answer: each generation against its twin, which had the same seed and
+# no teacher.
 
 # %%
 without = control[control.arm == "labels"].set_index("seed")
@@ -662,11 +746,11 @@ for name, count in counts.items():
 gains = pd.DataFrame(rows).groupby("arm", sort=False).difference.apply(lambda values: mean_interval(values.tolist()))
 twins = pd.DataFrame(gains.tolist(), columns=["difference", "low", "high"]).assign(arm=gains.index, n=lineages)
 comparisons["generations against their twins"] = twins.assign(baseline="twin")
-ax = plots.intervals(twins)
+ax = plots.intervals(twins.assign(arm=twins.arm.str.replace(": ", ": generation ")))
 ax.set(xlabel="errors more than the twin of the same seed (of 10,000)")
 show(
     ax,
-    alt="Generation minus twin: with T = 4 all three worse; with the chosen knobs near 0; with falling T better by generation.",
+    alt="Generation minus twin: with T = 4 all three worse; chosen knobs near 0; with falling T the last nearer 0.",
 )
 
 # %%
@@ -677,25 +761,34 @@ check_prediction(
     answer="c",
     because="soft targets of a parent that has nothing to add are a detour, and at T = 4 a long one",
 )
-against = twins.set_index("arm")
-assert (against.low[["T = 4: 1", "T = 4: 2", "T = 4: 3"]] > 0).all()
-assert against.difference[["T = 4: 1", "T = 4: 2", "T = 4: 3"]].is_monotonic_increasing
-assert (against.low > -50).all()  # a gain of half a percentage point is excluded everywhere
-assert (against.low[["chosen: 1", "chosen: 2", "chosen: 3"]] < 0).all()
+gain = twins.set_index("arm").difference
+assert (twins.low > -50).all()  # a gain of half a percentage point is excluded everywhere
+assert (twins.set_index("arm").low[["T = 4: 1", "T = 4: 2", "T = 4: 3"]] > 0).all()
+assert gain["T = 4: 2"] + gain["T = 4: 3"] > 2 * gain["T = 4: 1"]
+assert gain[["chosen: 1", "chosen: 2", "chosen: 3"]].abs().max() < 25
+assert gain["T = 4, 2, 1: 3"] < gain["T = 4, 2, 1: 2"]
 
 # %% [markdown]
-# So **the text's gain of 0.5 to 1 point does not appear here, and the intervals exclude it.** With $T = 4$ each generation is *worse*, and the next worse still: errors are inherited. With the chosen $T = 1$ nothing can be told from
-# zero. Letting $T$ fall repairs what a high $T$ broke, and no more. A gain that is not there cannot shrink: whether it "diminishes after two or three generations" cannot be asked here.
+# **The text's gain of 0.5 to 1 point does not appear here: every interval excludes it.** With $T = 4$ each generation
+# makes *more* errors than its twin, and the later ones still more: errors are inherited. With the chosen $T = 1$ the
+# difference stays below a quarter of a point either way. Letting $T$ fall repairs what a high $T$ broke.
 #
-# That is no verdict on the paper. Its networks are deep, its images are those of CIFAR-100, and it reports a validation error of 15.5 % for a born-again network. It says that a claim about *your* case needs *your* twins.
+# Does the gain shrink "after 2-3 generations", as the text says? A gain that is not there cannot shrink. We come back
+# to it at full size.
+#
+# That is no verdict on the paper. Its networks are deep, its images are those of CIFAR-100, and it reports a
+# validation error of 15.5 % for a born-again network. It says that a claim about *your* case needs *your* twins.
 
 # %% [markdown]
 # ## The vote, and the control that is usually forgotten
 #
-# The paper's best numbers come from the *ensemble* of generations. But four networks are four trainings, and four networks without any teacher may vote as well. The fair table holds both, and two more ways to
-# spend the money: label smoothing, which is free, and one network trained four times as long.
+# The paper's best numbers come from the [ensemble](glossary:ensemble) of generations. But four networks are four
+# trainings, and four *strangers*, trained independently without any teacher, may vote as well.
 #
-# **Predict.** Who makes fewer errors: four generations with the text's $T = 4$, or four strangers, trained independently?
+# The fair table holds both votes, and other ways to spend the money: label smoothing, which is free; one network
+# trained four times as long; and plain distillation from a big teacher (the course's MLP, trained on all of MNIST).
+#
+# **Predict.** Who makes fewer errors: four generations with the text's $T = 4$, or four strangers?
 # (a) the generations  (b) the strangers  (c) no difference to be seen
 
 # %%
@@ -727,18 +820,25 @@ four = found.xs("4 strangers", level="baseline")
 check_prediction(
     prediction, answer="b", because="a vote needs voters who err differently, and children err like their parents"
 )
-assert (four.low[["4 generations, T = 4", "4 generations, T = 4, 2, 1"]] > 0).all()
-assert four.verdict["4 generations, chosen"] == "unclear"
-assert found.high["label smoothing", "generation 0"] < 0
-assert found.high["four times as long", "generation 0"] < 0
-assert four.high["4 strangers, label smoothing"] < 0
-against_long = compare(votes, baseline="four times as long").set_index("arm")
-assert not (against_long.verdict == "better")[[f"4 generations, {name}" for name in families]].any()
+row = four.loc["4 generations, chosen"]
+told = f"{row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}"
+print("4 generations with the chosen knobs against 4 strangers:", told)
+assert four.low["4 generations, T = 4"] > 0
+assert four.difference["4 generations, T = 4, 2, 1"] > 0
+assert abs(row.difference) < 25
+assert four.difference["4 strangers, label smoothing"] < -20
+assert found.difference["label smoothing", "generation 0"] < 0
+assert found.difference["four times as long", "generation 0"] < 0
 
 # %% [markdown]
-# With $T = 4$, also where it falls later, the vote of four generations is **worse than the vote of four strangers**, at the same cost; with the chosen knobs there is nothing to tell them apart. And one network with label smoothing,
-# at a quarter of the cost, beats generation 0, which no generation did. So does training four times as long, which is what four generations cost. Do children err like their parents? Count how often two networks give
-# the *same wrong* answer.
+# With $T = 4$, also where it falls later, the vote of four generations makes **more errors than the vote of four
+# strangers**, at the same cost. With the chosen knobs the two votes are close; this run's verdict is printed.
+#
+# And look at what one network can do. With label smoothing, at a quarter of the cost, it makes fewer errors than
+# generation 0; so does one trained four times as long, which is what four generations cost.
+
+# %% [markdown]
+# Do children err like their parents? Count how often two networks give the *same wrong* answer.
 
 
 # %%
@@ -750,7 +850,7 @@ def same_wrong(one, other):
 kin = [same_wrong(line[0], line[1]) for line in families["T = 4"]]
 strangers = [same_wrong(families["T = 4"][seed][0], models["labels", 10 * seed + 1]) for seed in range(lineages)]
 print("the same wrong answer, of 10,000: parent and child", kin, "  parent and the child's twin", strangers)
-assert min(kin) > max(strangers)
+assert sum(kin) > sum(strangers)
 
 # %% [markdown]
 # What is it that is handed down? Take the 4 that generation 0 is least sure of, and ask each generation.
@@ -763,14 +863,14 @@ bars = {f"generation {g}": rows[least_sure] for g, rows in enumerate(handed_down
 ax = plots.probability_bars(bars, role="student", label=4)
 plots.digit_grid(fours[least_sure][None], ax=ax.inset_axes([0.42, 0.55, 0.2, 0.4]))
 ax.set(ylim=(0, 0.6))
-show(
-    ax, alt="Ten probabilities of one badly written four in four generations: the same doubts, nearly the same heights."
-)
-nearer = (handed_down[1][least_sure] - handed_down[0][least_sure]).abs().sum()
-print(f"parent and child differ by {nearer:.2f} of at most 2")
+show(ax, alt="Ten probabilities of one badly written four in four generations: the same doubts, at similar heights.")
+apart = (handed_down[1][least_sure] - handed_down[0][least_sure]).abs().sum()
+print(f"parent and child differ by {apart:.2f} of at most 2")
+assert apart < 1
 
 # %% [markdown]
-# The doubts are inherited with the rest. Step through the generations yourself: errors with their interval at the left, the vote beside them, and any digit's probabilities.
+# The doubts are inherited with the rest. Step through the generations yourself: errors with their interval at the
+# left, the vote beside them, and any digit's probabilities at the right.
 
 # %%
 generations = GenerationsExplorer(families["T = 4"], mnist.test)
@@ -787,8 +887,11 @@ generations.close()
 # %% [markdown]
 # ## Where it might help: wrong labels
 #
-# Theory says what self-distillation is good for: each round *regularises* a little more (Mobahi et al., 2020). That helps where a network overfits, until it is too much. Let us overfit: a fifth of the labels is drawn anew at random,
-# and the children see no labels at all, only their parent at $T = 1$.
+# Theory says what self-distillation is good for: each round keeps the network a little further from fitting every
+# label exactly (it *regularises*; Mobahi et al., 2020). That helps where labels are wrong, until it is too much.
+#
+# So let us spoil some: a fifth of the labels is drawn anew at random, and the children see no labels at all, only
+# their parent at $T = 1$.
 
 
 # %%
@@ -816,76 +919,115 @@ format_comparison(comparisons["wrong labels"], digits=0)
 
 # %%
 found = comparisons["wrong labels"].set_index(["arm", "baseline"])
-assert (found.verdict[[(f"generation {g}", "generation 0") for g in (1, 2, 3)]] == "unclear").all()
-assert found.high["4 generations", "generation 0"] < 0
-assert found.verdict["4 generations", "label smoothing"] == "unclear"
+alone = found.xs("generation 0", level="baseline").difference[[f"generation {g}" for g in (1, 2, 3)]]
+assert found.difference["4 generations", "generation 0"] < min(0, alone.min())
 
 # %% [markdown]
-# A single generation: **unclear**, each interval holds 0. The vote of four is better than one network, as a vote tends to be, and cannot be told from *one* network with smoothed labels. A fifth of wrong labels, drawn anew for each lineage,
-# is itself a source of luck: with only one draw for all lineages we could have found "better" or "worse" by accident.
+# The vote of four makes fewer errors than one network, as a vote tends to, and fewer than any generation alone. What
+# a single generation changes is less; read the verdicts. And compare the vote with *one* network with smoothed
+# labels, at a quarter of the cost.
+#
+# A fifth of wrong labels, drawn anew for each lineage, is itself a source of luck. With one draw for all lineages we
+# could have found "better" or "worse" by accident.
 
 # %% [markdown]
 # ## At full size
 #
-# The same code with ten times as many images is one command, `python -m benchmarks.chapters 06`. Its record: differences in test errors of 10,000, with their intervals, against the baseline that each question asks for.
+# The same code with ten times as many images is one command, `python -m benchmarks.chapters 06`. Its record shows
+# differences in test errors of 10,000, with their intervals, against the baseline that each question asks for.
 
 # %%
 about_full = "10,000 images; exits: 10 epochs, 5 seeds; generations: 2-layer perceptrons, 10 epochs, 8 lineages"
 record = Path("../benchmarks/results/chapter06.json")
-table = f"no record beside this notebook: it lies in the repository, as {record.name}"
+of_exits = of_generations = f"no record beside this notebook: it lies in the repository, as {record.name}"
 if record.exists() and not FULL:
     full = json.loads(record.read_text(encoding="utf-8"))
     print(full["about"])
     table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
     asked = {"deepest exit": "label_smoothing", "one and four": "4 strangers", "wrong labels": "generation 0"}
     table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
-    table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high"]].round(0)
-table
+    ends = zip(table.low, table.high, strict=True)
+    table["verdict"] = ["worse" if low > 0 else "better" if high < 0 else "unclear" for low, high in ends]
+    table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high", "verdict"]].round(1)
+    part_one = table.index.get_level_values("question").str.contains("exit")
+    of_exits, of_generations = table[part_one], table[~part_one]
+of_exits
 
 # %%
 if record.exists() and not FULL:
-    exits_full, twins_full = table.loc["exit 1, own teacher"], table.loc["generations against their twins"]
-    assert exits_full.high["deepest teaches, T = 1"] < 0
-    assert twins_full.high["chosen: 2"] < 0 < twins_full.high["chosen: 1"]
-    assert twins_full.difference.min() > -15  # 0.15 percentage points
-    assert twins_full.low.min() > -50  # half a point stays excluded
-    assert exits_full.low["deepest teaches, T = 4"] < 0 < exits_full.high["deepest teaches, T = 4"]
-    assert (twins_full.low[[f"T = 4: {g}" for g in (1, 2, 3)]] > 0).all()
-    assert (table.loc["one and four"].low[[f"4 generations, {name}" for name in families]] > 0).all()
-    assert table.loc["one and four"].high["label smoothing"] < 0
+    for exit in (1, 2, 3):
+        taught = table.loc[f"exit {exit}, own teacher"]
+        assert taught.verdict["deepest teaches, T = 4"] == "worse"
+        assert taught.verdict["deepest teaches, T = 1"] == "unclear"
+        assert taught.low["deepest teaches, T = 1"] > -25  # a quarter of a percentage point
     own = ["labels at every exit", "deepest teaches, T = 1", "deepest teaches, T = 4"]
-    assert (table.loc["deepest exit"].low[own] > 0).all()
-    assert (table.loc["wrong labels"].high[[f"generation {g}" for g in (1, 2, 3)]] > 0).all()
+    assert (table.loc["deepest exit"].verdict[own] == "worse").all()
 
 # %% [markdown]
-# With more images two small gains show. The deepest exit's teaching at $T = 1$ spares the first exit 15 of 618 errors, and generation 2 with the chosen knobs makes 9 fewer than its twin: a tenth of a percentage point. Each is one interval of many, and of twenty
-# such intervals one leaves out 0 by luck; take them for hints. That $T = 4$ harms exits is unclear at this size; that it harms generations is not. **The vote of generations is now behind the vote of strangers in every line, and one network with smoothed labels is ahead of both.** With this many images it also beats, at the deepest exit, every
-# network with exits that had no big teacher. With wrong labels no generation improves on generation 0. So the answer to "does the gain shrink after two or three generations?" is, here: there is hardly one to shrink.
+# **Exits.** With ten times as many images the deepest exit's teaching at $T = 4$ still harms every exit, itself
+# included. At $T = 1$ every interval holds 0, and none reaches a gain of a quarter of a point. At the deepest exit,
+# label smoothing makes fewer errors than every network with exits that had no big teacher.
+
+# %%
+of_generations
+
+# %%
+if record.exists() and not FULL:
+    of_twins, of_votes = table.loc["generations against their twins"], table.loc["one and four"]
+    chosen, hot = ([f"{name}: {g}" for g in (1, 2, 3)] for name in ("chosen", "T = 4"))
+    assert (of_twins.verdict[chosen] == "unclear").all()
+    assert of_twins.low.min() > -25  # a quarter of a percentage point
+    assert (of_twins.verdict[[*hot, "T = 4, 2, 1: 3"]] == "worse").all()
+    assert (of_votes.verdict[[f"4 generations, {name}" for name in families]] == "worse").all()
+    assert (of_votes.verdict[["label smoothing", "four times as long"]] == "better").all()
+    assert (table.loc["wrong labels"].verdict[[f"generation {g}" for g in (1, 2, 3)]] == "unclear").all()
+
+# %% [markdown]
+# **Generations.** With the chosen knobs every interval against the twin holds 0, and none reaches a gain of a quarter
+# of a point. With $T = 4$ generations make more errors than their twins, and a falling $T$ repairs only a part. So,
+# to the question whether the gain shrinks after two or three generations: here there is none to shrink.
+#
+# **Votes.** The vote of four generations stands behind the vote of four strangers in every line. One network with
+# smoothed labels, and one trained four times as long, are ahead of both. With wrong labels no single generation
+# differs clearly from generation 0.
 
 # %% [markdown]
 # ## Summary
 #
-# - *Be your own teacher* means exits: labels for each, and the deepest one's soft targets, detached, for the others. It is not a vote over augmented views.
-# - The deepest exit gets no gradient from teaching. At $T = 1$ its lessons changed nothing that we could see on 1,000 images, and little on 10,000; at $T = 4$ they did harm on 1,000, and their effect is unclear on 10,000.
+# - *Be your own teacher* means exits: labels for each, and the deepest one's soft targets, detached, for the others.
+#   It is not a vote over augmented views.
+# - The deepest exit gets no gradient from teaching. At $T = 4$ its lessons did harm to the shallow exits, on 1,000
+#   images and on 10,000. At $T = 1$ they brought no gain that showed on 10,000.
 # - Early exit pays by itself: the choice *which* images leave is worth more than what the exits teach each other.
-# - Born-again: generation 0 is the ordinary training. A gain is measured against the *twin*, the same seed without a teacher; one run against another shows luck.
-# - On these small networks born-again brings a tenth of a point at best, and a gain of half a point is excluded, with any $T$ that we tried. High temperatures hurt, generation by generation.
-# - A vote of generations stands against a vote of strangers, label smoothing, and longer training. None of the three was beaten here.
+# - Born-again: generation 0 is the ordinary training. A gain is measured against the *twin*, the same seed without a
+#   teacher; one run against another shows luck.
+# - On 10,000 images no generation of these small networks was better than its twin, and a gain of half a point is
+#   excluded, with any $T$ that we tried. A high temperature hurts.
+# - A vote of generations stands against a vote of strangers, label smoothing, and longer training. At full size all three
+#   were ahead.
 #
 # ## Think, then try
 #
-# 1. At $T = 4$ a shallow exit is asked for too much. Give it less: $\alpha = 0.1$, or no $T^2$, as in the paper. Which of the two changes the gradient's direction, which only its size?
-# 2. Train generation 0 with label smoothing, and its children without. What do they inherit? Which twin is the fair one now?
-# 3. `errors_at` chooses one confidence for all exits. Choose one per exit, on held-out images. How much more is saved?
-# 4. A born-again child has the start of its twin. Give it the start of its *parent* instead. What happens to the vote of four?
+# 1. At $T = 4$ a shallow exit is asked for too much. Give it less: $\alpha = 0.1$, or no $T^2$, as in the paper.
+#    Which of the two changes the gradient's direction, which only its size?
+# 2. Train generation 0 with label smoothing, and its children without. What do they inherit? Which twin is the fair
+#    one now?
+# 3. `errors_at` chooses one confidence for all exits. Choose one per exit, on held-out images. How much more is
+#    saved?
+# 4. A born-again child has the start of its twin. Give it the start of its *parent* instead. What happens to the vote
+#    of four?
 #
 # More, with checks that know the usual slips: `exercises/ex06_self_distillation`.
 #
 # ## References
 #
-# - Zhang, Song, Gao, Chen, Bao, Ma (2019). *Be your own teacher: improve the performance of convolutional neural networks via self distillation.*
-#   [arXiv:1905.08094](https://arxiv.org/abs/1905.08094): section 3 and equation 5 (the three terms); abstract (gains of 0.61 to 4.07 percentage points).
-# - Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018). *Born-again neural networks.* [arXiv:1805.04770](https://arxiv.org/abs/1805.04770): sections 3.1 and 3.2
-#   (sequences and their ensembles); abstract (CIFAR-100, 15.5 % validation error).
-# - Mobahi, Farajtabar, Bartlett (2020). *Self-distillation amplifies regularization in Hilbert space.* [arXiv:2002.05715](https://arxiv.org/abs/2002.05715): why a few rounds may help and more may harm.
-# - Müller, Kornblith, Hinton (2019). *When does label smoothing help?* [arXiv:1906.02629](https://arxiv.org/abs/1906.02629): the control that needs no second training.
+# - Zhang, Song, Gao, Chen, Bao, Ma (2019). *Be your own teacher: improve the performance of convolutional neural
+#   networks via self distillation.* [arXiv:1905.08094](https://arxiv.org/abs/1905.08094): section 3 and equation 5
+#   (the three terms); abstract (gains of 0.61 to 4.07 percentage points).
+# - Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018). *Born-again neural networks.*
+#   [arXiv:1805.04770](https://arxiv.org/abs/1805.04770): sections 3.1 and 3.2 (sequences and their ensembles);
+#   abstract (CIFAR-100, 15.5 % validation error).
+# - Mobahi, Farajtabar, Bartlett (2020). *Self-distillation amplifies regularization in Hilbert space.*
+#   [arXiv:2002.05715](https://arxiv.org/abs/2002.05715): why a few rounds may help and more may harm.
+# - Müller, Kornblith, Hinton (2019). *When does label smoothing help?*
+#   [arXiv:1906.02629](https://arxiv.org/abs/1906.02629): the control that needs no second training.
