@@ -72,6 +72,19 @@ def benchmarks() -> str:
             f"with all that trains: {imports['over_torch']['kdcourse_all_for_training']:.2f} times",
         ),
     ]
+    if (RESULTS / "sweeps_cuda.json").exists():
+        on_gpu, on_cpu = record("sweeps_cuda"), record("sweeps")
+        case, same = on_gpu["cases"][0], on_cpu["cases"][0]
+        rows.append(
+            (
+                f"{case['students']} students stacked in one program against one by one, on one "
+                f"{on_gpu['environment']['gpu']}",
+                f"{case['ratio']:.1f} times faster",
+                "",
+                f"the course's MLPs, torch {on_gpu['environment']['torch']}; on two CPU cores {same['ratio']:.1f} times; "
+                f"CNNs {on_gpu['cases'][-1]['ratio']:.1f} times",
+            )
+        )
     if (RESULTS / "grading.json").exists():
         grading = record("grading")
         ours, theirs = grading["kdcourse"], grading["nbgrader"]
