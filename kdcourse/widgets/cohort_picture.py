@@ -126,7 +126,7 @@ class CohortPicture:
         self._cells.set_data(values.numpy())
         for (row, column), number in self._numbers.items():
             value = float(told[row, column])
-            dark = math.log(max(value, FEWEST) / FEWEST) / math.log(HIGHEST / FEWEST) > 0.6
+            dark = math.log(max(value, FEWEST) / FEWEST) / math.log(HIGHEST / FEWEST) > 0.7
             number.set(text=_short(value), color="white" if dark else INK)
 
 

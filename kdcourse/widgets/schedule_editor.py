@@ -199,7 +199,7 @@ class ScheduleEditor(Clocked):
         beside = make_row(*equalizers)
         beside.layout.flex = "1 1 320px"
         below = make_row(beside, self.image)
-        below.layout.max_width = "1200px"
+        below.layout.max_width = "1100px"  # else the sliders would take the room of a wide page
         self.widget = ipywidgets.VBox([buttons, below, self.status])
 
     def _make_mover(self, knob: str, place: int) -> Callable[[Any], None]:
@@ -331,7 +331,7 @@ class ScheduleEditor(Clocked):
         return (
             f"{drawn}<br>Run {self.runs[-1].name}: step {self.steps:,} of {self.total:,} · {state} · held-out errors: "
             f"{found}; teacher {self._teacher_errors:.2f} %.<br>{images:,} images tell such a share to about "
-            f"± {known:.1f} %, and another seed would move it too: a small difference between two runs is no finding."
+            f"± {known:.1f} points, and another seed would move it too: a small difference between two runs is no finding."
         )
 
 

@@ -100,8 +100,6 @@ def test_between_two_sliders_the_schedule_is_straight_or_a_stage(make_editor):
     assert "T</b> in stage" in editor.widget.children[1].children[0].children[0].children[0].value
 
 
-@pytest.mark.trap(54)
-@pytest.mark.trap(56)
 def test_the_widely_read_text_never_trains_at_t_1_and_ends_with_hardly_any_labels(make_editor, spy):
     editor = make_editor(make_objective=spy)
     editor.preset.value = TEXT
