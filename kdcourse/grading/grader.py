@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .notebooks import parse_notebook
-from .overlay import Plan, Step, answers_of, imports_of, lay_over, words_of
+from .overlay import Plan, Step, answers_of, imports_of, lay_over, shared_cells, words_of
 from .sandbox import find_sandbox
 from .session import START, Forged, Session, Stopped, Worker
 
@@ -56,6 +56,7 @@ def grade(
         plan = lay_over(parse_notebook(data, name), key)
     except ValueError as error:
         return result | {"reason": str(error)}
+    worker.share(imports_of(key), shared_cells(key))
     run = _Run(plan, key, worker, timeout, time.monotonic() + budget, on_cell or (lambda: None))
     forged = False
     try:

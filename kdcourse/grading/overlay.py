@@ -7,6 +7,7 @@ name, or else by what it defines. Everything else that is code runs where it sta
 import ast
 import itertools
 import re
+import symtable
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -177,6 +178,34 @@ def imports_of(key: Mapping[str, Any]) -> str:
 def answers_of(key: Mapping[str, Any]) -> list[str]:
     """Return the names that the key's solution cells assign: the learner's, even where a locked cell sets them too."""
     return sorted(name for cell in key["cells"] if is_solution(cell) for name in assigned(cell["source"]))
+
+
+def shared_cells(key: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and sources of locked cells that give the same for everybody: they use nothing a learner writes.
+
+    A teacher's predictions and the trainings of baselines need not be computed once for each submission.
+    """
+    theirs, needed, found = set(answers_of(key)), set[str](), []
+    for cell in key["cells"]:
+        if cell["cell_type"] != "code" or is_graded(cell) or is_solution(cell):
+            continue
+        table = symtable.symtable(_visible(cell["source"]), "cell", "exec")
+        given = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+        used = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+        within = set(_globals_of(table))  # used by functions, whenever they are called
+        # A function of an earlier cell would see what this one makes of a name.
+        if is_locked(cell) and not (used | within | given) & theirs and not given & needed:
+            found.append((grade_id(cell) or "", cell["source"]))
+            needed |= within
+        else:
+            theirs |= given
+    return found
+
+
+def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
+    for inner in table.get_children():
+        yield from (symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global())
+        yield from _globals_of(inner)
 
 
 def words_of(key: Mapping[str, Any]) -> list[str] | None:

@@ -5,6 +5,7 @@ believed only where it carries the nonce of the cell that was sent.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import queue
@@ -23,6 +24,8 @@ from .isolation import DEFAULT_LIMITS
 from .sandbox import PACKAGE, THREADS, Sandbox, environment
 
 MOST_REPLY = 100_000  # bytes; an honest reply has below 20,000
+MOST_MESSAGE = 150_000  # bytes; a packet's size is limited by the system
+SHARING = 600.0  # seconds for the cells that are the same for everybody
 START = 120.0  # seconds that a worker may take to import torch on a busy machine
 
 
@@ -117,6 +120,7 @@ class Worker:
         self._nest: subprocess.Popen | None = None
         self._control: socket.socket | None = None
         self._log: Any = None
+        self._shared = ""
         self._closed = False
 
     def open(self) -> Session:
@@ -131,12 +135,11 @@ class Worker:
             raise ValueError("this worker is closed.")
         if self.sandbox is None or not self.sandbox.nested:
             return self._alone()
-        if self._nest is None or self._nest.poll() is not None:
-            self._end_nest()
-            self._start_nest()
+        self._ensure_nest()
         assert self._control is not None
         ours, theirs = socket.socketpair()
-        socket.send_fds(self._control, [json.dumps(self.limits).encode()], [theirs.fileno()])
+        message = {"limits": self.limits, "shared": self._shared}
+        socket.send_fds(self._control, [json.dumps(message).encode()], [theirs.fileno()])
         theirs.close()
 
         def end() -> str:
@@ -145,6 +148,43 @@ class Worker:
             return why
 
         return Session(ours.sendall, ours.makefile("rb"), end)
+
+    def share(self, imports: str, cells: list[tuple[str, str]]) -> None:
+        """Run cells of a key once, for all sessions opened from now on; only where sessions are forks of one process.
+
+        Parameters
+        ----------
+        imports : str
+            The key's import statements.
+        cells : list of (str, str)
+            Names and sources of locked cells that use nothing of a learner's.
+        """
+        if self._closed or self.sandbox is None or not self.sandbox.nested:
+            return
+        text = json.dumps([imports, cells])
+        name = hashlib.sha256(text.encode()).hexdigest()
+        self._ensure_nest()
+        assert self._control is not None
+        if name == self._shared:
+            return
+        self._shared = ""
+        message = json.dumps({"share": name, "imports": imports, "cells": cells}).encode()
+        if len(message) > MOST_MESSAGE:
+            return  # each session runs them, then
+        try:
+            self._control.sendall(message)
+            told = self._told(SHARING)
+        except OSError:
+            told = None
+        if told == {"shared": name}:
+            self._shared = name
+        else:
+            self._end_nest()
+
+    def _ensure_nest(self) -> None:
+        if self._nest is None or self._nest.poll() is not None:
+            self._end_nest()
+            self._start_nest()
 
     def close(self) -> None:
         """End the worker's process; it opens no session any more."""
@@ -160,6 +200,7 @@ class Worker:
         if self._log is not None:
             self._log.close()
         self._nest = self._control = self._log = None
+        self._shared = ""
 
     def _start_nest(self) -> None:
         assert self.sandbox is not None

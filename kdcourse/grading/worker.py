@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from . import isolation
 from .cells import Shell, run_cell
@@ -27,6 +27,7 @@ PRELOADED = (
     "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps", "kdcourse.training", "kdcourse.zoo",
     "kdcourse.data",
 )  # fmt: skip
+MOST_MESSAGE = 150_000  # bytes
 MOST_COPIED = 1_000_000  # numbers; results have some dozens, images many millions
 _dumps, _loads, _write = json.dumps, json.loads, os.write
 
@@ -34,15 +35,16 @@ _dumps, _loads, _write = json.dumps, json.loads, os.write
 class Bench:
     """One submission's namespace, and what its code must not change."""
 
-    def __init__(self, imports: str, answers: list[str]) -> None:
+    def __init__(self, imports: str, answers: list[str], shared: "Shared | None" = None) -> None:
         self.module = ModuleType("__main__")
         self.names = self.module.__dict__
         self.names.update(__builtins__=__builtins__, get_ipython=Shell, display=lambda *args, **kwargs: None)
         sys.modules["__main__"] = self.module
-        self.imports = trusted_names(imports)
+        self.shared = shared.cells if shared else {}
+        self.imports = dict(shared.imports) if shared else trusted_names(imports)
         self.trusted = dict(self.imports)  # by name in the checks' globals: these, and what locked cells assign
         self.answers = frozenset(answers)  # names that solution cells assign: the learner's, wherever else they appear
-        self.trust = Trust()
+        self.trust = shared.trust if shared else Trust()
         self.checking, self.checked = "", self.names
 
     def learner(self, source: str, name: str) -> dict[str, Any]:
@@ -53,8 +55,15 @@ class Bench:
         """Run a cell of the key's among the learner's names; what it assigns, checks will see unchanged."""
         changed = self.trust.restore()
         before = dict(self.names)
-        outcome = run_cell(source, self.names, name)._asdict()
+        known = self.shared.get(name)
+        if known is not None and known.source == source:
+            self.names.update(known.values)
+            outcome = known.outcome
+        else:
+            outcome = run_cell(source, self.names, name)._asdict()
         fresh = {key: value for key, value in self.names.items() if key not in before or before[key] is not value}
+        if known is not None:
+            fresh.update(known.values)
         self.trusted.update({key: own_copy(value) for key, value in fresh.items() if key not in self.answers})
         return outcome | {"changed": changed}
 
@@ -70,6 +79,35 @@ class Bench:
         """Run a check on wrong answers, as a check is run: it must fail."""
         self.trust.restore()
         return run_cell(source, wrong_namespace(source, self.imports), name, quotable=False)._asdict()
+
+
+class SharedCell(NamedTuple):
+    """A cell that was run before all forks: its text, what it assigned, and what came of it."""
+
+    source: str
+    values: dict[str, Any]
+    outcome: dict[str, Any]
+
+
+class Shared:
+    """What is the same for every submission to one key: imports, cells without anything of a learner's, and trust."""
+
+    def __init__(self, imports: str, cells: list[tuple[str, str]]) -> None:
+        self.imports = trusted_names(imports)
+        self.cells: dict[str, SharedCell] = {}
+        module = ModuleType("__main__")
+        names = module.__dict__
+        names.update(__builtins__=__builtins__, get_ipython=Shell, display=lambda *args, **kwargs: None)
+        main, sys.modules["__main__"] = sys.modules["__main__"], module
+        for name, source in cells:
+            before = dict(names)
+            outcome = run_cell(source, names, name)._asdict()
+            if outcome["error"]:
+                break  # it and what follows is run, and fails, in each submission
+            values = {key: value for key, value in names.items() if key not in before or before[key] is not value}
+            self.cells[name] = SharedCell(source, values, outcome)
+        sys.modules["__main__"] = main
+        self.trust = Trust()
 
 
 def own_copy(value: Any) -> Any:
@@ -96,7 +134,7 @@ def _copied(value: Any) -> Any:
     raise TypeError(f"a {name} is not copied")
 
 
-def serve(requests: BinaryIO, replies: int) -> None:
+def serve(requests: BinaryIO, replies: int, shared: Shared | None = None) -> None:
     """Answer requests until there are no more; each reply carries the nonce of its request."""
     bench: Bench | None = None
     actions: dict[str, Callable[..., Any]] = {}
@@ -104,7 +142,7 @@ def serve(requests: BinaryIO, replies: int) -> None:
         request = _loads(line)
         nonce, action = request.pop("nonce"), request.pop("action")
         if action == "begin":
-            bench = Bench(request["imports"], request["answers"])
+            bench = Bench(request["imports"], request["answers"], shared)
             actions = {kind: getattr(bench, kind) for kind in ("learner", "locked", "check", "canary")}
             reply: dict[str, Any] = {}
         elif action == "scan":
@@ -135,21 +173,30 @@ def alone() -> None:
 
 
 def nest(control: socket.socket) -> None:
-    """Fork for each submission: a message with limits and a socket comes in, its end is told."""
+    """Fork for each submission: a message with limits and a socket comes in, its end is told.
+
+    A message with cells and no socket asks to run them here, once; forks find what came of them.
+    """
     _preload()
+    shared: dict[str, Shared] = {}
     _tell(control, {"ready": True})
     while True:
-        message, handles, _, _ = socket.recv_fds(control, 4096, 1)
+        message, handles, _, _ = socket.recv_fds(control, MOST_MESSAGE + 1, 1)
         if not message:
             return
-        if not handles:
-            continue  # a request to kill that came after the end
-        limits, handle = json.loads(message), handles[0]
+        if message == b"end":
+            continue  # it came after the end
+        request = json.loads(message)
+        if "share" in request:
+            shared = {request["share"]: Shared(request["imports"], request["cells"])}  # one key at a time
+            _tell(control, {"shared": request["share"]})
+            continue
+        limits, handle, common = request["limits"], handles[0], shared.get(request["shared"])
 
-        def run(handle: int = handle) -> None:
+        def run(handle: int = handle, common: Shared | None = common) -> None:
             control.close()
             _close_streams()
-            serve(os.fdopen(os.dup(handle), "rb"), handle)
+            serve(os.fdopen(os.dup(handle), "rb"), handle, common)
 
         try:
             keeper, first = isolation.fork_isolated(run, limits)
