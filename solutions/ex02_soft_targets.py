@@ -214,7 +214,7 @@ def objective(student, images, labels, teacher_logits, *, temperature, alpha):
 
 
 runs = sweep(
-    student=make_student_mlp, data={"train": (*few, teacher_logits), "test": mnist.test}, seed=range(5), epochs=30, lr=3e-3,
+    student=make_student_mlp, data={"train": (*few, teacher_logits), "test": mnist.test}, seed=range(5), epochs=20, lr=3e-3,
     objective={"distilled": objective}, temperature=4, alpha=0.9, progress=False,
 )  # fmt: skip
 errors = {arm: group.sort_values("seed").test_errors.tolist() for arm, group in runs.groupby("arm")}

@@ -311,7 +311,7 @@ check_balancing_weight(weight, labels_term, attention_term, weights)
 def run(seed, *, learns):
     torch.manual_seed(seed)
     front, regressor = make_student_cnn()[:2], HintRegressor(8, 32).requires_grad_(learns)
-    order = torch.randperm(1000, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(600, generator=torch.Generator().manual_seed(seed))
     repaired_hint_stage(front, regressor, teacher[:2], mnist.train.images[order].split(25), lr=0.1)
     held_out = mnist.held_out.images[:500]
     with evaluating(front, teacher):

@@ -11,6 +11,9 @@
 # `kdcourse grade ex04_relation_distillation.ipynb`; on Colab put an exclamation mark in front.
 
 # %% locked="setup"
+from functools import partial
+
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
@@ -244,7 +247,7 @@ check_invariance_picture(answers)
 #
 # **Objective** Judge a method against both baselines, and see what an idle weight does.
 #
-# The next cell trains students with *your* distance loss beside the labels, no soft targets at all: 1,000 images, four seeds, at weight 1 and at
+# The next cells train students with *your* distance loss beside the labels, no soft targets at all: 1,000 images, four seeds, at weight 1 and at
 # weight 100, and both baselines. Set each verdict to `"better"`, `"worse"` or `"unclear"`: the first of the pair, measured
 # against the second.
 #
@@ -260,6 +263,27 @@ check_invariance_picture(answers)
 # **Reference** Chapter 04, "Does it help?"; chapter 02 on paired differences.
 
 
+# %% locked="task5_baselines"
+budget = {
+    "student": lambda: make_mlp(128, 32), "seed": range(4), "epochs": 10, "batch_size": 50, "lr": 3e-3,
+    "data": {"train": (*few, embeddings), "test": mnist.test}, "stacked": False, "progress": False,
+}  # fmt: skip
+
+
+def from_labels(student, images, labels, *ignored, label_smoothing):
+    return {"ce": F.cross_entropy(student(images), labels, label_smoothing=label_smoothing)}
+
+
+without = sweep(
+    objective={
+        "no_teacher": partial(from_labels, label_smoothing=0.0),
+        "label_smoothing": partial(from_labels, label_smoothing=0.1),
+    },
+    baselines=(),
+    **budget,
+)
+
+
 # %% locked="task5_runs"
 def objective(student, images, labels, teacher_embeddings, *, weight):
     student_embeddings = student[:-1](images)  # (B, 32)
@@ -267,10 +291,7 @@ def objective(student, images, labels, teacher_embeddings, *, weight):
     return {"ce": ce, "relation": weight * my_distance_loss(student_embeddings, teacher_embeddings)}
 
 
-runs = sweep(
-    student=lambda: make_mlp(128, 32), data={"train": (*few, embeddings), "test": mnist.test}, seed=range(4), epochs=10,
-    batch_size=50, lr=3e-3, objective=objective, weight=[1, 100], stacked=False, progress=False,
-)  # fmt: skip
+runs = pd.concat([without, sweep(objective=objective, weight=[1, 100], baselines=(), **budget)])
 errors = {arm: group.sort_values("seed").test_errors.tolist() for arm, group in runs.groupby("arm")}
 print(runs.pivot(index="seed", columns="arm", values="test_errors").to_string())
 

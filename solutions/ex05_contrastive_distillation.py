@@ -14,6 +14,7 @@
 import math
 from functools import partial
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -276,7 +277,7 @@ check_push_picture(answers)
 #
 # **Objective** Measure what false negatives cost, and whether negatives are worth it.
 #
-# The next cell trains students on 1,000 images, four seeds, with the labels and *your* loss of task 3: once with the digits as labels, `left out`,
+# The next cells train students on 1,000 images, four seeds, with the labels and *your* loss of task 3: once with the digits as labels, `left out`,
 # and once with each image's own number as its label, so that only the image itself is kept out: `false negatives in`. A `squared error`
 # on the same projected embeddings has no negatives at all. And there are both baselines. The weights, 2 and 100, are the middle ones of
 # those tried in chapter 05; nothing was chosen on test images. Set each verdict to `"better"`, `"worse"` or
@@ -292,6 +293,24 @@ check_push_picture(answers)
 # </details>
 #
 # **Reference** Chapter 05, "Does it help?"; chapter 02 on paired differences.
+
+
+# %% locked="task5_without"
+budget = {
+    "student": lambda: make_mlp(128, 32), "seed": range(4), "epochs": 8, "batch_size": 50, "lr": 3e-3,
+    "data": {"train": (*few, torch.arange(1000), embeddings_t), "test": mnist.test},
+    "parts": {"projection": lambda: nn.Linear(32, 64), "queue": lambda: EmbeddingQueue(64, 512)},
+    "stacked": False, "progress": False,
+}  # fmt: skip
+
+
+def squared_error(student, images, labels, numbers, t, *, projection, queue):
+    embeddings = student[:-1](images)  # (B, 32)
+    ce = F.cross_entropy(student[-1](embeddings), labels)
+    return {"ce": ce, "hint": 100 * hint_loss(projection(embeddings), t)}
+
+
+without = sweep(objective={"squared error": squared_error}, **budget)
 
 
 # %% locked="task5_runs"
@@ -310,22 +329,8 @@ def contrast(student, images, labels, numbers, t, *, projection, queue, known):
     return {"ce": F.cross_entropy(student[-1](embeddings), labels), "contrast": 2 * loss}
 
 
-def squared_error(student, images, labels, numbers, t, *, projection, queue):
-    embeddings = student[:-1](images)  # (B, 32)
-    ce = F.cross_entropy(student[-1](embeddings), labels)
-    return {"ce": ce, "hint": 100 * hint_loss(projection(embeddings), t)}
-
-
-objectives = {
-    "left out": partial(contrast, known=True),
-    "false negatives in": partial(contrast, known=False),
-    "squared error": squared_error,
-}
-runs = sweep(
-    student=lambda: make_mlp(128, 32), data={"train": (*few, torch.arange(1000), embeddings_t), "test": mnist.test},
-    objective=objectives, parts={"projection": lambda: nn.Linear(32, 64), "queue": lambda: EmbeddingQueue(64, 512)},
-    seed=range(4), epochs=8, batch_size=50, lr=3e-3, stacked=False, progress=False,
-)  # fmt: skip
+objectives = {"left out": partial(contrast, known=True), "false negatives in": partial(contrast, known=False)}
+runs = pd.concat([without, sweep(objective=objectives, baselines=(), **budget)])
 errors = {arm: group.sort_values("seed").test_errors.tolist() for arm, group in runs.groupby("arm")}
 print(runs.pivot(index="seed", columns="arm", values="test_errors").to_string())
 

@@ -177,14 +177,16 @@ check_curriculum(my_curriculum, seed=2018)
 # Look at what your order calls easy and hard among 2,000 digits. Some of the last ones would be hard for you too. Then read the line
 # below the picture: which digits would a student hardly meet that begins with the easiest tenth?
 
-# %% locked="task3_look"
+# %% locked="task3_teacher"
 digits = mnist.train.take(2000)
 teacher_logits = predict_logits(zoo.load("teacher_cnn"), digits.images)  # (2000, 10)
+
+# %% locked="task3_look"
 order = my_curriculum(teacher_logits, digits.labels, share=1.0)
 ends = torch.cat([order[:10], order[-10:]])
-ax = plots.digit_grid(digits.images[ends], captions=digits.labels[ends].tolist())
 show(
-    ax, alt="Twenty digits with their labels: the ten easiest above, clean and alike; the ten hardest below, odd ones."
+    plots.digit_grid(digits.images[ends], captions=digits.labels[ends].tolist()),
+    alt="Twenty digits with their labels: the ten easiest above, clean and alike; the ten hardest below, odd ones.",
 )
 tenth = torch.bincount(digits.labels[order[:200]], minlength=10).tolist()
 print("each digit among the easiest 200:", dict(enumerate(tenth)))
@@ -273,7 +275,7 @@ check_cohort_picture(answers)
 #
 # **Objective** Ask what a method costs before you praise it.
 #
-# The next cell trains cohorts of two with *your* loss, 500 images, five seeds; `mutual` is the mean of the test errors of both. It is
+# The next cells train cohorts of two with *your* loss, 500 images, five seeds; `mutual` is the mean of the test errors of both. It is
 # compared with the same two students from the same starts on the same batches, each `alone`; with smoothed labels: `label_smoothing`;
 # and with one of them for `twice as long`: that costs what a cohort costs, two students, or one for twice the epochs.
 #
@@ -291,7 +293,7 @@ check_cohort_picture(answers)
 #
 # **Reference** Chapter 07; chapter 02 on paired differences.
 
-# %% locked="task5_runs"
+# %% locked="task5_baselines"
 few, epochs = mnist.train.take(500), 10
 
 
@@ -303,6 +305,18 @@ def errors_alone(seed, start, *, epochs=epochs, label_smoothing=0.0):
     return count_errors(student, *mnist.test)
 
 
+def errors_of_two(seed, **knobs):
+    return sum(errors_alone(seed, start, **knobs) for start in (seed, 100 + seed)) / 2
+
+
+baselines = {
+    "alone": [errors_of_two(seed) for seed in range(5)],
+    "label_smoothing": [errors_of_two(seed, label_smoothing=0.1) for seed in range(5)],
+    "twice as long": [errors_alone(seed, seed, epochs=2 * epochs) for seed in range(5)],
+}
+
+
+# %% locked="task5_runs"
 def errors_mutual(seed):
     cohort = [make_student(start, 64) for start in (seed, 100 + seed)]
     mutual_learning(
@@ -312,16 +326,7 @@ def errors_mutual(seed):
     return sum(count_errors(student, *mnist.test) for student in cohort) / 2
 
 
-def errors_of_two(seed, **knobs):
-    return sum(errors_alone(seed, start, **knobs) for start in (seed, 100 + seed)) / 2
-
-
-errors = {
-    "mutual": [errors_mutual(seed) for seed in range(5)],
-    "alone": [errors_of_two(seed) for seed in range(5)],
-    "label_smoothing": [errors_of_two(seed, label_smoothing=0.1) for seed in range(5)],
-    "twice as long": [errors_alone(seed, seed, epochs=2 * epochs) for seed in range(5)],
-}
+errors = {"mutual": [errors_mutual(seed) for seed in range(5)], **baselines}
 print(pd.DataFrame(errors).rename_axis("seed").to_string())
 
 # %% solution="task5_verdicts"
