@@ -11,10 +11,10 @@ from pathlib import Path
 import build_exercises
 import nbformat
 import pytest
-from grading_fixture import EXERCISE, KEY, NAME, SOURCE, as_bytes, cell_of, handed_in
+from grading_fixture import EXERCISE, KEY, NAME, SOURCE, as_bytes, cell_of
 
 from kdcourse.__main__ import main
-from kdcourse.grading.notebooks import notebook_text, read_notebook
+from kdcourse.grading.notebooks import is_solution, notebook_text, points_of, read_notebook
 from kdcourse.grading.release import release, release_folder, without_region
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,24 +70,31 @@ def test_released_notebooks_are_nbgraders_byte_for_byte(course):
 
 
 @pytest.mark.slow
-def test_nbgraders_autograde_gives_the_right_work_all_points_and_the_stub_none(course):
+def test_nbgraders_autograde_gives_the_right_work_all_points_and_the_stub_none(tmp_path):
+    """On an exercise as it is released, experiment and all."""
     pytest.importorskip("nbgrader")
     from nbgrader.api import Gradebook
 
-    assert nbgrader(course, "generate_assignment", NAME).returncode == 0
-    released = (course / "exercises" / NAME / f"{NAME}.ipynb").read_bytes()
-    for learner, data in (
-        ("right", as_bytes(handed_in())),
-        ("untouched", released),
-    ):
-        path = course / "submitted" / learner / NAME / f"{NAME}.ipynb"
-        path.parent.mkdir(parents=True)
-        path.write_bytes(data)
-    outcome = nbgrader(course, "autograde", NAME)
+    path = next(path for path in KEYS if path.stem.startswith("ex04"))
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
+    shutil.copytree(path.parent, tmp_path / "solutions" / path.stem)
+    assert nbgrader(tmp_path, "generate_assignment", path.stem).returncode == 0
+    key = read_notebook(path)
+    right = release(key)
+    for cell, answer in zip(right["cells"], key["cells"], strict=True):
+        if is_solution(cell):
+            cell["source"] = answer["source"]
+    released = (tmp_path / "exercises" / path.stem / path.name).read_bytes()
+    for learner, data in (("right", as_bytes(right)), ("untouched", released)):
+        submitted = tmp_path / "submitted" / learner / path.stem / path.name
+        submitted.parent.mkdir(parents=True)
+        submitted.write_bytes(data)
+    outcome = nbgrader(tmp_path, "autograde", path.stem)
     assert outcome.returncode == 0, outcome.stderr
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
-        scores = {s.student.id: (s.score, s.max_score) for s in book.assignment_submissions(NAME)}
-    assert scores == {"right": (16, 16), "untouched": (0, 16)}
+    most = sum(map(points_of, key["cells"]))
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        scores = {s.student.id: (s.score, s.max_score) for s in book.assignment_submissions(path.stem)}
+    assert scores == {"right": (most, most), "untouched": (0, most)}
 
 
 # Ours
