@@ -81,7 +81,7 @@ def benchmarks() -> str:
                 f"{on_gpu['environment']['gpu']}",
                 f"{case['ratio']:.1f} times faster",
                 "",
-                f"the course's MLPs, torch {on_gpu['environment']['torch']}; on two CPU cores {same['ratio']:.1f} times; "
+                f"the course's MLPs, torch {on_gpu['environment']['torch']}; on two CPU cores {same['ratio']:.1f}; "
                 f"CNNs {on_gpu['cases'][-1]['ratio']:.1f} times",
             )
         )
