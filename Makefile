@@ -37,8 +37,12 @@ notebooks-test: $(VENV)/.dev
 notebooks: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py
 
+# A page for each family: pdoc by itself leaves out the modules whose names a package hands on.
+FAMILIES := $(sort $(subst /,.,$(patsubst %.py,%,$(wildcard kdcourse/[a-z]*.py kdcourse/losses/[a-z]*.py))))
 docs: $(VENV)/.dev
-	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --math --output-directory site kdcourse kdcourse.losses
+	rm -rf site
+	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --math --output-directory site \
+	  kdcourse kdcourse.losses kdcourse.recipes $(FAMILIES)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
