@@ -59,7 +59,7 @@ def one_worker(sandboxed_worker, monkeypatch):
     """Grade a class with a worker that is there already; it does not end with the class."""
 
     class Lent:
-        open = staticmethod(sandboxed_worker.open)
+        open, share = staticmethod(sandboxed_worker.open), staticmethod(sandboxed_worker.share)
         close = staticmethod(lambda: None)
 
     monkeypatch.setattr(course, "make_worker", lambda **settings: Lent)
