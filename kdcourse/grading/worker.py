@@ -58,7 +58,7 @@ class Bench:
         known = self.shared.get(name)
         if known is not None and known.source == source:
             self.names.update(known.values)
-            outcome = known.outcome
+            outcome = {**known.outcome, "seconds": 0.0}  # it took none of this submission's time
         else:
             outcome = run_cell(source, self.names, name)._asdict()
         fresh = {key: value for key, value in self.names.items() if key not in before or before[key] is not value}
