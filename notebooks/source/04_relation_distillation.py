@@ -51,6 +51,9 @@ teacher = zoo.load("teacher_cnn", device=device)
 # is of another kind, a small fully connected network whose embedding has 32 numbers. That is on purpose: nothing in one can be
 # laid on top of the other. It is also small enough to train ninety of them in this chapter. They will learn from 1,000 images:
 # the more a student sees itself, the less a teacher has to add, as the end of the chapter shows.
+#
+# Numbers of *trained* students differ a little from machine to machine: another processor rounds differently, and after some
+# hundred steps that is another run. The text claims only what held on all that we tried; verdicts on thin differences are printed.
 
 
 # %%
@@ -60,7 +63,7 @@ def make_student():
 
 @torch.no_grad()
 def ask_teacher(images):
-    with capture(teacher, "head.1") as features:
+    with capture(teacher, "head.1") as features:  # its last layer but one: each of 64 channels averaged over all places
         logits = teacher(images)  # (N, 10)
     return logits, features["head.1"]  # (N, 64)
 
@@ -70,8 +73,8 @@ def embed(student, images):
 
 
 # %% [markdown]
-# Most of what follows needs one batch of 64 held-out digits; for pictures, fifteen of them: three each of 0, 3, 5, 4 and 9,
-# classes of one kind beside each other.
+# Most of what follows needs one batch of 64 held-out digits. For pictures we take fifteen, three each of 0, 3, 5, 4 and 9, so that
+# digits that look alike stand beside each other.
 
 # %%
 images, labels = mnist.held_out.take(64)
@@ -361,11 +364,12 @@ def gram_per_entry_loss(student, teacher):
 
 for name, a, b in [("untrained student", s, t), ("worst case", torch.eye(64)[:, :1], torch.eye(64)[:, 1:2])]:
     print(f"{name}: sum {gram_loss(a, b):.4f}, mean over entries {gram_per_entry_loss(a, b):.6f}")
-assert gram_per_entry_loss(torch.eye(64)[:, :1], torch.eye(64)[:, 1:2]) <= 4 / 64**2
+    assert gram_per_entry_loss(a, b) < 1.001 * 2 / 64**2
+assert gram_per_entry_loss(torch.eye(64)[:, :1], torch.eye(64)[:, 1:2]) > 0.999 * 2 / 64**2  # the worst case is reached
 
 # %% [markdown]
 # Both matrices have norm 1, and two Gram matrices never point away from each other: they are at most $\sqrt 2$ apart. So the mean over entries is at most $2/B^2$, half a thousandth for 64
-# images, whatever the student does. Beside a [cross-entropy](glossary:cross-entropy) near 2 it does not count. Losses do not move weights,
+# images, whatever the student does. (The bound that one reads, $4/B^2$, holds for any two matrices of norm 1.) Beside a [cross-entropy](glossary:cross-entropy) near 2 it does not count. Losses do not move weights,
 # gradients do; so look at those.
 
 
@@ -500,14 +504,41 @@ assert still.shares["angle"] == min(still.shares.values())
 # One sample of fifteen goes astray, and the distance loss is half as bad as for a student that knows nothing. Angles are patient: a cosine
 # is at most 1, however far the point has gone.
 #
-# Now you. Drag, and guess before you let go. Three things to look for: a movement that *no* loss sees; the shift at which the Gram loss
-# is worst; what *only the student in another order* does, and why it must.
+# Now you. Drag, and guess before you let go. Three things to look for: a movement that *no* loss sees; which of the two losses that see a
+# shift can tell a shift to the left from one to the right; what *only the student in another order* does, and why it must.
 
 # %%
 explorer = RelationExplorer(few_t, few_labels)
 explorer
 
 # %% [markdown]
+# Every control of the explorer can be set in a cell, too. Here are the answers to the three questions, in shares of what an unrelated student gets.
+
+
+# %%
+def shares_after(**moves):
+    for name, value in moves.items():
+        getattr(explorer, name).value = value
+    return {name: round(share, 2) for name, share in explorer.shares.items()}
+
+
+turned = shares_after(rotation=-90, scale=0.5)
+left, right = shares_after(rotation=0, scale=1, shift=-0.6), shares_after(shift=0.6)
+reordered = shares_after(shift=0, batch="only the student in another order")
+explorer.close()  # raises if anything went wrong in reaction to a control
+pd.DataFrame({"turned": turned, "to the left": left, "to the right": right, "reordered": reordered})
+
+# %%
+assert max(turned.values()) == 0
+assert left["Gram"] == right["Gram"]
+assert left["similarity-preserving"] > right["similarity-preserving"] + 0.1
+assert min(reordered.values()) > 0.5
+
+# %% [markdown]
+# The Gram loss does not tell left from right, because the teacher's points are centred at the origin; the similarity-preserving loss, which
+# divides each row by its own length, does. And a reordered student has nothing to do with its teacher, although it is the same cloud of points:
+# row $i$ must be the same image on both sides.
+#
 # ## The batch
 #
 # Two more movements are not of the points but of the batch: its order, and its size.
@@ -590,7 +621,7 @@ assert not unseen.loc[["student alone in another order", "each image scaled by i
 
 # %% [markdown]
 # Two lines deserve a second look. *Both in another order*: relations belong to a set of images, not to a sequence. *Student alone in another order*:
-# row $i$ of both must be the same image, as with every teacher; a cache with the wrong key (trap 6) spoils relations, too.
+# the explorer said so, too; a cache of the teacher's embeddings with the wrong key (trap 6) spoils relations like everything else.
 
 # %% [markdown]
 # # What it costs
@@ -610,17 +641,19 @@ if record.exists():
     )
     cost.index = [f"{n}, B = {found['settings'][n]['batch']}, D = {found['settings'][n]['width']}" for n in heavy]
     assert all(row["share_of_memory"] < 0.02 for row in heavy.values())
+    assert (cost["peak MB", "usual"] > 1000).all()
+    assert (cost["peak MB", "ours"] < 100).all()
 cost
 
 # %% [markdown]
-# Gigabytes against a few megabytes, for the same purpose. The four losses themselves do not cost the same: at our batch of 64, the angles take
-# a good deal longer than the others. "Equal budget" below means equal steps, and this is what it hides.
+# Gigabytes against some dozen megabytes, for the same purpose. The four losses themselves do not cost the same: at our batch of 64, the angles take
+# longer than the others. "Equal budget" below means equal steps, and this is what it hides.
 
 # %% [markdown]
 # # Does it help?
 #
-# Now students learn. Each has a cross-entropy on labels, and beside it one relation to the teacher's embedding, or soft targets, or both. The
-# teacher has seen 55,000 digits, the students see 1,000. The objective, in full:
+# Now students learn. Each has a cross-entropy on labels, and beside it one relation to the teacher's embedding, or soft targets (KD, the loss of
+# chapter 02), or both. The teacher has seen 55,000 digits, the students see 1,000. The objective, in full:
 
 
 # %%
@@ -667,12 +700,15 @@ temperature = float(tried["KD"].idxmin())
 {name: errors.to_dict() for name, errors in tried.items()}
 
 # %% [markdown]
-# The numbers are held-out errors of 5,000, means of two seeds. At the paper's weights the relations of RKD are still too quiet here; where the last of
-# the three tries won, a larger one might do better still. And weight 1? That is a 25th of the smallest weight for distances, and a 3000th for similarities.
+# The numbers are held-out errors of 5,000, means of two seeds. Neighbouring weights differ by little, and with other seeds another one may win; the choice
+# need not be perfect, it must only be made without the test images. And weight 1? That is a 25th of the smallest weight for distances, and a 3000th for
+# similarities.
 
 # %%
 print("chosen:", weights, "temperature:", temperature)
-assert all(weights[name] > usual[name] for name in ("distance", "angle"))
+for name in LOSSES:
+    more = "; it was the largest of three, and a larger one might do better still" * (weights[name] == 16 * usual[name])
+    print(f"{name}: {weights[name] / usual[name]:g} times the usual weight{more}")
 
 # %% [markdown]
 # ## The comparison
@@ -702,13 +738,15 @@ check_prediction(
     prediction, answer="c", because="how near an image is to which others says much of what soft targets say"
 )
 assert (plain.loc[["KD", *LOSSES]].high < 0).all()  # better than no teacher, and than label smoothing
+gain = -plain.loc[("KD", "no_teacher"), "difference"]  # of soft targets, in errors
+assert (comparisons["against KD alone"].set_index("arm").difference[list(LOSSES)].abs() < gain / 3).all()
 
 # %% [markdown]
-# Every relation alone, without a single soft target, beats both baselines, and the whole interval says so. Where an image lies among others is knowledge, not
-# softness: label smoothing has none of it. Now against soft targets alone, and together with them.
+# Every relation alone, without a single soft target, beats both baselines, and the whole interval says so. Its distance to soft targets is less than a third
+# of what soft targets gain. Where an image lies among others is knowledge, not softness: label smoothing has none of it. Now together with soft targets.
 #
-# **Predict.** Soft targets and a relation together, against soft targets alone:
-# (a) better with each of the four  (b) it depends on the relation, from better to worse  (c) worse with each of the four
+# **Predict.** Soft targets and a relation together, against soft targets alone. The gain of soft targets over no teacher is
+# (a) doubled, whatever the relation  (b) changed by less than a half, and it depends on the relation  (c) lost, the two disturb each other
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -719,49 +757,46 @@ ax = plots.intervals(against_kd[against_kd.arm.isin([*LOSSES, *arms]) & ~against
 ax.set(xlabel="difference in test errors (of 10,000)")
 show(
     ax,
-    alt="Differences to soft targets alone with intervals: the four relations alone lie around 0; with soft targets, angle and "
-    "similarity-preserving lie left of 0, distance around it, Gram right of it.",
+    alt="Differences to soft targets alone with intervals, eight rows: the four relations alone, then each together with soft targets. "
+    "All lie around 0; the angles together with soft targets lie further left than the Gram matrix together with them.",
 )
-check_prediction(
-    prediction, answer="b", because="the two say much of the same, so what is left is small and can have either sign"
-)
+check_prediction(prediction, answer="b", because="the two say much of the same, so what one adds to the other is small")
 format_comparison(against_kd).loc[[*LOSSES, *(f"KD + {name}" for name in LOSSES)], ["minus KD"]]
 
 # %%
-difference = against_kd.set_index("arm")
-assert (difference.loc[["distance", "angle", "similarity-preserving"]].verdict == "unclear").all()
-both = compare(runs, baseline="KD + Gram").set_index("arm")
-assert both.loc["KD + angle"].high < 0
-print(
-    f"KD + angle minus KD + Gram: {both.loc['KD + angle'].difference:+.0f} errors, at most {both.loc['KD + angle'].high:+.0f}"
-)
+difference = against_kd.set_index("arm").difference
+assert (difference[[f"KD + {name}" for name in LOSSES]].abs() < gain / 2).all()
+assert difference["KD + angle"] < difference["KD + Gram"]
+row = compare(runs, baseline="KD + Gram").set_index("arm").loc["KD + angle"]
+print(f"KD + angle minus KD + Gram: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
 
 # %% [markdown]
-# **Alone**, relations of distances, of angles or of similarities cannot be told from soft targets; the Gram matrix leans to the worse side. **Together**, it depends: the
-# angles seem to do some good on top of soft targets, the Gram matrix some harm, and what is certain is the difference between these two. Several intervals end close to 0:
-# with eight comparisons, do not build on one of them. Nor were the weights chosen *for* the mixture, in which labels count a tenth of what they did; more tries might change
-# the order.
+# **Alone**, a relation is about as good as soft targets. **Together**, little is added, and it depends on the relation: beside soft targets the angles make fewer errors than
+# the Gram matrix. For everything else read this run's verdicts, and with reserve: of eight intervals one that ends close to 0 proves nothing, and with other seeds it ends on the
+# other side. Nor were the weights chosen *for* the mixture, in which labels count a tenth of what they did; more tries might change the order.
 #
-# Two more rows were announced: the inert loss, and what the steps cost.
+# Two more things were announced: the inert loss, and what the steps cost.
 
 # %%
 inert = plain.loc["Gram ÷ B², weight 1"].loc["no_teacher"]
 seconds = runs.groupby("arm").seconds.mean()
 print(f"Gram ÷ B² at weight 1, minus no teacher: {inert.difference:+.1f} errors [{inert.low:+.1f}, {inert.high:+.1f}]")
 print({name: f"{seconds[name] / seconds['distance']:.1f} times the seconds of 'distance'" for name in LOSSES})
-assert max(abs(inert.low), abs(inert.high)) < 0.1 * abs(plain.loc["Gram"].loc["no_teacher"].difference)
-assert seconds["angle"] > 1.5 * seconds["distance"]
+assert abs(inert.difference) < 0.2 * abs(plain.loc["Gram"].loc["no_teacher"].difference)
+assert device.type != "cpu" or seconds["angle"] > 1.2 * seconds["distance"]
 
 # %% [markdown]
-# > **Trap 35, trained.** Six errors away from no teacher at all, out of more than a thousand. The interval is small because the two students of a pair are nearly
-# > the same network. It may even leave out 0: an effect can be *certain* and still be *nothing*.
+# > **Trap 35, trained.** The difference to no teacher at all is less than a fifth of what the same loss, not divided, gains at its chosen weight. The two students of a
+# > pair are nearly the same network, so the interval is small, and with some seeds it even leaves out 0, to one side or the other. Of twenty comparisons *without* any effect
+# > one does that.
 #
-# A training run with angles takes two to three times as long as one with distances. With an equal budget in *seconds* the comparison would look different.
+# A training run with angles takes longer than one with distances, by the factor printed above (on a GPU it may be less). With an equal budget in *seconds* the comparison
+# would look different.
 #
 # ## Before and after
 #
 # What did the student learn that saw labels and distances, and no soft target? The map from the beginning of the chapter again, for a hundred held-out digits, ten
-# of each class.
+# of each class. The pictures show the students of seed 0.
 
 # %%
 chosen = torch.cat([(mnist.held_out.labels == digit).nonzero()[:10, 0] for digit in range(10)])
@@ -783,18 +818,18 @@ show(
     alt="Four distance maps of 100 digits: the teacher's, with ten dark blocks; an untrained student's, without; after training, blocks.",
 )
 same = hundred_labels[:, None] == hundred_labels[None, :]
-error = {name: float((d - maps["teacher"]).abs().mean()) for name, d in maps.items() if name != "teacher"}
+error = {name: float((d - maps["teacher"]).abs().mean()) for name, d in maps.items()}
 within = {name: float(d[same & (d > 0)].mean() / d[~same].mean()) for name, d in maps.items()}
-pd.DataFrame({"within a class ÷ between classes": within, "mean distance from the teacher's map": error}).round(2)
+pd.DataFrame({"within a class ÷ between classes": within, "mean difference from the teacher's map": error}).round(2)
 
 # %%
-assert error["labels alone"] > 0.85 * error["untrained student"]
+assert error["labels alone"] > 0.8 * error["untrained student"]
 assert error["labels and distances"] < 0.65 * error["labels alone"]
 assert within["labels and distances"] < within["labels alone"] < within["untrained student"]
 
 # %% [markdown]
-# Labels alone draw classes together, too: blocks appear. But where the blocks lie among each other is left to chance, and on average its distances are as wrong
-# as those of the untrained student. The student that was given distances has nearly halved that error, on digits it never saw.
+# Labels alone draw classes together, too: blocks appear. But where the blocks lie among each other is left to chance, and on average its distances are nearly as wrong
+# as those of the untrained student. The student that was given distances has taken more than a third off that error, on digits it never saw.
 #
 # One step further: measure *all four* relations for every kind of student, on 128 held-out digits, each against the student of labels alone. Does somebody
 # who learned distances know the angles?
@@ -811,13 +846,13 @@ gaps = gaps / gaps.loc["no_teacher"]
 gaps.round(2)
 
 # %%
-assert (gaps.loc["KD"] < 0.8).all()
-assert (gaps.loc[list(LOSSES)] < gaps.loc["KD"]).all(axis=None)
+assert (gaps.loc[["KD", *LOSSES]] < 0.8).all(axis=None)
+assert (gaps.loc[list(LOSSES)].mean(axis=1) < 0.9 * gaps.loc["KD"].mean()).all()
 
 # %% [markdown]
 # Rows are students, columns what was measured: 1 is as far from the teacher as a student without one. Two things to see. A student that was
-# taught *one* relation has come closer in *all four*: they are four views of one shape. And the student of soft targets, which was never asked about relations, has made a good part
-# of the way, too. That fits how little the two together add here.
+# taught *one* relation has come closer in *all four*: they are four views of one shape. And the student of soft targets, which was never asked about relations, has made a part
+# of that way, too. That fits how little the two together add here.
 
 # %% [markdown]
 # ## At full size
@@ -848,7 +883,7 @@ table
 
 # %% [markdown]
 # The picture holds with ten times the images. Every relation beats no teacher, and three of the four beat label smoothing as well; of the Gram matrix that is unclear. Against soft
-# targets alone, one arm is better, soft targets *and* angles, again, and by little; the Gram matrix alone is worse. The inert loss is now what it should be: unclear.
+# targets alone, one arm is better, soft targets *and* angles, and by little; the Gram matrix alone is worse. The inert loss is what it should be: unclear.
 #
 # ## Summary
 #
@@ -857,7 +892,7 @@ table
 # - Divide distances by their mean. Keep square roots away from 0, and `torch.cdist` away from small distances.
 # - A comparison of Gram matrices is not angle-wise; normalised twice it is nothing at all. A batch of another size is another weight for the similarity-preserving loss.
 # - Memory is $B^2$ if you let it be; broadcasting makes it $B^2 D$, and angles at once $B^3$.
-# - On 1,000 digits each relation alone beat both baselines and was about as good as soft targets; both together were hardly better than one.
+# - On 1,000 digits each relation alone beat both baselines and was about as good as soft targets; what both together add to one of them is small.
 #
 # ## Think, then try
 #
