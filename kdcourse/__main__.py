@@ -167,6 +167,7 @@ def _zoo(options: argparse.Namespace) -> int:
     for name, teacher in zoo.TEACHERS.items():
         record = zoo.provenance(name)
         print(f"{name:<15} {record['test_errors']:>4} test errors of {record['test_images']:,}  {teacher.about}")
+        print(f"{'':<15} settings: {record['settings_chosen']}")
     return 0
 
 

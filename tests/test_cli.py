@@ -72,8 +72,11 @@ def test_the_doctor_names_device_threads_widgets_and_sandbox(capsys):
 def test_the_zoo_lists_each_teacher_with_its_measured_errors(capsys):
     assert main(["zoo"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["hinton_teacher", "teacher_mlp", "teacher_cnn"]
-    assert all("test errors of 10,000" in line for line in lines)
+    teachers, settings = lines[::2], lines[1::2]
+    assert [line.split()[0] for line in teachers] == ["hinton_teacher", "teacher_mlp", "teacher_cnn"]
+    assert all("test errors of 10,000" in line for line in teachers)
+    assert "by test errors" in settings[0]  # a score that its own test images have flattered says so
+    assert all("settings: " in line for line in settings)
 
 
 @pytest.mark.slow
