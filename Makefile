@@ -27,7 +27,8 @@ lint: $(VENV)/.dev
 	$(BIN)/python tools/update_readme.py --check
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not browser" tests
+	$(BIN)/python -m pytest -m browser tests  # alone: a browser, its server and its kernel want both cores
 
 notebooks-test: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --check
