@@ -8,7 +8,7 @@
 #
 # **You will be able to**
 # - read any layer of any model with a hook, and name four ways in which that goes wrong;
-# - write the three losses from their formulas, and recognise traps 18 to 30 of `docs/traps.md` by their numbers;
+# - write the three losses from their formulas, and recognise traps 18 to 30 of `docs/traps.md` by what they leave behind;
 # - see what a weight is worth before you choose it, and choose it on held-out images;
 # - say when features add something to soft targets.
 #
@@ -19,6 +19,7 @@
 
 # %%
 import json
+import math
 import warnings
 from functools import partial
 from pathlib import Path
@@ -43,12 +44,17 @@ from kdcourse.widgets import AttentionExplorer
 # %% [markdown]
 # ## The cast
 #
-# Both networks are convolutional, with three stages and a head. The teacher has 16, 32 and 64 channels, the student 4, 8
-# and 16: a fifteenth of the parameters. And it is given only a few hundred images. On all of MNIST two methods differ by less
-# than two seeds of the same method do; with few images there is something to be gained, and so something to be seen.
+# Both networks are convolutional: three *stages* and a head. A stage is two 3 × 3 convolutions, each followed by
+# [batch normalisation](glossary:batch-normalisation) and a ReLU; stages 2 and 3 halve height and width. The head averages each
+# channel over all places and turns the averages into ten logits. The teacher's stages have 16, 32 and 64 channels, the student's
+# 4, 8 and 16: a fifteenth of the parameters. And the student is given few images. On all of MNIST two methods differ by less than
+# two seeds of the same method do; with few images there is something to be gained, and so something to be seen.
+#
+# Numbers of *trained* students differ a little from machine to machine: another processor rounds differently, and after some
+# hundred steps that is another run. The text claims only what held on all that we tried; verdicts on thin differences are printed.
 
 # %%
-FULL = False  # True: more images, more seeds, all test images; about ten minutes of one core
+FULL = False  # True: more images, more seeds, all test images; about a quarter of an hour of one core
 SAMPLES, EPOCHS, SEEDS, CHOICE_SEEDS = (2000, 10, 8, 3) if FULL else (500, 8, 4, 2)
 device = pick_device()
 mnist = load_mnist(device=device)
@@ -71,7 +77,7 @@ assert 14 < parameters["teacher"] / parameters["student"] < 16
 # %%
 images, labels = mnist.held_out.take(256)
 seen = {}
-for name, module in teacher.named_children():
+for name, module in teacher.named_children():  # name=name: each hook keeps the name of its own module
     module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
 with torch.no_grad():
     logits = teacher(images)
@@ -105,10 +111,10 @@ assert len(teacher.stage2._forward_hooks) == 1  # of the first we have no handle
 
 # %% [markdown]
 # > **Trap 24: hooks left behind.** A widely read text has a class that registers hooks in its constructor and never removes
-# > them. Wrap a model twice and everything is captured twice, for as long as the model lives; the last batch's features keep
-# > their memory, and with gradients the whole graph behind them.
+# > them. Wrap a model twice and everything is captured twice, for as long as the model lives; the features of the last batch stay
+# > in memory, and with gradients all that led to them.
 #
-# Here is that class, nearly as it is printed. A name is misspelt in the call.
+# Here is that class, nearly as it is printed. In the call one name is misspelt.
 
 
 # %%
@@ -134,7 +140,7 @@ assert list(features) == ["stage2"]
 
 # %% [markdown]
 # No error: `stage_3` matches nothing, and so nothing is captured. And the dictionary is kept from call to call. Where a layer does
-# not run this time, as in a network that may leave by an early exit, what an *earlier* batch left is still there.
+# not run this time, as in a network that may leave by an [early exit](glossary:early-exit), what an *earlier* batch left is still there.
 
 # %%
 _, features = wrapped(images)
@@ -144,7 +150,7 @@ assert len(features["stage2"]) == 256
 
 # %% [markdown]
 # > **Trap 25: a name that matches nothing.** Nothing is captured and nothing is said; features of an earlier batch survive and
-# > pass for new ones. A loss on them compares other images.
+# > pass for new ones. A loss on them compares different images.
 #
 # ### Hooks hand over the tensor itself
 #
@@ -177,10 +183,11 @@ assert kept["copy"].min() < -0.1
 # > **Trap 26: the tensor itself.** You asked for what stands before the ReLU and got what stands behind it. A method that was
 # > designed for the one runs on the other, and no shape gives it away.
 #
-# ### All four repaired
+# ### Repaired
 #
 # `kdcourse.models.capture` is a [context manager](glossary:context-manager): at its end every hook is gone, after an error too. It
-# empties the dictionary at the start of each pass, copies what it keeps, and knows the names of the model.
+# empties the dictionary at the start of each pass, copies what it keeps, and knows the names of the model. Below it refuses two
+# things: the misspelt name, and a fourth way to go wrong that we have not met yet.
 
 # %%
 teacher = zoo.load("teacher_cnn", device=device)
@@ -196,7 +203,7 @@ for model, layer in [(teacher, "stage_3"), (nn.DataParallel(teacher), "module.st
         print(f"\n{layer}: {error}")
 
 # %% [markdown]
-# > **Trap 27: `DataParallel`.** The second refusal: it copies the model to several devices, and all copies would write into
+# > **Trap 27: `DataParallel`.** The second refusal. `nn.DataParallel` copies a model to several GPUs, and all copies would write into
 # > one dictionary, each over the other.
 #
 # # FitNets: learn the numbers
@@ -218,7 +225,8 @@ except ValueError as error:
 # %% [markdown]
 # 8 numbers a position against 32. The paper puts a learned layer between them, a [regressor](glossary:regressor): at
 # each position a linear map from 8 numbers to 32, which is a 1×1 convolution. It is trained with the student and thrown away afterwards.
-# The loss is the squared error (equation 3 of the paper; there half the sum, here the mean, as in later code):
+# The loss is the squared error (equation 3 of the paper; there half the sum, here the mean, as in later code, which often gives it a
+# weight of 100):
 #
 # $$L_\text{hint} = \frac{1}{B\,C\,H\,W} \left\| r(F^s) - F^t \right\|^2$$
 
@@ -369,9 +377,9 @@ history = fitnets(
     student_of_two_stages, teacher, mnist.train.take(500), student_layer="stage2", teacher_layer="stage2",
     hint_epochs=4, epochs=8, batch_size=25, temperature=4.0, alpha=0.5, make_optimizer=partial(make_adam, lr=1e-2),
 )  # fmt: skip
-errors = count_errors(student_of_two_stages, *mnist.held_out.take(1000))
-print(f"{errors} errors on 1,000 held-out images")
-assert errors < 300
+assert (
+    count_errors(student_of_two_stages, *mnist.held_out.take(1000)) < 400
+)  # it has learned; how well, see the comparison
 
 # %%
 first, kd, ce = history.hint.terms["hint"], history.kd.terms["kd"], history.kd.terms["ce"]
@@ -387,7 +395,7 @@ assert first[-8:].mean() < 0.5 * first[0]
 
 # %% [markdown]
 # The paper made the student *thinner and deeper* than its teacher, so deep that in 2015 it could hardly be trained at all; a
-# hint in the middle got it started. Our student has batch normalisation and needs no help to start. So keep a question
+# hint in the middle got it started. Our student is shallow, has batch normalisation and needs no help to start. So keep a question
 # for the end: are the steps of stage one well spent here?
 #
 # # Attention transfer: learn the places
@@ -450,8 +458,8 @@ assert bright["p = 0.5"] > bright["p = 2"] > bright["p = 8"]
 # %% [markdown]
 # ### The loss, and what a weight is worth
 #
-# The loss is the mean squared difference of the two maps, added up over layers (equation 2 of the paper in the form that its
-# authors' code has).
+# The loss is the mean squared difference of the two maps, added up over layers. (That is the form of the authors' code. Equation 2 of
+# the paper has the length of the difference, not squared.)
 
 # %%
 layers = ["stage2", "stage3"]
@@ -481,7 +489,7 @@ per_stage = {
 both = push(attention_transfer_loss(students, teachers)) / ce
 print({name: f"{share:.3f}" for name, share in per_stage.items()}, f"stages 2 and 3 together: {both:.3f}")
 print(f"at weight 1000: {1000 * both:.0f} times the push of the cross-entropy")
-check_prediction(prediction, answer="b", because="on maps as small as ours a mean over positions divides by little")
+check_prediction(prediction, answer="b", because="a mean over 49 positions makes it small, but not a thousand times")
 assert 0.05 < both < 0.25
 assert per_stage["stage1"] < per_stage["stage3"]
 
@@ -518,8 +526,9 @@ for wrong in [(students, teachers[:1]), ([], []), (student_features["stage2"], t
 #
 # ### See it
 #
-# Two students learn from the same 500 images: one from labels alone, the other with attention transfer on top, at weight 30 so that the eye sees it. Then we look at
-# their maps beside the teacher's. First the teacher's answers, once, for all images.
+# Two students learn from the same few images: one from labels alone, the other with attention transfer on top, at weight 30 so that the eye sees it. Then we look at
+# their maps beside the teacher's. One student of each kind is enough for a picture; who makes fewer errors is a question for many. First the teacher's answers, once, for
+# all images.
 
 
 # %%
@@ -537,10 +546,10 @@ print([tuple(tensor.shape) for tensor in cached], f"{sum(t.nbytes for t in cache
 # Feature maps are large: at this rate all of MNIST would take gigabytes. For large data, or images that are augmented, the teacher
 # runs in the loop instead, as it does in `recipes.fitnets`.
 #
-# The optimizer has a learning rate that rises and falls. It, too, uses a hook: of the optimizer, called after each step.
+# The optimizer has a learning rate that rises and falls (`OneCycleLR`). It, too, uses a hook: of the optimizer, called after each step.
 
 # %%
-STEPS = EPOCHS * -(-SAMPLES // 25)  # batches of 25, the last one may be smaller
+STEPS = EPOCHS * math.ceil(SAMPLES / 25)  # batches of 25
 
 
 def make_optimizer(parameters):
@@ -564,7 +573,9 @@ for name, weight in {"labels only": 0.0, "labels and attention": 30.0}.items():
     trained[name] = make_student_cnn().to(device)
     objective, optimizer = partial(attention_objective, weight=weight), make_optimizer(trained[name].parameters())
     fit(trained[name], (*few, *cached), objective, optimizer, epochs=EPOCHS, batch_size=25, progress=False)
-print({name: count_errors(model, *mnist.held_out.take(1000)) for name, model in trained.items()}, "errors of 1,000")
+assert all(
+    count_errors(model, *mnist.held_out.take(1000)) < 400 for name, model in trained.items() if name != "untrained"
+)
 
 # %%
 rows, distances = {"teacher": of_teacher["teacher, stage3"]}, {}
@@ -575,7 +586,8 @@ for name, model in trained.items():
     distances[name] = {layer: attention_transfer_loss(s, t).item() for layer, s, t in pairs}
 show(
     plots.attention_grid(images[first_of_each], rows),
-    alt="Stage 3 maps over ten digits of the teacher and three students; the one with attention transfer is most like it.",
+    alt="Stage 3 maps over ten digits: teacher, untrained student (lit nearly everywhere), labels only, and labels and "
+    "attention, which is most like the teacher.",
 )
 distances = pd.DataFrame(distances).T  # over all 256 images
 assert (distances.loc["labels and attention"] < 0.6 * distances.loc["labels only"]).all()
@@ -583,9 +595,10 @@ assert distances.stage2["untrained"] < distances.stage2["labels only"]
 distances.round(5)
 
 # %% [markdown]
-# The student that was told where to look looks there, at both layers. The one that learned from labels found places of its own: at stage
-# 2 it is even *further* from the teacher than a student that was never trained, whose few random filters simply light up where there is
-# ink. Learning is not the same as becoming like the teacher.
+# The table holds the distances to the teacher's maps, over all 256 images. The student that was told where to look looks there, at both layers. The one
+# that learned from labels found places of its own: at stage 2 it is even *further* from the teacher than a student that was never trained, whose
+# random filters answer to the ink there. (In the picture, at stage 3, they light up nearly everywhere.) Learning is not the same as becoming like the
+# teacher.
 #
 # Now you. Move the layer, pick digits, choose a student. Three things to find out: at which layer do all students agree with the
 # teacher, even the untrained one, and why is that no achievement? Which digits divide the two trained students most? What does
@@ -614,7 +627,8 @@ table.round(5)
 # # Contrastive features: learn who is alike
 #
 # The third idea drops the numbers and the places. Pool the last stage to one vector per image, an [embedding](glossary:embedding). What
-# matters in it is which images lie close together. Here are the cosines between the teacher's embeddings of thirty digits.
+# matters in it is which images lie close together. Scale each embedding to length 1; the inner product of two of them, the *cosine*, is
+# then 1 where they point the same way. Here are the cosines between the teacher's embeddings of thirty digits.
 
 # %%
 sorted_by_digit = torch.cat([(labels == digit).nonzero().flatten()[:3] for digit in range(10)])
@@ -635,7 +649,7 @@ show(ax, alt="Cosines between the teacher's embeddings of thirty digits: bright 
 # %% [markdown]
 # [InfoNCE](glossary:infonce) turns this into a puzzle: given the student's embedding of image $i$, pick the teacher's embedding of the
 # *same* image out of the batch. A puzzle with $B$ answers is a classification, and its loss a cross-entropy over cosines divided by a
-# temperature $\tau$:
+# temperature $\tau$. With $s_i$ and $t_i$ the embeddings of student and teacher, scaled to length 1:
 #
 # $$L = -\frac1B \sum_i \log \frac{\exp(\langle s_i, t_i \rangle / \tau)}{\sum_j \exp(\langle s_i, t_j \rangle / \tau)}$$
 
@@ -653,9 +667,8 @@ projection = nn.Linear(16, 64).to(device)
 rows, columns = my_info_nce(projection(student_embeddings), embeddings, temperature=0.1)
 ours = info_nce_loss(projection(student_embeddings), embeddings, temperature=0.1)
 torch.testing.assert_close((rows + columns) / 2, ours)
-print(
-    f"student finds teacher {rows:.2f}, teacher finds student {columns:.2f}, mean {ours:.2f}; by guessing {torch.tensor(256.0).log():.2f}"
-)
+print(f"loss of 'student finds teacher' {rows:.2f}, of 'teacher finds student' {columns:.2f}, mean {ours:.2f}")
+print(f"whoever guesses among 256 has log 256 = {math.log(256):.2f}")
 
 # %% [markdown]
 # Both directions are there, and it takes both. Two images, angles in degrees: the teacher's embeddings at 0 and 50, the student's at −40 and
@@ -679,8 +692,8 @@ assert similarity.argmax(dim=0).tolist() == [1, 1]
 # > **Trap 30: one direction only.** Every student finds its teacher, and the puzzle of the rows is solved. But the second student
 # > stands nearer to the first teacher than the first does: seen from the teachers, it is not.
 #
-# The projection is needed because 16 numbers have no cosine with 64. The text builds projections in its constructor, and then its
-# contrastive loss does not use them.
+# The projection, a learned linear layer, is needed because 16 numbers have no cosine with 64. The text builds projections in its
+# constructor, and then its contrastive loss does not use them.
 
 # %%
 try:
@@ -730,7 +743,8 @@ assert every > 2 * without
 #
 # # All against plain soft targets
 #
-# One objective holds every method; a method is a set of weights. It is short enough to be read.
+# One objective holds every method; a method is a set of weights. It is short enough to be read. `regressor` and `projection` are learned with
+# the student, each student has its own; `progress` says how far the training is, from 0 to 1.
 
 
 # %%
@@ -795,9 +809,10 @@ print(
 # ### Then the comparison
 #
 # Eight methods, and the two baselines that `sweep` adds. All have the same number of steps: FitNets pays for its first stage with a fifth
-# of them.
+# of them. Three are mixtures: soft targets *and* a feature term, at every step.
 #
-# **Predict.** Which does best?  (a) soft targets alone  (b) one of the feature terms alone  (c) soft targets *and* a feature term
+# **Predict.** FitNets, the hint first and then soft targets, makes
+# (a) fewer errors than the mixtures on average  (b) as many, the order does not matter  (c) more errors than the mixtures on average
 
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
@@ -818,34 +833,52 @@ about_full = (
 )
 format_comparison(compare(runs))
 
+
 # %%
+def in_words(table):
+    """Say which methods of a comparison are better, unclear, worse."""
+    groups = table.groupby("verdict", sort=False).arm.agg(", ".join)
+    return "; ".join(f"{verdict}: {arms}" for verdict, arms in groups.items())
+
+
 table = comparisons["against no teacher"]
 ax = plots.intervals(table)
 ax.set(xlabel=f"difference in test errors (of {runs.attrs['evaluated']['test']:,})")
-show(ax, alt="Paired differences in test errors with 95 per cent intervals, each method against no teacher.")
+show(ax, alt=f"Differences to no teacher with 95 per cent intervals, a row per method. {in_words(table)}.")
+print(in_words(table))
+assert len(table) == 9  # eight methods and label smoothing
 
 # %% [markdown]
-# Look for intervals that leave out 0. **The three students that got soft targets and a feature term beat the student without a teacher, clearly**, and
-# label smoothing, too. Of those with one term alone, some intervals hold 0: unclear. And FitNets in two stages gains nothing here that the
-# seeds could show: a fifth of so short a training went into a stage without labels.
+# Most of these intervals are wide, and on another machine some verdicts are others. A student that has so few images and steps depends
+# much on its luck, and four seeds are few. What can four seeds tell? More about the *mean* of the three mixtures than about any one of them:
+# the luck of three students cancels in part. One number per seed, then, compared as before.
+
+# %%
+mixed = runs[runs.arm.isin(together)].groupby("seed", as_index=False).test_errors.mean().assign(arm="mixtures")
+pooled = compare(pd.concat([mixed, runs]), baseline=["no_teacher", "label_smoothing", "kd", "fitnets"])
+pooled = pooled[pooled.arm == "mixtures"].set_index("baseline")
+for name, row in pooled.iterrows():
+    print(f"mixtures − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
+print("from seed to seed, standard deviation:", runs.groupby("arm", sort=False).test_errors.std().round().to_dict())
+
+# %%
+check_prediction(prediction, answer="c", because="a fifth of so short a training went into a stage without an answer")
+assert pooled.difference["fitnets"] < 0
+
+# %% [markdown]
+# **The steps of the hint stage are not well spent here.** The mixtures have the feature *and* the answer at every step, and make fewer errors.
+#
+# The harder question is this one: does a feature term add anything *to soft targets*, which cost nothing but a table of logits?
 
 # %%
 ax = plots.intervals(comparisons["against soft targets"])
 ax.set(xlabel=f"difference in test errors (of {runs.attrs['evaluated']['test']:,})")
-show(ax, alt="Paired differences in test errors with 95 per cent intervals, each method against soft targets alone.")
-means = runs.groupby("arm").test_errors.mean()
-check_prediction(
-    prediction, answer="c", because="they say different things: what a layer computes, and how the answers compare"
-)
-assert means[list(together)].max() < means["kd"]
-assert means.idxmin() in together
-both_baselines = compare(runs).set_index("arm").loc[list(together)]
-assert (both_baselines.high < 0).all()
+found = in_words(comparisons["against soft targets"])
+show(ax, alt=f"Differences to soft targets alone with 95 per cent intervals, a row per method. {found}.")
+print(found)
 
 # %% [markdown]
-# The harder question is this one: does a feature term add anything *to soft targets*, which cost nothing but a table of logits? On
-# average all three do. But this is one small data set, and four seeds leave intervals as wide as the gain itself. So ask again, with more
-# of both.
+# Four seeds leave intervals as wide as what could be gained. So ask again, with more images and more seeds.
 #
 # ## At full size
 #
@@ -860,7 +893,7 @@ if record.exists():
     full, note = pd.DataFrame(found["comparisons"]["against soft targets"]).set_index("arm"), found["about"]
     ax = plots.intervals(full.reset_index())
     ax.set(xlabel="difference in test errors (of 10,000)")
-    show(ax, alt="At full size: paired differences in test errors of each method against soft targets alone.")
+    show(ax, alt=f"At full size: differences to soft targets alone with intervals. {in_words(full.reset_index())}.")
 print(note)
 full.round(1)
 
@@ -869,16 +902,17 @@ if len(full):
     assert (full.loc[["hint", "attention", "contrastive", "fitnets", "label_smoothing", "no_teacher"]].low > 0).all()
     assert (full.loc[list(together)].verdict == "unclear").all()
     assert full.drop("no_teacher")["mean"].idxmax() == "attention"
+    assert full["mean"]["fitnets"] > full["mean"][list(together)].max()
 
 # %% [markdown]
-# **With four times as many images the picture changes.** Soft targets alone beat each feature term alone and both baselines. They
-# beat FitNets in two stages, too: its first stage took a fifth of the steps and did not earn them back. Added to soft targets, the terms make no
-# difference that eight seeds could show; their intervals hold 0. And the widely read text's tip is to start with attention
-# transfer, as the most forgiving: of all methods here it made the most errors.
+# **With four times as many images and twice the seeds most questions have an answer.** Soft targets alone beat each feature term alone and both
+# baselines. They beat FitNets in two stages, too, and so does every mixture. Added to soft targets, the terms make no difference that eight seeds
+# could show; their intervals hold 0. And the widely read text's tip is to start with attention transfer, as the most forgiving: of all methods here
+# it made the most errors.
 #
-# Why would features help with 500 images and not with 2,000? A guess that fits both tables: they tell the student *how* to see, and with enough
-# images it finds out by itself, guided by the soft answers. (The held-out images also chose other weights there.) Digits are easy. But in public tables on CIFAR-100, too, plain soft targets are ahead of
-# most feature methods (Tian et al., tables 1 and 2).
+# Would features help more with fewer images? They tell the student *how* to see, and with enough images it may find out by itself, guided by the soft
+# answers. That is a guess; to test it, raise `SEEDS` in the small run until the interval of the mixtures against soft targets decides. Digits are easy. But in
+# public tables on CIFAR-100, small colour photographs of a hundred kinds, too, plain soft targets are ahead of most feature methods (Tian et al., tables 1 and 2).
 #
 # ## Summary
 #
@@ -890,8 +924,9 @@ if len(full):
 # - Contrastive features: pick the same image out of the batch, in both directions, through projections that learn, and do not push away
 #   images of the same class.
 # - Before you believe in a weight, measure the push of its term beside the others; then choose on held-out images.
-# - Start with soft targets: a table of logits against megabytes of maps. With 500 images a feature term on top of them beat both baselines;
-#   with 2,000, everything without soft targets was worse, and no term added to them made a difference that showed.
+# - Start with soft targets: a table of logits against megabytes of maps. With 2,000 images everything without soft targets was worse, and no term
+#   added to them made a difference that showed. FitNets' first stage was not worth its steps, with few images or with more.
+# - Four seeds of a small student decide little. Look at the width of an interval before you look at its place.
 #
 # ## Think, then try
 #
