@@ -331,7 +331,8 @@ class ScheduleEditor(Clocked):
         return (
             f"{drawn}<br>Run {self.runs[-1].name}: step {self.steps:,} of {self.total:,} · {state} · held-out errors: "
             f"{found}; teacher {self._teacher_errors:.2f} %.<br>{images:,} images tell such a share to about "
-            f"± {known:.1f} points, and another seed would move it too: a small difference between two runs is no finding."
+            f"± {known:.1f} points, and another seed would move it too: a small difference between two runs "
+            "is no finding."
         )
 
 
