@@ -31,12 +31,16 @@ def progress_of(step: int, total: int) -> float:
     Raises
     ------
     ValueError
-        If the step is outside [0, total).
+        If the run has no step at all, or this one is outside [0, total).
 
     Notes
     -----
     ``step / total`` would be below 1 at the last step: a schedule read there never shows its end value to any batch.
     """
+    if total < 1:
+        raise ValueError(
+            f"a run needs at least one step, got total={total}: of nothing there is no share that is done."
+        )
     if not 0 <= step < total:
         raise ValueError(
             f"step must be in [0, {total}), got {step}. Steps are counted from 0, so the last one is {total - 1}."

@@ -137,6 +137,35 @@ def test_a_learned_part_of_the_objective_learns_or_training_refuses_to_start(tea
     assert not torch.equal(weights(projection), before)
 
 
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ({"temperature": 0}, "temperature must be positive and finite, got 0. It divides the logits"),
+        ({"temperature": math.inf}, "temperature must be positive and finite, got inf"),
+        ({"alpha": -0.1}, r"alpha must be in \[0, 1\], got -0.1. .* share of the teacher's term"),
+        ({"alpha": 70}, r"alpha must be in \[0, 1\], got 70"),
+    ],
+)
+def test_a_knob_out_of_range_is_refused_before_the_student_moves_whatever_the_objective(teacher, data, knob, message):
+    student = make(8)
+    before = weights(student)
+    for make_objective in (make_soft_target_objective, lambda knobs: make_label_objective()):
+        with pytest.raises(ValueError, match=message):
+            distill(student, teacher, small(data), make_objective=make_objective, **knob)
+    assert torch.equal(weights(student), before)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, math.nan])
+def test_labels_smoothed_until_they_say_nothing_are_refused(share):
+    with pytest.raises(ValueError, match=rf"label_smoothing must be in \[0, 1\), got {share}: at 1 the labels say not"):
+        make_label_objective(label_smoothing=share)
+
+
+def test_a_student_of_other_classes_than_its_teachers_is_refused(teacher, data):
+    with pytest.raises(ValueError, match=r"logits must have the same shape, got \(50, 9\) and \(50, 10\)"):
+        distill(nn.Sequential(nn.Flatten(), nn.Linear(784, 9)), teacher, small(data), batch_size=50)
+
+
 @pytest.mark.parametrize("make_objective", [make_soft_target_objective, lambda knobs: make_label_objective()])
 def test_labels_of_any_integer_type_mean_the_same(teacher, data, make_objective):
     images, labels = small(data)
@@ -175,6 +204,8 @@ def test_no_recipe_changes_its_teacher(recipe, data):
     teacher.train()
     teacher[1].eval()
     before = state(teacher)
+    noisy = set()
+    watch = teacher[3].register_forward_pre_hook(lambda dropout, _: noisy.add(dropout.training))
     run = {
         "distill": lambda: distill(make(8), teacher, small(data), epochs=1),
         "unlabelled": lambda: distill_unlabelled(make(8), teacher, small(data)[0], epochs=1),
@@ -185,7 +216,9 @@ def test_no_recipe_changes_its_teacher(recipe, data):
                                    hint_epochs=1, epochs=1),
     }  # fmt: skip
     run[recipe]()
+    watch.remove()
     assert_unchanged(teacher, before)
+    assert noisy == {False}  # it was asked, and never with its dropout on
 
 
 @pytest.mark.trap(50)

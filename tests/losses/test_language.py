@@ -247,3 +247,25 @@ def test_hidden_loss_refuses_what_it_cannot_mean(student, teacher, arguments, me
 def test_embedding_loss_refuses_other_vocabularies():
     with pytest.raises(ValueError, match=r"embeddings must have the same shape, got \(7, 4\) and \(8, 4\)"):
         embedding_loss(torch.rand(7, 4), torch.rand(8, 4))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "message"),
+    [
+        (
+            torch.ones(7, 4, dtype=torch.long),
+            torch.rand(7, 4),
+            "^student embeddings must be floating point, got .*int64",
+        ),
+        (
+            torch.rand(7, 4),
+            torch.ones(7, 4, dtype=torch.long),
+            "^teacher embeddings must be floating point, got .*int64",
+        ),
+        (torch.nn.Embedding(7, 4), torch.rand(7, 4), "^student embeddings must be a torch.Tensor, got Embedding"),
+        (torch.rand(7, 4), torch.rand(7, 6), r"embeddings have widths 4 and 6: give .*HiddenProjection\(4, 6\)"),
+    ],
+)
+def test_embedding_loss_compares_vectors_not_token_numbers_or_layers(student, teacher, message):
+    with pytest.raises(ValueError, match=message):
+        embedding_loss(student, teacher)

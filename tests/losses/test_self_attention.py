@@ -292,3 +292,17 @@ def test_value_relation_refuses_values_not_split_into_heads():
         value_relation_loss(torch.rand(2, 5, 12), torch.rand(2, 5, 12))
     with pytest.raises(ValueError, match="student values must be floating point"):
         value_relation_loss(torch.ones(2, 3, 5, 4, dtype=torch.long), values())
+
+
+@pytest.mark.parametrize("loss", [attention_loss, attention_scores_loss, value_relation_loss])
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.ones(2, 1, 1, 5), r"attention_mask must have shape \(2, 5\), got \(2, 1, 1, 5\)\. .*tokenizer"),
+        (torch.full((2, 5), -1e9), "attention_mask must hold only 0 and 1, got -1e.*tokenizer"),
+        ([[1] * 5] * 2, "attention_mask must be a torch.Tensor of 0 and 1, got list"),
+    ],
+)
+def test_every_attention_loss_takes_the_mask_of_the_tokenizer_and_no_other(loss, mask, message):
+    with pytest.raises(ValueError, match=message):
+        loss(A, A, attention_mask=mask)

@@ -1,5 +1,7 @@
 """Deep supervision against the formula of Be Your Own Teacher, written in NumPy."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.special
@@ -163,8 +165,11 @@ def test_bad_input_is_refused_with_a_reason():
     for few in ([], logits[:1]):
         with pytest.raises(ValueError, match="alone it has nobody to teach"):
             deep_supervision_loss(few, labels, **knobs)
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match=r"exit logits \(a shallower exit's and .* must have the same shape"):
         deep_supervision_loss([logits[0][:, :3], logits[1]], labels, **knobs)
+    for exits in ([logits[0].long(), logits[1]], [logits[0], logits[1].long()]):
+        with pytest.raises(ValueError, match=r"exit logits( \(.*\))? must be floating point, got torch.int64"):
+            deep_supervision_loss(exits, labels, **knobs)
     with pytest.raises(ValueError, match=r"shape \(B, K\), got \(6,\)"):
         deep_supervision_loss([logits[0][:, 0], logits[1]], labels, **knobs)
     with pytest.raises(ValueError, match=r"labels must be in \[0, 5\)"):
@@ -179,5 +184,14 @@ def test_bad_input_is_refused_with_a_reason():
         deep_supervision_loss(logits, labels, **knobs, exit_features=logits)
     with pytest.raises(ValueError, match="got 2 for 3 exits"):
         deep_supervision_loss(logits, labels, **knobs, exit_features=logits[:2], hint_weight=1)
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match=r"features \(a shallower exit's and .* must have the same shape"):
         deep_supervision_loss(logits, labels, **knobs, exit_features=[logits[0][:1], *logits[1:]], hint_weight=1)
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("with_features", [True, False])
+def test_a_hint_weight_that_would_reward_error_or_is_no_number_is_refused(weight, with_features):
+    logits, labels = random_exits()
+    with pytest.raises(ValueError, match=r"hint_weight must be finite and not negative, got .* would reward error"):
+        deep_supervision_loss(logits, labels, temperature=4, alpha=0.5, hint_weight=weight,
+                              exit_features=logits if with_features else None)  # fmt: skip
