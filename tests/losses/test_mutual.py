@@ -167,8 +167,13 @@ def test_other_bad_input_is_refused_with_a_reason(loss):
     logits, labels = random_cohort()
     with pytest.raises(ValueError, match=r"one tensor of shape \(3, 6, 5\).*list\(all_logits\)"):
         loss(torch.stack(logits), labels)
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match=r"\(one student's and the first student's\) must have the same shape"):
         loss([logits[0], logits[1][:, :3]], labels)
+    for place in (0, 1):
+        with pytest.raises(ValueError, match=r"^logits must be floating point, got torch.int64. Class indices"):
+            loss([z.long() if i == place else z for i, z in enumerate(logits)], labels)
+    with pytest.raises(ValueError, match=r"^logits must be a torch.Tensor, got list"):
+        loss([logits[0], logits[1].tolist()], labels)
     with pytest.raises(ValueError, match=r"shape \(B, K\), got \(6,\)"):
         loss([logits[0][:, 0], logits[1]], labels)
     with pytest.raises(ValueError, match=r"labels must be in \[0, 5\)"):
