@@ -39,7 +39,7 @@ from kdcourse.training import count_errors, fit, pick_device, predict_logits
 from kdcourse.widgets import CohortTrainer, ScheduleEditor
 
 # %% [markdown]
-# Every student of this chapter has two hidden layers of 64 units and sees 500 images. So few, because on all of MNIST such networks end within
+# The students that this chapter compares have two hidden layers of 64 units and see 500 images. So few, because on all of MNIST such networks end within
 # a few errors of each other, and a [seed](glossary:seed) moves more than a method does. With 500 images there is something left to learn from
 # somebody else, and a run is short enough to have eight of each. "At full size" repeats everything with ten times as many images.
 
@@ -253,7 +253,8 @@ assert int(of_logits[digit].argmax()) not in said
 assert of_predictions[digit].max() < 0.6 < of_logits[digit].max()
 
 # %% [markdown]
-# Each peer is nearly sure, and rules out what the others say. The mean of predictions keeps a part of each. The mean of logits settles on a digit that *no* peer had in mind, because it is the one that nobody rules out. (Here that is even right. A veto is not always wise.)
+# Each peer is for another digit, and all but rules out what the others say. The mean of predictions keeps a part of each. The mean of logits settles on a digit that *no* peer had in mind, because nobody rules it out altogether: a 0.00 in the picture may be a thousandth
+# or a billionth, and in a product that is a difference. (Whether it is the right digit, the title says. A veto may be wise or not.)
 # How large is the difference as a rule?
 
 # %%
@@ -289,7 +290,7 @@ assert away["all"] < away["one"]
 
 # %% [markdown]
 # > **Trap 53: nobody has decided.** Both are defensible. A calm target costs one more forward pass of every student at every step. A noisy one is free, and since the noise is drawn anew each time, a student
-# > follows its average. `mutual_learning` takes the training-mode pass, and says so; the text's class takes whatever mode it is in. The students below have no dropout: nothing hangs on it here.
+# > follows its average; which, as the second number says, is not the calm target either. `mutual_learning` takes the training-mode pass, and says so; the text's class takes whatever mode it is in. The students below have no dropout: nothing hangs on it here.
 #
 # ## A cohort, live
 #
@@ -558,7 +559,7 @@ assert gained["peers, T = 4"] < 0.75 * gained["strangers"]
 assert mean.vote["smoothed labels"] == mean.vote.min()
 
 # %% [markdown]
-# Both halves of the reasoning were right. Peers agree more, so voting gains them less than strangers; and still their vote is better, since each voter is. **But the best vote is that of four strangers with smoothed labels.**
+# Answer (a) had a point: peers agree more, so voting gains them less than strangers. Still their vote is better at $T = 4$, since each voter is. **But the best vote is that of four strangers with smoothed labels.**
 #
 # ## The bill
 #
@@ -610,7 +611,7 @@ assert found.high["four with smoothed labels vote", "one with smoothed labels"] 
 format_comparison(comparisons["the bill"], digits=0)
 
 # %% [markdown]
-# Three things to read off. Longer training does not buy what peers bring. **"Online" is worth something**: the student who learned from four finished strangers gained nothing that we could see, the one whose peers were learning with it did. A likely reason: finished strangers know these 500
+# Three things to read off. Longer training does not buy what peers bring at $T = 4$. **"Online" is worth something**: the student who learned from four finished strangers gained nothing that we could see, the one whose peers were learning with it did. A likely reason: finished strangers know these 500
 # images by heart and say little more than the labels. Peers in the middle of their lessons are unsure, and of different things. Let us look:
 
 
@@ -629,7 +630,7 @@ for name, length in {"after 2 epochs": 2, f"after all {epochs}": epochs}.items()
     )
 
 # %% [markdown]
-# And the third: **one network with smoothed labels costs one training and is not beaten by any single network that cost four.** "No teacher needed" is true here; that something else was needed has not been shown.
+# And the third: **one network with smoothed labels costs one training and is not beaten by any single network that cost four.** "No teacher needed" is true here; that *peers* were needed has not been shown.
 
 # %% [markdown]
 # # Part two: a lesson that changes
@@ -787,14 +788,14 @@ assert (against.high < 0).all()
 format_comparison(comparisons["schedules, both baselines"], digits=0)
 
 # %% [markdown]
-# **Every schedule beats both baselines, and none saves 50 errors against knobs that stand still.** Falling, rising, stairs, a valley: it makes little difference, because around the chosen point the table of held-out errors above is flat. The text's mistake of trap 54 cost nothing here, for the same reason.
-# One way of moving does harm: to switch the teacher off for the last fifth, and let the student overfit to 500 labels alone.
+# **All schedules but the last are well ahead of both baselines, and none saves 50 errors, on the mean, against knobs that stand still.** (A smaller gain is not excluded: look at the left ends of the intervals.) Falling, rising, stairs, a valley: it makes little difference, because around the chosen point the table of held-out errors above is flat. The text's mistake of trap 54 cost nothing that we could see, for the same reason.
+# One way of moving does harm, the last: to switch the teacher off for the last fifth, and let the student overfit to 500 labels alone.
 #
 # A schedule has two more numbers to choose than a constant. If you give it the better-tuned knobs, it will win; that is the usual way in which schedules win.
 #
 # ## Who has the last word
 #
-# The text's $\alpha$ *rises*: "distillation weight increases over stages", to 1. Repair its schedule so that it arrives, and at the end the labels weigh nothing. With our big teacher that did no harm. Here is a hasty one: a small network
+# The text's $\alpha$ *rises*: "distillation weight increases over stages", to 1. Repair its schedule so that it arrives, and at the end the labels weigh nothing. With our big teacher we saw no harm in that. Here is a hasty one: a small network
 # after a moment with 200 images.
 
 # %%
@@ -839,7 +840,7 @@ assert not (found.loc[list(ends)].verdict[:, "label_smoothing"] == "better").any
 format_comparison(comparisons["a hasty teacher"], digits=0)
 
 # %% [markdown]
-# In the first four the mean $\alpha$ over the run is nearly the same, about ¾; what differs is who speaks last. Where $\alpha$ falls to 0 the labels repair most of the damage. (No schedule makes this teacher useful: none beats label smoothing.)
+# In the first four the mean $\alpha$ over the run is nearly the same, about ¾; what differs is who speaks last. Where $\alpha$ falls to 0 the labels repair most of the damage; there they also have more to say altogether, for the mean $\alpha$ is ½. (No schedule makes this teacher useful: none beats label smoothing.)
 #
 # > **Trap 56: ending at α = 1.** The student forgets the labels when it matters most. A good teacher hides the mistake; a poor one shows it.
 
@@ -985,7 +986,7 @@ print("an interval that leaves out 0:", [pair for pair, row in found.iterrows() 
 format_comparison(comparisons["order"], digits=0)
 
 # %% [markdown]
-# **Easiest first is worse than a random order, and than no order.** The flaw was in the table: easy digits are not of all kinds. With the easiest *of each digit* first the harm is gone, and no gain takes its place; hardest first is no different. On these images the order does not matter, as long as every digit is in it.
+# **Easiest first is worse than a random order, and than no order.** The flaw was in the table: easy digits are not of all kinds. With the easiest *of each digit* first we see no harm, and no gain in its place; nor do we with the hardest first. On these images we cannot see that the order matters, as long as it does not keep a digit back.
 #
 # ### What the sampling does by itself
 #
@@ -1059,17 +1060,17 @@ if record.exists() and not FULL:
 
 # %% [markdown]
 # With ten times the images a student with peers beats a stranger at both temperatures, and **smoothed labels are ahead of every cohort**. The peers' vote is no longer better than the strangers'; that of strangers with smoothed labels still is. That peers learn at the same time is still worth something
-# at $T = 4$, and unclear at $T = 1$. No schedule's interval leaves constant knobs, except where the teacher is switched off at the end; the text's $\alpha$, with a hasty teacher, does harm; and easiest first is still worse than a random order.
+# at $T = 4$, and unclear at $T = 1$ (the record compares with the student of finished strangers too; the table shows one baseline for each question). No schedule's interval leaves out 0, except where the teacher is switched off at the end; the text's $\alpha$, with a hasty teacher, does harm; and easiest first is still worse than a random order.
 #
 # ## Summary
 #
 # - Mutual learning: each student gets the labels and the mean divergence from its peers, who stand in its loss as detached targets. A cohort has at least two.
 # - The mean of pairwise divergences pulls towards the *mean prediction*. Averaged logits pull towards a product, in which every peer has a veto: another method.
-# - Here peers at $T = 4$ helped, without any teacher, and more than longer training or a teacher made of finished strangers: it is worth something that they learn at the same time. Label smoothing helped at least as much, with one training instead of four.
+# - Here peers at $T = 4$ helped, without any teacher, and more than longer training or a teacher made of finished strangers: it is worth something that they learn at the same time. Label smoothing helped no less, as far as we can tell, with one training instead of four.
 # - With few images peers' vote beat strangers'; with more it did not. Strangers with smoothed labels beat both. A cohort is judged by what else its money buys.
 # - A schedule runs over progress from 0 to 1 *inclusive*; five stages have four steps between them. Ask who has the last word: at $\alpha = 1$ the labels have none, and a poor teacher's mistakes stay.
 # - Against constant knobs chosen on held-out images no schedule gained here. The constant is the control.
-# - A curriculum must order something, and its control is a random order under the same sampling. Easiest first was worse, because easy digits are not of all kinds; the easiest of each digit first was no different from any order.
+# - A curriculum must order something, and its control is a random order under the same sampling. Easiest first was worse, because easy digits are not of all kinds; with the easiest of each digit first no difference was to be seen.
 #
 # ## Think, then try
 #
