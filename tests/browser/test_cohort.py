@@ -10,7 +10,7 @@ from lab_browser import drag, slider
 
 pytestmark = needs_browser
 CHAPTER = "07_online_and_progressive"
-TRAINS = "def fresh("  # the chapter's cell with all that its widgets' students need
+TRAINS = "small = mnist.train.take(500)"  # the chapter's cell with what the students of its widgets learn from
 TEACHER = "big_teacher = zoo.load("
 
 
