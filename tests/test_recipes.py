@@ -338,6 +338,7 @@ def test_an_ensemble_is_distilled_as_one_teacher(teacher, data):
 # Born again
 
 
+@pytest.mark.trap(49)
 def test_born_again_returns_every_generation_and_their_ensemble_and_evaluates_each(data, mnist):
     images, labels = mnist["test"]
     evaluate = lambda model: {"accuracy": accuracy(model, images, labels)}  # noqa: E731

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -34,6 +35,10 @@ def test_the_last_of_five_stages_trains_at_the_end_value():
     # Dividing by the count of stages instead ends at T = 2.8: its last value comes after the last stage.
     assert linear(10, 1)(4 / 5) == pytest.approx(2.8)
     assert linear(10, 1)(progress_of(4, 5)) == 1
+    # Of 100 steps every stage has 20, the last one too.
+    assert Counter(temperature(progress_of(now, 100)) for now in range(100)) == dict.fromkeys(
+        [10, 7.75, 5.5, 3.25, 1], 20
+    )
 
 
 @given(total=st.integers(2, 1000))

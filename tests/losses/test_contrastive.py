@@ -157,6 +157,7 @@ def test_a_batch_of_one_class_has_no_negatives_no_loss_and_no_gradient():
 # InfoNCE: the queue
 
 
+@pytest.mark.trap(29)
 @pytest.mark.parametrize("labelled", [True, False])
 def test_the_queue_adds_its_filled_rows_as_negatives_of_the_students(labelled):
     student, teacher, labels = random_embeddings()
@@ -373,6 +374,11 @@ def test_queued_vectors_have_length_one_so_that_perfect_positives_cost_next_to_n
     mistaken = F.cross_entropy(torch.cat([positives, embeddings @ raw.T], 1) / 0.07, torch.zeros(64, dtype=torch.long))
     assert ours < 0.1
     assert mistaken > 20
+    fresh = EmbeddingQueue(128, 4096)  # what it starts as is nobody's negative
+    torch.testing.assert_close(
+        info_nce_loss(embeddings, embeddings, temperature=0.07, queue=fresh, symmetric=False),
+        info_nce_loss(embeddings, embeddings, temperature=0.07, symmetric=False),
+    )
 
 
 @pytest.mark.trap(42)

@@ -221,6 +221,7 @@ def test_no_step_gathers_a_vector_for_each_sample_and_negative():
         index = torch.arange(batch)
         crd(torch.randn(batch, 32, requires_grad=True), torch.randn(batch, 32), index, index % 3).backward()
     assert max(sizes) <= batch * (256 + 1)  # scores, and not batch·256·32 coordinates
+    assert CRDLoss(4, 4, 10).num_negatives < 16_384  # the paper's number is not what any data set gets unasked
 
 
 def test_draws_belong_to_the_loss_and_not_to_the_global_generator():

@@ -191,6 +191,7 @@ def test_stacked_students_under_vmap():
 # Embeddings
 
 
+@pytest.mark.trap(64)
 def test_embedding_loss_is_mse_of_real_tokens_or_of_whole_tables():
     student, teacher = states()[0], states(seed=1)[0]
     actual = embedding_loss(student, teacher, attention_mask=MASK)
