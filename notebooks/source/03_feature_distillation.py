@@ -591,13 +591,13 @@ show(
 )
 distances = pd.DataFrame(distances).T  # over all 256 images
 assert (distances.loc["labels and attention"] < 0.6 * distances.loc["labels only"]).all()
-assert distances.stage2["untrained"] < distances.stage2["labels only"]
+assert distances.stage2["labels only"] > 0.7 * distances.stage2["untrained"]
 distances.round(5)
 
 # %% [markdown]
 # The table holds the distances to the teacher's maps, over all 256 images. The student that was told where to look looks there, at both layers. The one
-# that learned from labels found places of its own: at stage 2 it is even *further* from the teacher than a student that was never trained, whose
-# random filters answer to the ink there. (In the picture, at stage 3, they light up nearly everywhere.) Learning is not the same as becoming like the
+# that learned from labels found places of its own: at stage 2 it is about as far from the teacher as a student that was never trained, or further: random
+# filters answer to the ink there, too. (In the picture, at stage 3, they light up nearly everywhere.) Learning is not the same as becoming like the
 # teacher.
 #
 # Now you. Move the layer, pick digits, choose a student. Three things to find out: at which layer do all students agree with the
@@ -849,8 +849,7 @@ print(in_words(table))
 assert len(table) == 9  # eight methods and label smoothing
 
 # %% [markdown]
-# Soft targets, the contrastive term and the mixtures make fewer errors than no teacher. But most intervals are wide, and on another machine some
-# verdicts are others: a student that has so few images and steps depends much on its luck, and three seeds are few. They can tell more about the *mean*
+# The contrastive term makes fewer errors than no teacher. But most intervals are wide, and on another machine some verdicts are others: a student that has so few images and steps depends much on its luck, and three seeds are few. They can tell more about the *mean*
 # of the three mixtures than about any one of them: the luck of three students cancels in part. One number per seed, then, compared as before.
 
 # %%
@@ -865,10 +864,11 @@ print("from seed to seed, standard deviation:", runs.groupby("arm", sort=False).
 check_prediction(prediction, answer="c", because="a fifth of so short a training went into a stage without an answer")
 assert pooled.difference["fitnets"] < 0
 assert pooled.difference["no_teacher"] < 0
-assert (table.set_index("arm").difference[["kd", "contrastive"]] < 0).all()  # against no teacher
+assert table.set_index("arm").difference["contrastive"] < 0  # against no teacher
 
 # %% [markdown]
-# **The steps of the hint stage are not well spent here.** The mixtures have the feature *and* the answer at every step, and make fewer errors.
+# **The steps of the hint stage are not well spent here.** The mixtures have the feature *and* the answer at every step, and make fewer errors than FitNets
+# and than a student without a teacher.
 #
 # The harder question is this one: does a feature term add anything *to soft targets*, which cost nothing but a table of logits?
 
