@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LAB_ARGS ?=
-# nbval runs each notebook afresh, two at a time on two cores; a cell that takes longer than this is a mistake.
-CELL_TIMEOUT := 300
+# nbval runs each notebook afresh; a cell that takes longer than this is a mistake.
+CELL_TIMEOUT := 180
 # Tests run in this many processes of one thread each.
 JOBS ?= 2
 
