@@ -44,7 +44,7 @@ from kdcourse.widgets import CohortTrainer, ScheduleEditor
 # somebody else, and a run is short enough to have eight of each. "At full size" repeats everything with ten times as many images.
 
 # %%
-FULL = False  # True: ten times the images, a quarter of an hour on one core
+FULL = False  # True: ten times the images, about ten minutes on one core
 device = pick_device()
 mnist = load_mnist(device=device)
 samples, seeds, epochs = (5000, 8, 10) if FULL else (500, 8, 15)
@@ -336,15 +336,19 @@ show(
 cohort = CohortTrainer([fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
 cohort
 
+# %% [markdown]
+# The same by code, with another pair like it: yours waits as you left it.
+
 # %%
-cohort.step(100)
-cohort.temperature.value = 4.0
-cohort.step(50)
-print("held-out errors in %:", {name: round(curve[-1], 1) for name, curve in cohort.curves.items()})
-print(cohort.marks)
-assert cohort.marks[0].step == 100
-assert cohort.curves["vote"][-1] < cohort.curves["vote"][0]
-cohort.close()
+scripted = CohortTrainer([fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+scripted.step(100)
+scripted.temperature.value = 4.0
+scripted.step(50)
+print("held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()})
+print(scripted.marks)
+assert scripted.marks[0].step == 100
+assert scripted.curves["vote"][-1] < scripted.curves["vote"][0]
+scripted.close()
 
 # %% [markdown]
 # With four there are more lines, and a larger table of who is told what by whom. Reset it and set *learn from* to "labels only": that is what strangers do.
@@ -354,12 +358,13 @@ cohort = CohortTrainer([fresh(s) for s in range(4)], mnist._replace(train=small)
 cohort
 
 # %%
-cohort.step(150)
-told = cohort.divergences[-1]  # (5, 5): row i is told, column j tells; the last is the one alone
-print("held-out errors in %:", {name: round(curve[-1], 1) for name, curve in cohort.curves.items()})
+scripted = CohortTrainer([fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+scripted.step(150)
+told = scripted.divergences[-1]  # (5, 5): row i is told, column j tells; the last is the one alone
+print("held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()})
 print(f"student 0 is told {told[0, 1:4].mean():.2f} nats by a peer; the one alone would tell it {told[0, 4]:.2f}")
 assert told.diagonal().abs().max() < 1e-5
-cohort.close()
+scripted.close()
 
 # %% [markdown]
 # ## What a cohort is compared with
@@ -372,6 +377,8 @@ cohort.close()
 
 # %%
 big_teacher = zoo.load("teacher_cnn", device=device)
+
+# %%
 cache = predict_logits(big_teacher, few.images)  # (N, 10)
 grid = sweep(
     student=make_student, data={"train": few, "held_out": mnist.held_out}, seed=range(100, 104), teacher=cache,
@@ -494,7 +501,7 @@ ax = plots.intervals(one.drop(columns="baseline"))
 ax.set(xlabel="errors of one student, more than a stranger's")
 show(
     ax,
-    alt="Differences in errors with intervals, in twos and in fours: smoothed labels and peers at T = 4 about 90 fewer than strangers, peers at T = 1 about 40, averaged logits at T = 1 unclear, the big teacher 250.",
+    alt="Differences in errors with intervals, in twos and in fours: smoothed labels and, in fours, peers at T = 4 far to the left of strangers; peers at T = 1 and averaged logits nearer to 0, some across it; the big teacher's students furthest left.",
 )
 
 # %%
@@ -543,7 +550,7 @@ ax = plots.intervals(vote.drop(columns="baseline"))
 ax.set(xlabel="errors of a vote, more than of the strangers' vote")
 show(
     ax,
-    alt="Differences in errors of the vote with intervals: peers at both temperatures some 30 to 60 fewer than strangers, smoothed labels about 85, the big teacher's students 230.",
+    alt="Differences in errors of the vote with intervals: in fours peers lie left of strangers and smoothed labels further left, in twos peers nearer to 0; the big teacher's students furthest left.",
 )
 
 # %%
@@ -717,22 +724,26 @@ data, knobs = mnist._replace(train=small), dict(epochs=15, batch_size=50, make_o
 editor = ScheduleEditor(fresh(0), big_teacher, data, **knobs)
 editor
 
+# %% [markdown]
+# By code, with an editor of its own: the text's five stages, then a valley.
+
 # %%
-editor.preset.value = "as the widely read text has it"
-editor.train()
-editor.preset.value = "linear"
-for slider, value in zip(editor.temperatures, [8, 4, 2, 4, 8], strict=True):
+scripted = ScheduleEditor(fresh(0), big_teacher, data, **knobs)
+scripted.preset.value = "as the widely read text has it"
+scripted.train()
+scripted.preset.value = "linear"
+for slider, value in zip(scripted.temperatures, [8, 4, 2, 4, 8], strict=True):
     slider.value = value  # a valley
-editor.train()
-for run in editor.runs:
+scripted.train()
+for run in scripted.runs:
     ends = f"T from {run.temperatures[0]:.1f} to {run.temperatures[-1]:.1f}, α from {run.alphas[0]:.1f} to {run.alphas[-1]:.1f}"
     print(f"{run.name}: {ends}; held-out errors {run.errors[-1]:.1f} %")
 
 # %%
-valley = editor.temperature_schedule  # a function like any other: the sweep below trains it too
-assert editor.runs[0].temperatures[-1] == 2.8
+valley = scripted.temperature_schedule  # a function like any other: the sweep below trains it too
+assert scripted.runs[0].temperatures[-1] == 2.8
 assert valley(0.5) == 2
-editor.close()
+scripted.close()
 
 # %% [markdown]
 # ## Constant, or not?
