@@ -116,7 +116,7 @@ assert 1 < leaving[2] / alone < 1.1
 class TextsNetwork(nn.Module):
     def __init__(self, backbone, exits, final_width):
         super().__init__()
-        self.backbone, self.exits = backbone, exits
+        self.backbone, self.exits = backbone, nn.ModuleList(exits)
         self.classifier = nn.Linear(final_width, 10)
 
     def forward(self, x):
