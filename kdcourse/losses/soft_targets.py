@@ -3,6 +3,7 @@
 Chapter 02. Letters: B batch, K classes; T is ``temperature``, α is ``alpha``.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -129,7 +130,9 @@ def distillation_loss(
     check_labels(labels, student_logits)
     # (B, K), (B,): further dimensions join the batch.
     cross_entropy = F.cross_entropy(at_least_float32(student_logits).flatten(0, -2), labels.flatten().long())
-    return alpha * kd + (1 - alpha) * cross_entropy
+    if isinstance(alpha, Tensor):  # an axis of vmap, of whatever dtype
+        return alpha * kd + (1 - alpha) * cross_entropy
+    return torch.lerp(cross_entropy, kd, float(alpha))  # the same in one step
 
 
 def _log_soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
