@@ -131,14 +131,14 @@ def check_exit_questions(answers: Any) -> None:
             right="c",
             wrong={
                 "a": "leaving early changes no weight; the network is the same in every row.",
-                "b": "the deepest exit sees 28 times 28 pixels of each image that reaches it, in every row.",
+                "b": "the deepest exit sees 14 times 14 pixels of each image that reaches it, in every row.",
             },
             because="the sure images are the easy ones; whoever stays is harder than the average",
         ),
         Question(
             right="a",
             wrong={
-                "b": "compare the accuracies of the two rows: the difference is a few images of 2,000.",
+                "b": "compare the accuracies of the two rows: the difference is a few images of 1,000.",
                 "c": "look at the shares: some images do leave.",
             },
             because="exits that are rarely wrong when they are sure cost nothing and save the later stages",

@@ -364,7 +364,7 @@ def test_answers_about_leaving_early(capsys):
     assert capsys.readouterr().out.count("Passed") == 3
     for answers, told in [
         (["a", "a", "b"], "changes no weight"),
-        (["b", "a", "b"], "28 times 28"),
+        (["b", "a", "b"], "14 times 14"),
         (["c", "b", "b"], "a few images"),
         (["c", "c", "b"], "some images do leave"),
         (["c", "a", "a"], "best of many tries"),
