@@ -291,7 +291,7 @@ check_balancing_weight(weight, labels_term, attention_term, weights)
 # **Objective** Judge by held-out images and paired seeds whether a regressor has to learn.
 #
 # The next cell runs *your* hint stage with the real teacher, four seeds. In each pair one regressor may learn and the other is
-# frozen; both start from the same weights and see the same images. It reports the hint loss on 500 held-out images.
+# frozen; both start from the same weights and see the same images. It reports the hint loss on 200 held-out images.
 #
 # Set `verdict` to `"better"`, `"worse"` or `"unclear"` for the learning regressor, measured against the frozen one.
 #
@@ -311,9 +311,9 @@ check_balancing_weight(weight, labels_term, attention_term, weights)
 def run(seed, *, learns):
     torch.manual_seed(seed)
     front, regressor = make_student_cnn()[:2], HintRegressor(8, 32).requires_grad_(learns)
-    order = torch.randperm(600, generator=torch.Generator().manual_seed(seed))
-    repaired_hint_stage(front, regressor, teacher[:2], mnist.train.images[order].split(25), lr=0.1)
-    held_out = mnist.held_out.images[:500]
+    order = torch.randperm(240, generator=torch.Generator().manual_seed(seed))
+    repaired_hint_stage(front, regressor, teacher[:2], mnist.train.images[order].split(12), lr=0.15)
+    held_out = mnist.held_out.images[:200]
     with evaluating(front, teacher):
         return hint_loss(regressor(front(held_out)), teacher[:2](held_out)).item()
 
