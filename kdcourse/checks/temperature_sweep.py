@@ -91,7 +91,7 @@ def check_sweep_runs(function: Callable, *, seed: int | None = None) -> None:
         started.append(next(student.parameters()).detach()[0, :20].clone())
         return student
 
-    settings = {"temperatures": temperatures, "seeds": seeds, "epochs": 10}
+    settings = {"temperatures": temperatures, "seeds": seeds, "epochs": 6}
     found = _read_runs(function(make_student, data, **settings), temperatures, seeds, name_of(function))
     distinct = len(torch.stack(started).unique(dim=0)) if started else 0
     if distinct == 1:
