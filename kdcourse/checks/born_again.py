@@ -29,7 +29,7 @@ from ._core import (
 from ._verdicts import check_verdicts
 
 _kd_loss, _fit, _make_adam = losses.kd_loss, fit, make_adam
-EPOCHS, SAMPLES, BATCH = 8, 100, 50
+EPOCHS, SAMPLES, BATCH = 8, 200, 100
 
 
 def check_born_again(function: Callable, *, seed: int | None = None) -> None:
@@ -40,7 +40,7 @@ def check_born_again(function: Callable, *, seed: int | None = None) -> None:
     function : callable
         Returns a list of trained models: the first from the labels, each further one also from the one before, with
         the next of ``temperatures``. Generation g has ``seed`` + g for its weights and its order of samples, Adam with
-        learning rate 7e-3 and batches of 50.
+        learning rate 7e-3 and batches of 100.
     seed : int, optional
         Of the small problem; a fresh one without it.
 
@@ -177,7 +177,7 @@ def check_born_again_questions(answers: Any) -> None:
             wrong={
                 "a": "compare what averaging gains in both cases, mean of the members minus the ensemble, with the "
                 "whole difference.",
-                "c": "both are averaged by the same function, yours, and both gain something by it.",
+                "c": "both ensembles are the same mean of probabilities, and both gain something by it.",
             },
             because="most of the difference is there between the members, before anything is averaged",
         ),

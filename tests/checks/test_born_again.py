@@ -35,7 +35,7 @@ class AlwaysEqual:
 
 def train_one(model, data, objective, *, epochs, seed):
     optimizer = make_adam(list(model.parameters()), lr=7e-3)
-    fit(model, data, objective, optimizer, epochs=epochs, batch_size=50, seed=seed, progress=False)
+    fit(model, data, objective, optimizer, epochs=epochs, batch_size=100, seed=seed, progress=False)
 
 
 def logits_in_evaluation(model, images):
@@ -75,7 +75,7 @@ def by_hand(make_model, images, labels, *, temperatures, alpha, seed, epochs):
         model = make_model()
         optimizer = torch.optim.Adam(model.parameters(), lr=7e-3)
         order = torch.Generator().manual_seed(seed + g)
-        for x, y in Minibatches(images, labels, batch_size=50, epochs=epochs, generator=order):
+        for x, y in Minibatches(images, labels, batch_size=100, epochs=epochs, generator=order):
             model.train()
             logits = model(x)
             loss = F.cross_entropy(logits, y)
@@ -96,7 +96,7 @@ class FromTheRecipe:
     def __call__(self, make_model, images, labels, *, temperatures, alpha, seed, epochs):
         found = born_again(
             make_model, (images, labels), generations=len(temperatures) + 1, temperature=temperatures, alpha=alpha,
-            epochs=epochs, batch_size=50, seed=seed, make_optimizer=lambda p: make_adam(p, lr=7e-3),
+            epochs=epochs, batch_size=100, seed=seed, make_optimizer=lambda p: make_adam(p, lr=7e-3),
         )  # fmt: skip
         return found.generations
 
@@ -322,7 +322,7 @@ def test_answers_about_generations(capsys):
     assert capsys.readouterr().out.count("Passed") == 2
     for answers, told in [
         (["a", "c"], "what averaging gains"),
-        (["c", "c"], "same function"),
+        (["c", "c"], "same mean of probabilities"),
         (["b", "a"], "one amount of data"),
         (["b", "b"], "not a bug by that"),
         ([AlwaysEqual()] * 2, "one letter"),
