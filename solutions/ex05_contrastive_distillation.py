@@ -225,10 +225,12 @@ few = mnist.train.take(1000)
 embeddings_t = ask_teacher(few.images)  # (1000, 64)
 centre = embeddings_t.mean(dim=0)  # a cosine looks from the origin: put it into their middle
 embeddings_t = embeddings_t - centre
+some = mnist.held_out.take(500)
+some_t = ask_teacher(some.images) - centre  # (500, 64)
 
 # %% locked="task4_picture"
 torch.manual_seed(0)
-student, projection = make_mlp(128, 32), nn.Linear(32, 64)
+student, projection = make_mlp(64, 32), nn.Linear(32, 64)
 optimizer = torch.optim.Adam([*student.parameters(), *projection.parameters()], lr=3e-3)
 generator = torch.Generator().manual_seed(0)
 for images, labels, t in minibatches(*few, embeddings_t, batch_size=64, epochs=3, generator=generator):
@@ -238,10 +240,9 @@ for images, labels, t in minibatches(*few, embeddings_t, batch_size=64, epochs=3
     loss.backward()
     optimizer.step()
 
-some = mnist.held_out.take(500)
 with torch.no_grad():
-    s, t = projection(student[:-1](some.images)), ask_teacher(some.images) - centre
-    cosines = F.normalize(s, dim=1) @ F.normalize(t, dim=1).T  # (500, 500)
+    s = projection(student[:-1](some.images))  # (500, 64)
+    cosines = F.normalize(s, dim=1) @ F.normalize(some_t, dim=1).T  # (500, 500)
 itself, digits = torch.eye(500, dtype=torch.bool), F.one_hot(some.labels, 10).float()  # (500, 10)
 
 
@@ -297,9 +298,9 @@ check_push_picture(answers)
 
 # %% locked="task5_without"
 budget = {
-    "student": lambda: make_mlp(128, 32), "seed": range(4), "epochs": 8, "batch_size": 50, "lr": 3e-3,
+    "student": lambda: make_mlp(64, 32), "seed": range(4), "epochs": 6, "batch_size": 50, "lr": 4e-3,
     "data": {"train": (*few, torch.arange(1000), embeddings_t), "test": mnist.test},
-    "parts": {"projection": lambda: nn.Linear(32, 64), "queue": lambda: EmbeddingQueue(64, 512)},
+    "parts": {"projection": lambda: nn.Linear(32, 64), "queue": lambda: EmbeddingQueue(64, 256)},
     "stacked": False, "progress": False,
 }  # fmt: skip
 
