@@ -17,7 +17,7 @@ from ._verdicts import check_verdicts
 
 _kd_loss, _hint_loss, _fit, _make_adam, _count_errors = losses.kd_loss, losses.hint_loss, fit, make_adam, count_errors
 _Tensor, _grad = torch.Tensor, torch.autograd.grad
-EPOCHS, SAMPLES, BATCH = 8, 100, 50
+EPOCHS, SAMPLES, BATCH = 8, 200, 100
 SPLITS = ("train", "held_out", "test")
 
 
@@ -52,8 +52,8 @@ def check_run(function: Callable, *, seed: int | None = None) -> None:
     Parameters
     ----------
     function : callable
-        Draws student and regressor, in this order, after ``torch.manual_seed(seed)``; trains both with Adam at 3e-3 in
-        batches of 50 shuffled by ``seed``; returns the student.
+        Draws student and regressor, in this order, after ``torch.manual_seed(seed)``; trains both with Adam at 1e-2 in
+        batches of 100 shuffled by ``seed``; returns the student.
     seed : int, optional
         Of the small problem; a fresh one without it.
 
@@ -299,7 +299,8 @@ def _small_objective(
 def _run(
     make_student: Callable[[], nn.Module], make_regressor: Callable[[], nn.Module], objective: Callable,
     data: tuple[Tensor, ...], *, seed: int, epochs: int, regressor_first: bool = False, frozen: bool = False,
-    only_regressor: bool = False, order: int | None = None, seeded: bool = True, lr: float = 3e-3,
+    only_regressor: bool = False, order: int | None = None, seeded: bool = True, lr: float = 1e-2,
+    batch_size: int = BATCH,
 ) -> nn.Module:  # fmt: skip
     if seeded:
         torch.manual_seed(seed)
@@ -312,7 +313,7 @@ def _run(
     bound = partial(objective, regressor=regressor)
     optimizer = _make_adam(learned, lr=lr)
     order = seed if order is None else order
-    _fit(student, data, bound, optimizer, epochs=epochs, batch_size=BATCH, seed=order, progress=False)
+    _fit(student, data, bound, optimizer, epochs=epochs, batch_size=batch_size, seed=order, progress=False)
     return student
 
 
@@ -361,7 +362,8 @@ RUN_SLIPS = (
     _run_slip("The order of the samples has seed 0 in every run; it should have the run's own.", order=0),
     _run_slip("torch.manual_seed(seed) is missing: the start is left to whatever was drawn before.", seeded=False),
     _run_slip("Neither the start nor the order of samples has the run's seed.", seeded=False, order=0),
-    _run_slip("The learning rate is another one: 3e-3 was asked for, Adam's default is 1e-3.", lr=1e-3),
+    _run_slip("The learning rate is another one: 1e-2 was asked for, Adam's default is 1e-3.", lr=1e-3),
+    _run_slip("The batches have another size: 100 samples were asked for, fit's default is 128.", batch_size=128),
 )
 
 

@@ -124,7 +124,7 @@ def test_each_wrong_objective_is_told_its_own_mistake(wrong, told):
 
 def run(
     make_student, make_regressor, objective, data, *, seed, epochs, regressor_first=False, learned="both", order=None,
-    seeded=True, lr=3e-3, factor=1,
+    seeded=True, lr=1e-2, factor=1, batch_size=100,
 ):  # fmt: skip
     """A loop of its own, so that what the course's loop refuses can be tried."""
     if seeded:
@@ -136,7 +136,7 @@ def run(
     parts = {"both": [student, regressor], "student": [student], "regressor": [regressor]}[learned]
     optimizer = torch.optim.Adam([p for part in parts for p in part.parameters()], lr=lr)
     generator = torch.Generator().manual_seed(seed if order is None else order)
-    for batch in Minibatches(*data, batch_size=50, epochs=int(factor * epochs), generator=generator):
+    for batch in Minibatches(*data, batch_size=batch_size, epochs=int(factor * epochs), generator=generator):
         student.train()
         loss = sum(objective(student, *batch, regressor=regressor).values())
         optimizer.zero_grad()
@@ -149,9 +149,9 @@ def with_fit(make_student, make_regressor, objective, data, *, seed, epochs, par
     torch.manual_seed(seed)
     student = make_student()
     regressor = make_regressor()
-    optimizer = make_adam([*student.parameters(), *([] if parameters else regressor.parameters())], lr=3e-3)
+    optimizer = make_adam([*student.parameters(), *([] if parameters else regressor.parameters())], lr=1e-2)
     bound = lambda *batch: objective(*batch, regressor=regressor)  # noqa: E731
-    fit(student, data, bound, optimizer, epochs=epochs, batch_size=50, seed=seed, progress=False)
+    fit(student, data, bound, optimizer, epochs=epochs, batch_size=100, seed=seed, progress=False)
     return student
 
 
@@ -172,8 +172,8 @@ def hints_first(make_student, make_regressor, objective, data, *, seed, epochs):
     student, regressor = make_student(), make_regressor()
     bound = partial(objective, regressor=regressor)
     for _ in range(2):
-        optimizer = make_adam([*student.parameters(), *regressor.parameters()], lr=3e-3)
-        fit(student, data, bound, optimizer, epochs=epochs, batch_size=50, seed=seed, progress=False)
+        optimizer = make_adam([*student.parameters(), *regressor.parameters()], lr=1e-2)
+        fit(student, data, bound, optimizer, epochs=epochs, batch_size=100, seed=seed, progress=False)
     return student
 
 
@@ -188,6 +188,8 @@ def hints_first(make_student, make_regressor, objective, data, *, seed, epochs):
         (partial(run, seeded=False), "manual_seed"),
         (partial(run, seeded=False, order=0), "Neither the start"),
         (partial(run, lr=1e-3), "learning rate is another"),
+        (partial(run, batch_size=128), "batches have another size"),
+        (partial(run, batch_size=50), "unequal budgets"),
         (partial(run, factor=2), "unequal budgets"),
         (partial(run, factor=0.5), "unequal budgets"),
         (hints_first, "unequal budgets"),
