@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--sample", type=int, default=8, help="files that nbgrader grades")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=12.0, help="fewer files if all would take longer; it is told")
+    parser.add_argument("--minutes", type=float, default=20.0, help="fewer files if all would take longer; it is told")
     parser.add_argument("--dry", action="store_true", help="write no record")
     options = parser.parse_args()
     if find_sandbox() is None:
