@@ -501,7 +501,7 @@ ax = plots.intervals(one.drop(columns="baseline"))
 ax.set(xlabel="errors of one student, more than a stranger's")
 show(
     ax,
-    alt="Differences in errors with intervals, in twos and in fours: smoothed labels and, in fours, peers at T = 4 far to the left of strangers; peers at T = 1 and averaged logits nearer to 0, some across it; the big teacher's students furthest left.",
+    alt="Differences in errors with intervals, in twos and in fours: 0 stands for strangers. Smoothed labels and, in fours, peers at T = 4 lie far to the left of it; peers at T = 1 and averaged logits at T = 1 nearer to 0, some across it, averaged logits at T = 4 between; the big teacher's students, in twos alone, furthest left.",
 )
 
 # %%
@@ -550,7 +550,7 @@ ax = plots.intervals(vote.drop(columns="baseline"))
 ax.set(xlabel="errors of a vote, more than of the strangers' vote")
 show(
     ax,
-    alt="Differences in errors of the vote with intervals: in fours peers lie left of strangers and smoothed labels further left, in twos peers nearer to 0; the big teacher's students furthest left.",
+    alt="Differences in errors of the vote with intervals; 0 stands for the strangers' vote. In fours peers and averaged logits lie left of it and smoothed labels further left, in twos peers are nearer to 0; the big teacher's students, in twos alone, furthest left.",
 )
 
 # %%
