@@ -55,7 +55,7 @@ from kdcourse.widgets import AttentionExplorer
 
 # %%
 FULL = False  # True: more images, more seeds, all test images; about a quarter of an hour of one core
-SAMPLES, EPOCHS, SEEDS, CHOICE_SEEDS = (2000, 10, 8, 3) if FULL else (1000, 6, 3, 1)
+SAMPLES, EPOCHS, SEEDS, CHOICE_SEEDS = (2000, 10, 8, 3) if FULL else (1000, 5, 3, 1)
 device = pick_device()
 mnist = load_mnist(device=device)
 few = mnist.train.take(SAMPLES)
@@ -884,7 +884,7 @@ print(found)
 #
 # ## At full size
 #
-# `python -m benchmarks.chapters 03` runs this chapter with `FULL = True`: twice as many images, three times as many steps, eight seeds, all
+# `python -m benchmarks.chapters 03` runs this chapter with `FULL = True`: twice as many images, four times as many steps, eight seeds, all
 # test images. It leaves a record.
 
 # %%
