@@ -225,7 +225,7 @@ ax.set_xticks(TEMPERATURES, labels=TEMPERATURES)
 ax.minorticks_off()
 show(
     ax,
-    alt="Held-out accuracy against T with intervals: the small student's falls from T = 2 on, the large student's rises, then levels.",
+    alt="Held-out accuracy against T with intervals: the small student's falls from T = 2 on, the large student's rises, more and more slowly.",
 )
 
 # %% solution="task4_optimum"

@@ -279,7 +279,7 @@ for place, arm in enumerate(errors):
 ax.set(yticks=range(len(errors)), yticklabels=list(errors), xlabel="test errors (of 10,000)")
 show(
     ax,
-    alt="Test errors of five arms, a ring for each seed and a bar for the mean: the two arms with features lie left of the others.",
+    alt="Test errors of five arms, a ring for each seed and a bar for the mean: the bars of the two arms with features lie left of the others.",
 )
 
 # %% solution="task5_verdicts"
