@@ -8,6 +8,7 @@ import os
 import random
 import time
 
+import joblib
 import torch
 from torch import nn
 
@@ -57,10 +58,8 @@ def choose_threads(count: int | None = None) -> int:
     """
     asked = count if count is not None else os.environ.get("KDCOURSE_THREADS")
     if asked is not None:
-        if not str(asked).isdigit() or int(asked) < 1:
-            raise ValueError(f"the number of threads must be a positive integer, got {asked!r}.")
-        torch.set_num_threads(int(asked))
-        return int(asked)
+        torch.set_num_threads(_checked_threads(asked))
+        return torch.get_num_threads()
     most = torch.get_num_threads()
     if most > 1:
         timings = {threads: math.inf for threads in (1, most)}
@@ -70,6 +69,25 @@ def choose_threads(count: int | None = None) -> int:
                 timings[threads] = min(timings[threads], _time_small_step())
         torch.set_num_threads(min(timings, key=lambda threads: timings[threads]))
     return torch.get_num_threads()
+
+
+def count_processors() -> int:
+    """Return how many processes of one thread may run at a time: ``KDCOURSE_THREADS``, or the cores there are.
+
+    Cores that a container or the process's affinity withholds do not count.
+
+    Raises
+    ------
+    ValueError
+        If ``KDCOURSE_THREADS`` is not a positive integer.
+    """
+    return _checked_threads(os.environ.get("KDCOURSE_THREADS") or joblib.cpu_count())
+
+
+def _checked_threads(asked: int | str) -> int:
+    if not str(asked).isdigit() or int(asked) < 1:
+        raise ValueError(f"the number of threads must be a positive integer, got {asked!r}.")
+    return int(asked)
 
 
 def _time_small_step() -> float:

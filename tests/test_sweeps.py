@@ -2,8 +2,12 @@
 
 import json
 import multiprocessing
+import os
+import pickle
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -681,6 +685,94 @@ def test_threads_give_the_rows_of_one_too(quick):
 def test_functions_that_no_process_could_import_are_refused(quick):
     with ProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="at the top of a module"):
         quick(student=lambda: make_mlp(8), executor=executor)
+
+
+def test_processes_are_sent_functions_that_nothing_could_import(quick, monkeypatch):
+    """A notebook defines student, objective and parts in its cells; the trained students come back."""
+    monkeypatch.setenv("KDCOURSE_THREADS", "2")
+
+    class Small(nn.Sequential):
+        pass
+
+    def objective(student, images, labels, *ignored, scale, weight):
+        assert torch.get_num_threads() == 1
+        return {"process": F.cross_entropy(scale(student(images)) * weight, labels) + 0 * os.getpid()}
+
+    arguments = {
+        "student": lambda: Small(nn.Flatten(), nn.Linear(784, 10)),
+        "objective": {f"weight {w}": partial(objective, weight=w) for w in (1.0, 3.0)},
+        "parts": {"scale": lambda: nn.Linear(10, 10)},
+        "metrics": {"process": lambda logits, labels: float(os.getpid())},
+        "keep_models": True,
+    }
+    here, there = quick(**arguments), quick(**arguments, executor="processes")
+    assert set(here.process) == {os.getpid()}
+    assert os.getpid() not in set(there.process)
+    assert len(set(there.process)) <= 2
+    for one, other in zip(here.pop("model"), there.pop("model"), strict=True):
+        assert type(other) is Small
+        torch.testing.assert_close(dict(one.named_parameters()), dict(other.named_parameters()))
+    columns = ["seconds", "process"]
+    pd.testing.assert_frame_equal(here.drop(columns=columns), there.drop(columns=columns), rtol=1e-5)
+
+
+def test_a_process_is_sent_its_samples_and_not_all_the_data_they_are_from(mnist, quick):
+    sizes = []
+
+    class Measuring(ThreadPoolExecutor):
+        def submit(self, function, job):
+            sizes.append(len(pickle.dumps(job)))
+            return super().submit(function, job)
+
+    part = tuple(mnist.train.take(50))
+    assert part[0].untyped_storage().nbytes() > 10 * part[0].nbytes  # a slice of all images
+    with Measuring() as executor:
+        quick(data={"train": part, "test": part}, teacher=torch.zeros(50, 10), executor=executor)
+    assert part[0].nbytes < min(sizes)
+    assert max(sizes) < 3 * part[0].nbytes
+
+
+def test_processes_keep_what_is_done_and_count_its_steps(quick, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDCOURSE_THREADS", "2")
+    bars = []
+
+    @contextmanager
+    def bar(*, total, done, show):
+        bars.append([total, done, 0])
+        yield SimpleNamespace(update=lambda steps: bars[-1].__setitem__(2, bars[-1][2] + steps))
+
+    monkeypatch.setattr("kdcourse.sweeps.jobs._progress_bar", bar)
+
+    def objective(student, images, labels, *ignored, broken=False):
+        if broken:
+            raise RuntimeError("lost its way")
+        return {"ce": F.cross_entropy(student(images), labels)}
+
+    good = {"a": partial(objective), "b": partial(objective, broken=False)}
+    settings = {"executor": "processes", "cache": tmp_path, "baselines": []}
+    with pytest.raises(RuntimeError, match="lost its way"):
+        quick(objective=good | {"c": partial(objective, broken=True)}, **settings)
+    quick(objective=good, **settings)
+    (*_, (total, done, ticked)) = bars
+    assert done + ticked == total
+    quick(objective=good, **settings)
+    assert bars[-1] == [total, total, 0]
+
+
+def test_one_core_or_one_group_needs_no_other_process(quick, monkeypatch):
+    process = {"metrics": {"process": lambda logits, labels: float(os.getpid())}, "executor": "processes"}
+    monkeypatch.setenv("KDCOURSE_THREADS", "1")
+    assert set(quick(temperature={"2": 2, "8": 8}, **process).process) == {os.getpid()}
+    monkeypatch.setenv("KDCOURSE_THREADS", "2")
+    assert set(quick(baselines=[], **process).process) == {os.getpid()}
+    monkeypatch.setenv("KDCOURSE_THREADS", "some")
+    with pytest.raises(ValueError, match="number of threads must be a positive integer, got 'some'"):
+        quick(**process)
+
+
+def test_an_executor_that_cannot_train_is_refused(quick):
+    with pytest.raises(ValueError, match=r"executor must be 'processes'.*got 'threads'"):
+        quick(executor="threads")
 
 
 def test_what_goes_wrong_in_an_executor_is_raised_here(quick):

@@ -5,6 +5,7 @@ Chapters 02 to 07.
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -57,6 +58,15 @@ def check_knobs(axes: Mapping[str, Axis], *, shares: bool) -> None:
         if name in axes and axes[name].numeric and (name == "temperature" or shares):
             for value in axes[name].values.values():
                 check(value)
+
+
+def check_executor(executor: Any) -> None:
+    """Raise unless groups can be trained there."""
+    if executor not in (None, "processes") and not isinstance(executor, Executor):
+        raise ValueError(
+            f"executor must be 'processes', an executor of concurrent.futures or its like, or None, got {executor!r}: "
+            "it says where the groups of students train."
+        )
 
 
 def check_factory(student: Any) -> None:

@@ -12,13 +12,15 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import joblib
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
+from ..devices import count_processors
 from ..training import Objective, _progress_bar
 from .caching import fingerprint, read_rows, write_rows
 from .grid import Group
@@ -27,6 +29,8 @@ from .stacking import Loop, Predict, Stack, stacks_well
 
 Tensors = tuple[Tensor, ...]
 Metric = Callable[[Tensor, Tensor], Tensor | float]
+Rows = list[dict[str, Any]]
+Where = Literal["processes"] | Executor | None
 
 
 @dataclass
@@ -52,49 +56,71 @@ class Job:
         per_epoch = -(-len(self.train[0]) // choices["batch_size"])
         return choices["epochs"] * per_epoch * len(self.seeds) * len(self.group.arms)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to another process: of a slice only its own samples, not all of the data it is from."""
+        evaluation = {name: _own_samples(split) for name, split in self.evaluation.items()}
+        return vars(self) | {"train": _own_samples(self.train), "evaluation": evaluation}
+
     def functions(self) -> list[Any]:
         """All that another process must be able to import."""
         return [self.group, self.parts, self.predict, self.metrics]
 
 
-def run_all(
-    jobs: list[Job], *, cache: str | os.PathLike | None, executor: Executor | None, progress: bool
-) -> list[dict[str, Any]]:
+def _own_samples(split: Tensors) -> Tensors:
+    return tuple(t.clone() if t.untyped_storage().nbytes() > t.nbytes else t for t in split)
+
+
+def run_all(jobs: list[Job], *, cache: str | os.PathLike | None, executor: Where, progress: bool) -> Rows:
     """Run jobs, or read those that the cache holds; returns all rows, in the order of the jobs."""
     keys = [_key(job) for job in jobs] if cache is not None else []
-    done: dict[int, list[dict[str, Any]]] = {}
+    done: dict[int, Rows] = {}
     for number, key in enumerate(keys):
         rows = read_rows(str(cache), key)
         if rows is not None:
             done[number] = rows
-
-    def keep(number: int, rows: list[dict[str, Any]]) -> None:
-        done[number] = rows
-        if cache is not None:
-            write_rows(cache, keys[number], rows)
-
     total, before = sum(job.steps for job in jobs), sum(jobs[number].steps for number in done)
-    waiting = [number for number in range(len(jobs)) if number not in done]
+    waiting = {number: job for number, job in enumerate(jobs) if number not in done}
     with _progress_bar(total=total, done=before, show=progress) as bar:
-        if executor is None:
-            for number in waiting:
-                keep(number, _run(jobs[number], bar.update))
-        else:
-            futures = _submit(jobs, waiting, executor)
-            try:
-                for future in as_completed(futures):
-                    keep(futures[future], future.result())
-                    bar.update(jobs[futures[future]].steps)
-            finally:
-                for future in futures:
-                    future.cancel()
+        for number, rows in _finished(waiting, executor, bar.update):
+            done[number] = rows
+            if cache is not None:
+                write_rows(cache, keys[number], rows)
     return [row for number in range(len(jobs)) for row in done[number]]
+
+
+def _finished(waiting: dict[int, Job], executor: Where, tick: Callable[[int], object]) -> Iterator[tuple[int, Rows]]:
+    """Run jobs wherever the executor says; yields each one's number and rows as soon as it has ended."""
+    workers = min(count_processors(), len(waiting)) if executor == "processes" else 0
+    if isinstance(executor, Executor):
+        futures = _submit(waiting, executor)
+        try:
+            for future in as_completed(futures):
+                rows = future.result()
+                tick(waiting[futures[future]].steps)
+                yield futures[future], rows
+        finally:
+            for future in futures:
+                future.cancel()
+    elif workers > 1 and all(job.train[0].device.type == "cpu" for job in waiting.values()):
+        longest_first = sorted(waiting, key=lambda number: -waiting[number].steps)
+        tasks = (joblib.delayed(_numbered)(number, waiting[number]) for number in longest_first)
+        parallel = joblib.Parallel(workers, backend="loky", batch_size=1, return_as="generator_unordered")
+        for number, rows in parallel(tasks):
+            tick(waiting[number].steps)
+            yield number, rows
+    else:
+        for number, job in waiting.items():
+            yield number, _run(job, tick)
+
+
+def _numbered(number: int, job: Job) -> tuple[int, Rows]:
+    return number, _run(job)
 
 
 _ONE_AT_A_TIME = threading.Lock()  # threads share torch's global generator, which draws weights and dropout masks
 
 
-def _run(job: Job, tick: Callable[[int], object] = lambda steps: None) -> list[dict[str, Any]]:
+def _run(job: Job, tick: Callable[[int], object] = lambda steps: None) -> Rows:
     """Train and evaluate one group; returns one row per student."""
     if os.getpid() != job.parent:
         torch.set_num_threads(1)  # the groups already share the processors among them
@@ -103,7 +129,7 @@ def _run(job: Job, tick: Callable[[int], object] = lambda steps: None) -> list[d
         return _run_alone(job, tick, device)
 
 
-def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) -> list[dict[str, Any]]:
+def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) -> Rows:
     choices = dict(job.group.choices)
     student, optimizer, epochs, batch_size, augment = (
         choices.pop(name) for name in ("student", "optimizer", "epochs", "batch_size", "augment")
@@ -174,17 +200,18 @@ def _measure(engine: Stack | Loop, job: Job) -> dict[str, list[float]]:
     return {name: [float(metric(each, labels)) for each in logits] for name, metric in job.metrics.items()}
 
 
-def _submit(jobs: list[Job], waiting: list[int], executor: Executor) -> dict[Future, int]:
+def _submit(waiting: dict[int, Job], executor: Executor) -> dict[Future, int]:
     if isinstance(executor, ProcessPoolExecutor):
-        for number in waiting:
+        for job in waiting.values():
             try:
-                pickle.dumps(jobs[number].functions())
+                pickle.dumps(job.functions())
             except Exception as error:
                 raise ValueError(
                     f"a process can only be sent what another can import, and this cannot be: {error}. Define "
-                    "student, objective and the rest at the top of a module, not as a lambda or inside a function."
+                    "student, objective and the rest at the top of a module, not as a lambda or inside a function; or "
+                    "pass executor='processes', which sends functions along."
                 ) from None
-    return {executor.submit(_run, jobs[number]): number for number in waiting}
+    return {executor.submit(_run, job): number for number, job in waiting.items()}
 
 
 def _key(job: Job) -> str:

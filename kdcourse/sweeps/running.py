@@ -5,7 +5,6 @@ Chapters 02 to 07. What one program can train is in ``stacking``; what is swept,
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -26,13 +25,14 @@ from .inputs import (
     cache_logits,
     check_baselines,
     check_counts,
+    check_executor,
     check_factory,
     check_keywords,
     check_knobs,
     check_seeds,
     read_splits,
 )
-from .jobs import Job, Metric, run_all
+from .jobs import Job, Metric, Where, run_all
 from .programs import MakeModule
 from .stacking import Predict
 
@@ -94,7 +94,7 @@ def sweep(
     stacked: bool | None = None,
     keep_models: bool = False,
     cache: str | os.PathLike | None = None,
-    executor: Executor | None = None,
+    executor: Where = None,
     progress: bool = True,
     **knobs: Any,
 ) -> pd.DataFrame:
@@ -149,9 +149,11 @@ def sweep(
         Add a column ``model`` with the trained students.
     cache : path, optional
         Folder that keeps each group's rows; a sweep that was stopped goes on from there.
-    executor : concurrent.futures.Executor, optional
-        Trains the groups elsewhere, such as a ``ProcessPoolExecutor`` or Dask's ``client.get_executor()``. Functions
-        must be importable there. Each process uses one thread.
+    executor : "processes" or concurrent.futures.Executor, optional
+        Where the groups train; by default here, one after the other. ``"processes"``: a process for each core, or as
+        many as ``KDCOURSE_THREADS`` says; functions of a notebook are sent along. Data on a GPU stay here. An executor,
+        such as a ``ProcessPoolExecutor`` or Dask's ``client.get_executor()``, must be able to import the functions.
+        Each process uses one thread.
     progress : bool
         Show a progress bar.
     **knobs
@@ -208,6 +210,7 @@ def sweep(
         check_factory(choice)
     for choice in axes["objective"].values.values():
         check_keywords(choice, [*knobs, *(parts or {})])
+    check_executor(executor)
     ours = soft_target_objective in axes["objective"].values.values()
     check_knobs(axes, shares=ours)
     if ours and teacher is None and len(train) < 3:

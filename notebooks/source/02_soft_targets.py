@@ -677,7 +677,8 @@ assert abs(against_none.loc["temperature=2, loss=kd_loss"].difference) < 60
 # # Hinton's experiments
 #
 # The paper trains students with two hidden layers of 800 units on all 60,000 images at $T = 20$. Here they run with layers of
-# 300 on a part of the images, in a minute. Set `FULL = True` at the top for the whole thing.
+# 300 on a part of the images, in a minute. Set `FULL = True` at the top for the whole thing. `executor="processes"` lets a
+# second process train the baselines meanwhile, where there is a second core.
 
 # %%
 hidden, samples, epochs = (800, 55_000, 50) if FULL else (300, 6_000, 10)
@@ -691,7 +692,7 @@ def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
     data = {"train": (*split, logits), "held_out": mnist.held_out, "test": mnist.test}
     return sweep(
         student=make_student, data=data, seed=range(seeds), epochs=epochs, lr=3e-3, keep_models=True, progress=False,
-        objective={"distilled": objective}, temperature=20, alpha=alpha,
+        objective={"distilled": objective}, temperature=20, alpha=alpha, executor="processes",
     )  # fmt: skip
 
 

@@ -356,7 +356,7 @@ cache = predict_logits(zoo.load("teacher_cnn", device=device), few.images)
 runs = sweep(
     student=make_network, data=(*few, cache), seed=range(seeds), epochs=exit_epochs, batch_size=100,
     optimizer=make_optimizer, objective=methods, predict=lambda network, images: network(images)[-1],
-    keep_models=True, progress=False,
+    keep_models=True, progress=False, executor="processes",  # a process for each core
 )  # fmt: skip
 
 

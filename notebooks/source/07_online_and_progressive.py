@@ -50,7 +50,7 @@ mnist = load_mnist(device=device)
 samples, seeds, epochs = (5000, 8, 10) if FULL else (500, 8, 15)
 few = mnist.train.take(samples)
 adam = partial(recipes.make_adam, lr=1e-2)  # the optimizer of every student here
-settings = dict(epochs=epochs, batch_size=50, lr=1e-2, progress=False)
+settings = dict(epochs=epochs, batch_size=50, lr=1e-2, progress=False, executor="processes")
 comparisons = {}
 
 
@@ -411,7 +411,7 @@ def big_one_teaches(cohort, images, labels, teacher_logits):
 
 
 # %% [markdown]
-# A cohort is one model with a list of logits, and `sweep` trains eight of them at once, one for each seed. The cohorts of two have the first two students of the cohorts of four.
+# A cohort is one model with a list of logits, and `sweep` trains eight of them at once, one for each seed. On two cores it trains two methods at a time, too: that is `executor="processes"` in the settings above. The cohorts of two have the first two students of the cohorts of four.
 
 # %%
 methods = {
