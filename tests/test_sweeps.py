@@ -538,15 +538,21 @@ def test_convolutions_on_the_cpu_are_trained_one_by_one_and_all_else_stacked():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("make", [make_small_mlp, make_small_cnn])
-def test_on_a_gpu_a_sweep_stacks_and_gives_the_numbers_of_the_cpu(make, small, teacher_logits):
+def test_on_a_gpu_a_sweep_stacks_and_gives_the_numbers_of_the_cpu(make, small, teacher_logits, monkeypatch):
+    monkeypatch.setenv("KDCOURSE_THREADS", "2")
+
     def on(device):
         data = {name: tuple(t.to(device) for t in split) for name, split in small._asdict().items()}
         return sweep(
             student=make, data=data, teacher=teacher_logits.to(device), seed=range(2), temperature=[2, 8], epochs=1,
-            batch_size=64, progress=False,
+            batch_size=64, progress=False, executor="processes",
+            metrics={"process": lambda *ignored: float(os.getpid())},
         )  # fmt: skip
 
-    np.testing.assert_allclose(on("cuda").train_loss, on("cpu").train_loss, rtol=1e-3)
+    there, here = on("cuda"), on("cpu")
+    np.testing.assert_allclose(there.train_loss, here.train_loss, rtol=1e-3)
+    assert set(there.process) == {os.getpid()}  # several processes would only share the GPU
+    assert os.getpid() not in set(here.process)
 
 
 def test_a_linear_layer_of_a_stack_has_the_gradients_of_autograd():
