@@ -12,7 +12,7 @@
 # - see what a weight is worth before you choose it, and choose it on held-out images;
 # - say when features add something to soft targets.
 #
-# **You need** chapter 02. **Time** about 60 minutes; the machine needs about one and a half.
+# **You need** chapter 02. **Time** about 60 minutes; the machine needs about one.
 #
 # Symbols: $F$ a layer's output, a [feature map](glossary:feature-map) of $C$ channels and $H \times W$ positions; $s$ student,
 # $t$ teacher; $B$ images in a batch.
