@@ -945,7 +945,9 @@ def make_parts(count):
 
 data = {"train": (*split, logits_t, numbers, embeddings_t), "test": mnist.test}
 only_held_out = {"train": data["train"], "held_out": mnist.held_out}
-budget = dict(student=make_student, epochs=epochs, batch_size=64, lr=3e-3, stacked=False, progress=False, executor="processes")
+budget = dict(
+    student=make_student, epochs=epochs, batch_size=64, lr=3e-3, stacked=False, progress=False, executor="processes"
+)
 select = partial(sweep, data=only_held_out, baselines=(), **budget)
 
 # %% [markdown]
