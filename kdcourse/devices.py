@@ -8,7 +8,6 @@ import os
 import random
 import time
 
-import joblib
 import torch
 from torch import nn
 
@@ -56,10 +55,10 @@ def choose_threads(count: int | None = None) -> int:
     ValueError
         If the count is not a positive integer.
     """
-    asked = count if count is not None else os.environ.get("KDCOURSE_THREADS")
+    asked = threads_asked_for() if count is None else _checked_threads(count)
     if asked is not None:
-        torch.set_num_threads(_checked_threads(asked))
-        return torch.get_num_threads()
+        torch.set_num_threads(asked)
+        return asked
     most = torch.get_num_threads()
     if most > 1:
         timings = {threads: math.inf for threads in (1, most)}
@@ -71,17 +70,16 @@ def choose_threads(count: int | None = None) -> int:
     return torch.get_num_threads()
 
 
-def count_processors() -> int:
-    """Return how many processes of one thread may run at a time: ``KDCOURSE_THREADS``, or the cores there are.
-
-    Cores that a container or the process's affinity withholds do not count.
+def threads_asked_for() -> int | None:
+    """Return the environment's ``KDCOURSE_THREADS``, or None where it is not set.
 
     Raises
     ------
     ValueError
-        If ``KDCOURSE_THREADS`` is not a positive integer.
+        If it is not a positive integer.
     """
-    return _checked_threads(os.environ.get("KDCOURSE_THREADS") or joblib.cpu_count())
+    asked = os.environ.get("KDCOURSE_THREADS")
+    return None if asked is None else _checked_threads(asked)
 
 
 def _checked_threads(asked: int | str) -> int:

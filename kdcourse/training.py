@@ -21,6 +21,7 @@ from .data.batches import Minibatches, Transform
 from .devices import choose_threads as choose_threads
 from .devices import pick_device as pick_device
 from .devices import seed_everything as seed_everything
+from .devices import threads_asked_for as threads_asked_for
 
 Objective = Callable[..., dict[str, Tensor]]
 

@@ -20,8 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
-from ..devices import count_processors
-from ..training import Objective, _progress_bar
+from ..training import Objective, _progress_bar, threads_asked_for
 from .caching import fingerprint, read_rows, write_rows
 from .grid import Group
 from .programs import MakeModule, Orders, Program
@@ -90,7 +89,7 @@ def run_all(jobs: list[Job], *, cache: str | os.PathLike | None, executor: Where
 
 def _finished(waiting: dict[int, Job], executor: Where, tick: Callable[[int], object]) -> Iterator[tuple[int, Rows]]:
     """Run jobs wherever the executor says; yields each one's number and rows as soon as it has ended."""
-    workers = min(count_processors(), len(waiting)) if executor == "processes" else 0
+    workers = min(threads_asked_for() or joblib.cpu_count(), len(waiting)) if executor == "processes" else 0
     if isinstance(executor, Executor):
         futures = _submit(waiting, executor)
         try:
