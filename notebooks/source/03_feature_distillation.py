@@ -55,7 +55,7 @@ from kdcourse.widgets import AttentionExplorer
 
 # %%
 FULL = False  # True: more images, more seeds, all test images; about a quarter of an hour of one core
-SAMPLES, EPOCHS, SEEDS, CHOICE_SEEDS = (2000, 10, 8, 3) if FULL else (1000, 5, 3, 1)
+SAMPLES, EPOCHS, SEEDS, CHOICE_SEEDS = (2000, 10, 8, 3) if FULL else (1000, 5, 4, 1)
 device = pick_device()
 mnist = load_mnist(device=device)
 few = mnist.train.take(SAMPLES)
@@ -851,7 +851,7 @@ print(in_words(table))
 assert len(table) == 9  # eight methods and label smoothing
 
 # %% [markdown]
-# The contrastive term makes fewer errors than no teacher. But most intervals are wide, and on another machine some verdicts are others: a student that has so few images and steps depends much on its luck, and three seeds are few. They can tell more about the *mean*
+# The contrastive term makes fewer errors than no teacher. But most intervals are wide, and on another machine some verdicts are others: a student that has so few images and steps depends much on its luck, and four seeds are few. They can tell more about the *mean*
 # of the three mixtures than about any one of them: the luck of three students cancels in part. One number per seed, then, compared as before.
 
 # %%
@@ -882,7 +882,7 @@ show(ax, alt=f"Differences to soft targets alone with 95 per cent intervals, a r
 print(found)
 
 # %% [markdown]
-# Three seeds leave intervals as wide as what could be gained. So ask again, with more of everything.
+# Most of these intervals are as wide as what could be gained, and what they say with four other seeds is another matter. So ask again, with more of everything.
 #
 # ## At full size
 #
@@ -930,7 +930,7 @@ if len(full):
 # - Before you believe in a weight, measure the push of its term beside the others; then choose on held-out images.
 # - Start with soft targets: a table of logits against megabytes of maps. With 2,000 images everything without soft targets was worse, and no term
 #   added to them made a difference that showed. FitNets' first stage was not worth its steps, in the small run or at full size.
-# - Three seeds of a small student decide little. Look at the width of an interval before you look at its place.
+# - A few seeds of a small student decide little. Look at the width of an interval before you look at its place.
 #
 # ## Think, then try
 #
