@@ -1,34 +1,23 @@
-"""Sweeps: every stacked student has the numbers of its own ordinary run, and intervals are those of SciPy."""
+"""Sweeps: every stacked student has the numbers of its own ordinary run."""
 
 import json
-import multiprocessing
 import os
-import pickle
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
+from sweep_students import make_dropout_mlp, make_small_cnn, make_small_mlp, make_tiny_cnn
 from torch import nn
 
-from kdcourse import models
 from kdcourse.data import jitter
-from kdcourse.data.mnist import MNIST
 from kdcourse.losses import EmbeddingQueue, hint_loss, info_nce_loss, kd_loss
-from kdcourse.models import capture, make_cnn, make_mlp
+from kdcourse.models import capture, make_mlp
 from kdcourse.recipes import make_adam, make_label_objective, make_soft_target_objective
 from kdcourse.schedules import linear
-from kdcourse.sweeps import compare, format_comparison, mean_interval, soft_target_objective, sweep
-from kdcourse.sweeps.caching import fingerprint
-from kdcourse.sweeps.comparing import t_quantile
+from kdcourse.sweeps import compare, soft_target_objective, sweep
 from kdcourse.sweeps.programs import Orders, Program
 from kdcourse.sweeps.stacking import Loop, Stack, stacks_well
 from kdcourse.training import Knobs, count_errors, fit, train
@@ -36,46 +25,8 @@ from kdcourse.training import Knobs, count_errors, fit, train
 CPU = torch.device("cpu")
 
 
-def make_small_mlp():
-    return make_mlp(16)
-
-
-def make_small_cnn():
-    return make_cnn(3, 4)
-
-
-def make_tiny_cnn():
-    return nn.Sequential(nn.AvgPool2d(4), *make_cnn(3, 4))
-
-
-def make_dropout_mlp():
-    return make_mlp(16, dropout=0.5, input_dropout=0.2)
-
-
 def kd_without_t2(student_logits, teacher_logits, *, temperature):
     return kd_loss(student_logits, teacher_logits, temperature=temperature) / temperature**2
-
-
-@pytest.fixture(scope="module")
-def small(mnist):
-    """330 training digits (the last batch of 64 is smaller), 100 held out, 200 to test on."""
-    return MNIST(mnist.train.take(330), mnist.held_out.take(100), mnist.test.take(200))
-
-
-@pytest.fixture(scope="module")
-def teacher_logits(small):
-    generator = torch.Generator().manual_seed(7)
-    noise = torch.randn(len(small.train.labels), 10, generator=generator)
-    return 5 * F.one_hot(small.train.labels, 10) + 2 * noise
-
-
-@pytest.fixture(scope="module")
-def quick(small, teacher_logits):
-    """``sweep`` with all that most tests share."""
-    return partial(
-        sweep, student=make_small_mlp, data=small, teacher=teacher_logits, seed=range(2), epochs=1, batch_size=64,
-        progress=False,
-    )  # fmt: skip
 
 
 def ordinary(make, data, objective, *, seed, epochs, batch_size=64, make_optimizer=make_adam, **options):
@@ -601,197 +552,6 @@ def test_losses_against_targets_that_arms_share_have_their_ordinary_values(loss)
         torch.testing.assert_close(stacked, alone)
 
 
-# Storage, processes
-
-
-def test_a_stopped_sweep_goes_on_with_the_groups_that_are_missing(quick, tmp_path, monkeypatch):
-    calls = []
-
-    def objective(student, images, labels, teacher_logits, *, kind):
-        calls.append(kind)
-        if kind == "breaks" and broken:
-            raise KeyboardInterrupt
-        return {"ce": F.cross_entropy(student(images), labels)}
-
-    broken = True
-    arguments = {"objective": objective, "kind": ["first", "breaks"], "cache": tmp_path}
-    with pytest.raises(KeyboardInterrupt):
-        quick(**arguments)
-    assert len(list(tmp_path.iterdir())) == 1
-    stored = next(tmp_path.iterdir()).read_text()
-    calls.clear()
-    # The objective's closure has changed, so the stored group is not that of this objective.
-    broken = False
-    complete = quick(**arguments)
-    assert "first" in calls
-    calls.clear()
-    again = quick(**arguments)
-    assert calls == []
-    pd.testing.assert_frame_equal(complete, again)
-    assert json.loads(stored)
-
-
-def test_a_stored_group_is_not_used_for_other_data_knobs_or_code(quick, teacher_logits, tmp_path):
-    quick(temperature=[2], baselines=[], cache=tmp_path)
-    for number, other in enumerate(
-        ({"temperature": [3]}, {"teacher": teacher_logits + 1e-3}, {"seed": range(3)}, {"epochs": 2}, {"lr": 1e-2}), 2
-    ):
-        quick(**({"temperature": [2], "baselines": [], "cache": tmp_path} | other))
-        assert len(list(tmp_path.iterdir())) == number
-    quick(temperature=[2], baselines=[], cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
-
-
-def test_a_damaged_stored_group_is_computed_again(quick, tmp_path):
-    first = quick(baselines=[], cache=tmp_path)
-    (path,) = tmp_path.iterdir()
-    path.write_text('[{"arm": "distil')
-    second = quick(baselines=[], cache=tmp_path)
-    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
-
-
-def _with(value):
-    return lambda x: x * value
-
-
-def _calls(function):
-    return lambda x: function(x)
-
-
-def test_fingerprints_tell_closures_defaults_arrays_and_shared_objects_apart():
-    assert fingerprint(_with(2)) == fingerprint(_with(2))
-    assert fingerprint(_with(2)) != fingerprint(_with(3))
-    assert fingerprint(_calls(_with(2))) != fingerprint(_calls(_with(3)))
-    assert fingerprint(lambda x, k=1: x) != fingerprint(lambda x, k=2: x)
-    assert fingerprint(np.zeros(5000)) != fingerprint(np.r_[np.zeros(4999), 1])
-    assert fingerprint(partial(_with, 2)) != fingerprint(partial(_with, 3))
-    a, b = _with(1), _with(2)
-    assert fingerprint([a, b, a]) != fingerprint([a, b, b])
-    assert fingerprint([[1], 2]) != fingerprint([[1, 2]])
-    torch.manual_seed(0)
-    assert fingerprint(nn.Linear(2, 2)) != fingerprint(nn.Linear(2, 2))
-    assert fingerprint(models.make_mlp) != fingerprint(models.make_cnn)
-
-
-def test_two_processes_give_the_rows_of_one(quick):
-    arguments = {"temperature": [2, 8]}
-    here = quick(**arguments)
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
-        there = quick(**arguments, executor=executor)
-    pd.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"), rtol=1e-5)
-
-
-def test_threads_give_the_rows_of_one_too(quick):
-    here = quick(student=make_dropout_mlp, temperature=[2, 8])
-    with ThreadPoolExecutor(3) as executor:
-        there = quick(student=make_dropout_mlp, temperature=[2, 8], executor=executor)
-    pd.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"))
-
-
-def test_functions_that_no_process_could_import_are_refused(quick):
-    with ProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="at the top of a module"):
-        quick(student=lambda: make_mlp(8), executor=executor)
-
-
-def test_processes_are_sent_functions_that_nothing_could_import(quick, monkeypatch):
-    """A notebook defines student, objective and parts in its cells; the trained students come back."""
-    monkeypatch.setenv("KDCOURSE_THREADS", "2")
-
-    class Small(nn.Sequential):
-        pass
-
-    def objective(student, images, labels, *ignored, scale, weight):
-        assert torch.get_num_threads() == 1
-        return {"process": F.cross_entropy(scale(student(images)) * weight, labels) + 0 * os.getpid()}
-
-    arguments = {
-        "student": lambda: Small(nn.Flatten(), nn.Linear(784, 10)),
-        "objective": {f"weight {w}": partial(objective, weight=w) for w in (1.0, 3.0)},
-        "parts": {"scale": lambda: nn.Linear(10, 10)},
-        "metrics": {"process": lambda logits, labels: float(os.getpid())},
-        "keep_models": True,
-    }
-    here, there = quick(**arguments), quick(**arguments, executor="processes")
-    assert set(here.process) == {os.getpid()}
-    assert os.getpid() not in set(there.process)
-    assert len(set(there.process)) <= 2
-    for one, other in zip(here.pop("model"), there.pop("model"), strict=True):
-        assert type(other) is Small
-        torch.testing.assert_close(dict(one.named_parameters()), dict(other.named_parameters()))
-    columns = ["seconds", "process"]
-    pd.testing.assert_frame_equal(here.drop(columns=columns), there.drop(columns=columns), rtol=1e-5)
-
-
-def test_a_process_is_sent_its_samples_and_not_all_the_data_they_are_from(mnist, quick):
-    sizes = []
-
-    class Measuring(ThreadPoolExecutor):
-        def submit(self, function, job):
-            sizes.append(len(pickle.dumps(job)))
-            return super().submit(function, job)
-
-    part = tuple(mnist.train.take(50))
-    assert part[0].untyped_storage().nbytes() > 10 * part[0].nbytes  # a slice of all images
-    with Measuring() as executor:
-        quick(data={"train": part, "test": part}, teacher=torch.zeros(50, 10), executor=executor)
-    assert part[0].nbytes < min(sizes)
-    assert max(sizes) < 3 * part[0].nbytes
-
-
-def test_processes_keep_what_is_done_and_count_its_steps(quick, monkeypatch, tmp_path):
-    monkeypatch.setenv("KDCOURSE_THREADS", "2")
-    bars = []
-
-    @contextmanager
-    def bar(*, total, done, show):
-        bars.append([total, done, 0])
-        yield SimpleNamespace(update=lambda steps: bars[-1].__setitem__(2, bars[-1][2] + steps))
-
-    monkeypatch.setattr("kdcourse.sweeps.jobs._progress_bar", bar)
-
-    def objective(student, images, labels, *ignored, broken=False):
-        if broken:
-            raise RuntimeError("lost its way")
-        return {"ce": F.cross_entropy(student(images), labels)}
-
-    good = {"a": partial(objective), "b": partial(objective, broken=False)}
-    settings = {"executor": "processes", "cache": tmp_path, "baselines": []}
-    with pytest.raises(RuntimeError, match="lost its way"):
-        quick(objective=good | {"c": partial(objective, broken=True)}, **settings)
-    quick(objective=good, **settings)
-    (*_, (total, done, ticked)) = bars
-    assert done + ticked == total
-    quick(objective=good, **settings)
-    assert bars[-1] == [total, total, 0]
-
-
-def test_one_core_or_one_group_needs_no_other_process(quick, monkeypatch):
-    process = {"metrics": {"process": lambda logits, labels: float(os.getpid())}, "executor": "processes"}
-    monkeypatch.setenv("KDCOURSE_THREADS", "1")
-    assert set(quick(temperature={"2": 2, "8": 8}, **process).process) == {os.getpid()}
-    monkeypatch.setenv("KDCOURSE_THREADS", "2")
-    assert set(quick(baselines=[], **process).process) == {os.getpid()}
-    monkeypatch.setenv("KDCOURSE_THREADS", "some")
-    with pytest.raises(ValueError, match="number of threads must be a positive integer, got 'some'"):
-        quick(**process)
-
-
-def test_an_executor_that_cannot_train_is_refused(quick):
-    with pytest.raises(ValueError, match=r"executor must be 'processes'.*got 'threads'"):
-        quick(executor="threads")
-
-
-def test_what_goes_wrong_in_an_executor_is_raised_here(quick):
-    class Broken(ThreadPoolExecutor):
-        def submit(self, *args, **kwargs):
-            future = Future()
-            future.set_exception(RuntimeError("lost a worker"))
-            return future
-
-    with Broken() as executor, pytest.raises(RuntimeError, match="lost a worker"):
-        quick(executor=executor)
-
-
 def test_the_table_says_how_it_was_made_and_survives_a_file(quick, tmp_path):
     runs = quick(temperature=[2, 8])
     assert runs.attrs["axes"]["temperature"] == [2, 8]
@@ -857,116 +617,6 @@ def test_an_error_of_the_objective_keeps_its_own_words(quick):
 
     with pytest.raises(ValueError, match="must be a scalar tensor"):
         quick(objective=objective)
-
-
-# Comparison
-
-
-@given(
-    st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=12).filter(
-        lambda pairs: np.std([a - b for a, b in pairs]) > 1e-3
-    ),
-    st.sampled_from([0.8, 0.95, 0.99]),
-)
-@settings(max_examples=50, deadline=None)
-def test_intervals_are_those_of_scipys_paired_t_test(pairs, level):
-    arm, other = np.array(pairs).T
-    runs = pd.DataFrame(
-        [{"arm": name, "seed": s, "errors": v} for name, vs in (("a", arm), ("b", other)) for s, v in enumerate(vs)]
-    )
-    (row,) = compare(runs.sample(frac=1, random_state=0), metric="errors", baseline="b", level=level).itertuples()
-    expected = stats.ttest_rel(arm, other).confidence_interval(level)
-    np.testing.assert_allclose((row.low, row.high), (expected.low, expected.high), rtol=1e-7, atol=1e-7)
-    assert row.difference == pytest.approx(arm.mean() - other.mean(), abs=1e-9)
-    assert row.n == len(pairs)
-    significant = stats.ttest_rel(arm, other).pvalue < 1 - level
-    assert (row.verdict != "unclear") == significant
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 10, 29, 100, 999])
-@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
-def test_t_quantiles_are_those_of_scipy(degrees, level):
-    assert t_quantile(level, degrees) == pytest.approx(stats.t.ppf((1 + level) / 2, degrees), rel=1e-9)
-
-
-def test_of_intervals_around_no_effect_one_in_twenty_leaves_out_0():
-    generator = np.random.default_rng(0)
-    missed = [not (low <= 0 <= high) for _, low, high in map(mean_interval, generator.normal(size=(4000, 4)).tolist())]
-    assert abs(np.mean(missed) - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 4000)
-
-
-def make_runs(**arms):
-    return pd.DataFrame([{"arm": a, "seed": s, "test_errors": v} for a, vs in arms.items() for s, v in enumerate(vs)])
-
-
-def test_pairing_takes_out_the_luck_that_both_share():
-    luck = np.array([0.0, 50, 100, 20, 80])
-    runs = make_runs(kd=luck - np.array([3, 4, 3, 2, 3]), no_teacher=luck)
-    (row,) = compare(runs, baseline="no_teacher").itertuples()
-    assert row.verdict == "better"
-    unpaired = stats.ttest_ind(luck - 3, luck).confidence_interval(0.95)
-    assert unpaired.low < 0 < unpaired.high
-
-
-def test_verdicts_turn_with_the_sense_of_the_metric():
-    runs = make_runs(kd=[1.0, 2, 3], no_teacher=[11.0, 12.5, 13])
-    assert compare(runs, baseline="no_teacher").verdict.tolist() == ["better"]
-    assert compare(runs, baseline="no_teacher", lower_is_better=False).verdict.tolist() == ["worse"]
-    same = make_runs(kd=[1, 2, 3], no_teacher=[1, 2, 3])
-    assert compare(same, baseline="no_teacher").verdict.tolist() == ["unclear"]
-
-
-def test_the_readable_table_has_signs_intervals_and_verdicts():
-    runs = make_runs(kd=[1.0, 2, 3], other=[1, 2, 4], no_teacher=[11.0, 12.5, 13], label_smoothing=[1, 2, 4.3])
-    text = format_comparison(compare(runs), digits=1)
-    low, high = stats.ttest_rel([1, 2, 3], [11, 12.5, 13]).confidence_interval(0.95)
-    expected = f"−10.2 [−{-low:.1f}, −{-high:.1f}] better"
-    assert text.loc["kd", "minus no_teacher"] == expected
-    assert text.loc["kd", "test_errors"] == "2.0"
-    assert text.loc["no_teacher", "minus no_teacher"] == ""
-    assert text.loc["other", "minus label_smoothing"].startswith("−0.1 [−0.5, +0.3] unclear")
-    assert "-" not in "".join(text.to_numpy().flatten())
-    assert list(text.columns) == ["test_errors", "minus no_teacher", "minus label_smoothing"]
-
-
-def test_what_compare_refuses_it_explains():
-    runs = make_runs(kd=[1, 2, 3], no_teacher=[2, 3, 4])
-    check = partial(compare, baseline="no_teacher")
-    with pytest.raises(ValueError, match=r"no column 'accuracy'; it has"):
-        check(runs, metric="accuracy")
-    with pytest.raises(ValueError, match="arms must have the same values of seed"):
-        check(runs[:-1])
-    with pytest.raises(ValueError, match="has one seed twice"):
-        check(pd.concat([runs, runs[:1]]))
-    with pytest.raises(ValueError, match="at least two values of seed, got 1"):
-        check(runs[runs.seed == 0])
-    with pytest.raises(ValueError, match="there is no baseline 'teacher'"):
-        check(runs, baseline="teacher")
-    with pytest.raises(ValueError, match="missing values"):
-        check(runs.assign(test_errors=[1, 2, float("nan"), 2, 3, 4]))
-    with pytest.raises(ValueError, match="level must be in"):
-        check(runs, level=95)
-    with pytest.raises(ValueError, match="no arm to compare"):
-        check(runs[runs.arm == "no_teacher"])
-    with pytest.raises(ValueError, match="at least two values, got 1"):
-        mean_interval([1.0])
-
-
-def test_a_progress_bar_reaches_its_end(quick, monkeypatch):
-    from kdcourse.sweeps import jobs
-
-    bars = []
-
-    def remembered(**options):
-        from tqdm import tqdm
-
-        bars.append(tqdm(total=options["total"], disable=False, file=open("/dev/null", "w")))  # noqa: SIM115
-        return bars[-1]
-
-    monkeypatch.setattr(jobs, "_progress_bar", remembered)
-    for stacked in (True, False):
-        quick(temperature=[2, 8], stacked=stacked)
-        assert bars[-1].n == bars[-1].total == 6 * 2 * 4
 
 
 def test_train_is_the_ordinary_loop():
