@@ -16,7 +16,7 @@ help:
 	@head -2 Makefile | sed 's/^# //'
 
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --notebook-dir=. $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 test: lint docs unit notebooks-test
 
