@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from kdcourse.training import write_whole
+from kdcourse._files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -48,7 +48,7 @@ def write_json(name: str, record: dict) -> Path:
     """Write ``results/NAME.json``, with the environment at its end."""
     path = RESULTS / f"{name}.json"
     text = json.dumps({**record, "environment": environment()}, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
 

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from benchmarks._record import write_json
 from kdcourse import zoo
+from kdcourse._files import write_atomically
 from kdcourse.data import load_mnist
 from kdcourse.data.mnist import MNIST
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_hinton_student
 from kdcourse.sweeps import compare
-from kdcourse.training import Objective, choose_threads, fit, pick_device, predict_logits, write_whole
+from kdcourse.training import Objective, choose_threads, fit, pick_device, predict_logits
 
 # Test errors of 10,000; section 3 of the paper. Its biases were tuned on the test set.
 PAPER = {
@@ -150,7 +151,7 @@ def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argp
         "arm": name, "seed": seed, "images": len(tensors[1]), "epochs": epochs, **measure(student, arm, data),
         "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
-    write_whole(result, lambda path: path.write_text(json.dumps({"asked": asked, "row": row}), encoding="utf-8"))
+    write_atomically(result, lambda path: path.write_text(json.dumps({"asked": asked, "row": row}), encoding="utf-8"))
     checkpoint.unlink()
     return row
 

@@ -6,10 +6,14 @@ beyond one loss. Importing the package loads neither matplotlib nor ipywidgets.
 
 from importlib import metadata as _metadata
 
+from ._moved import keep_old_names as _keep_old_names
+
 try:
     __version__ = _metadata.version("kdcourse")
 except _metadata.PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
+
+_keep_old_names(__name__)
 
 __all__ = ["__version__", "check_env"]
 

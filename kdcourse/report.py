@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from . import zoo
-from ._checkpoints import write_whole
+from ._arguments import check_alpha, check_temperature
+from ._files import write_atomically
 from .data import load_mnist
-from .losses._checks import check_alpha, check_temperature
 from .models import count_parameters, size_in_bytes
 from .sweeps import compare, mean_interval, sweep
 from .training import count_errors, evaluating
@@ -159,4 +159,4 @@ def _draw(runs: pd.DataFrame, teacher_errors: int, path: Path) -> None:
     ax.set(xticks=range(len(arms)), xticklabels=arms, ylabel="test errors of 10,000", xlim=(-0.5, len(arms) - 0.4))
     ax.set_ylim(bottom=0)
     ax.set_title("One dot per seed, a bar at the mean", fontsize="medium", loc="left")
-    write_whole(path, lambda temporary: temporary.write_bytes(plots.to_png(ax)))
+    write_atomically(path, lambda temporary: temporary.write_bytes(plots.to_png(ax)))

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from . import models
+from ._files import write_atomically
 from .data import jitter, load_mnist, minibatches
 from .data.batches import Transform
-from .training import Step, count_errors, fit, write_whole
+from .training import Step, count_errors, fit
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,9 @@ def train_teacher(
     }
     target = Path(str(resources.files(__package__) / "weights")) if folder is None else Path(folder)
     state = {key: value.cpu().contiguous() for key, value in state.items()}
-    write_whole(target / f"{name}.safetensors", lambda path: path.write_bytes(save(state)))
+    write_atomically(target / f"{name}.safetensors", lambda path: path.write_bytes(save(state)))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_whole(target / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(target / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
     return record
 
 

@@ -4,6 +4,7 @@ Chapters 00 and 01. ``load_mnist`` verifies and loads; ``minibatches`` slices te
 """
 
 from .batches import Minibatches, jitter, minibatches
+from .masking import mask_words
 from .mnist import MNIST, Split, load_mnist
 
-__all__ = ["MNIST", "Minibatches", "Split", "jitter", "load_mnist", "minibatches"]
+__all__ = ["MNIST", "Minibatches", "Split", "jitter", "load_mnist", "mask_words", "minibatches"]

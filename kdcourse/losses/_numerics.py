@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check_mask
+from .._arguments import check_mask
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_floating, check_one_per_sample, check_same_shape, check_temperature
+from .._arguments import check_floating, check_one_per_sample, check_same_shape, check_temperature
 from ._numerics import unit
 from ._precision import full_precision
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import check_floating, check_same_shape, check_temperature, check_two_classes, check_weight
+from .._arguments import check_floating, check_same_shape, check_temperature, check_two_classes, check_weight
 from ._numerics import at_least_float32
 from .soft_targets import _log_soften
 

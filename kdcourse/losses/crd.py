@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_one_per_sample, check_same_batch, check_temperature
+from .._arguments import check_one_per_sample, check_same_batch, check_temperature
 from ._numerics import unit
 from ._precision import full_precision
 

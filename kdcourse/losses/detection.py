@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import check_mask, check_same_shape, check_temperature, check_weight
+from .._arguments import check_mask, check_same_shape, check_temperature, check_weight
 from ._numerics import at_least_float32, keep, mean_where
 
 

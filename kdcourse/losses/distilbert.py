@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import check_labels, check_same_shape, check_temperature, check_weight
+from .._arguments import check_labels, check_same_shape, check_temperature, check_weight
 from ._numerics import at_least_float32, mean_of, select_real
 from .soft_targets import _log_soften
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_floating, check_paired_lists, check_same_batch
+from .._arguments import check_floating, check_paired_lists, check_same_batch
 from ._numerics import at_least_float32
 from ._precision import full_precision
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import check_floating, check_same_shape
+from .._arguments import check_floating, check_same_shape
 from ._numerics import at_least_float32, select_real
 
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._checks import check_labels, check_same_shape, check_temperature, check_two_classes, check_weight
+from .._arguments import check_labels, check_same_shape, check_temperature, check_two_classes, check_weight
 from .soft_targets import _log_soften
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import check_floating, check_labels, check_same_shape, check_temperature
+from .._arguments import check_floating, check_labels, check_same_shape, check_temperature
 from ._numerics import at_least_float32
 from .soft_targets import kd_loss
 

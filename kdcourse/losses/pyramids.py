@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_paired_lists, check_same_shape
+from .._arguments import check_paired_lists, check_same_shape
 from ._numerics import at_least_float32
 
 Levels = Mapping[str, Tensor] | Sequence[Tensor]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._checks import check_same_batch
+from .._arguments import check_same_batch
 from ._numerics import unit
 from ._precision import full_precision
 

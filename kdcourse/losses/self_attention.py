@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import check_floating, check_mask, check_same_shape
+from .._arguments import check_floating, check_mask, check_same_shape
 from ._numerics import MASK_REASON, at_least_float32, keep, mean_of, mean_where
 from ._precision import full_precision
 

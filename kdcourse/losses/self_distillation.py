@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import (
+from .._arguments import (
     check_alpha,
     check_floating,
     check_labels,

@@ -23,7 +23,8 @@ from .curriculum import (  # 07
     progressive,
     ScheduledKnobs,
 )
-from .distilbert import distilbert  # 09
+from .distilbert import distilbert, make_distilbert_objective  # 09
+from .student_layers import init_student_from_teacher  # 09
 
 __all__ = [  # noqa: RUF022
     "MakeOptimizer",
@@ -48,5 +49,7 @@ __all__ = [  # noqa: RUF022
     "CurriculumBatches",
     "ScheduledKnobs",
     "progressive",
+    "init_student_from_teacher",
+    "make_distilbert_objective",
     "distilbert",
 ]

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checkpoints import fingerprint
+from .._arguments import check_alpha, check_floating, check_labels, check_temperature
 from ..data.batches import Minibatches, Transform
-from ..losses._checks import check_alpha, check_floating, check_labels, check_temperature
-from ..schedules import Schedule, linear, progress_of
 from ..training import History, Knobs, Objective, Step, fit, predict_logits
+from ..training.checkpoints import fingerprint
+from ..training.schedules import Schedule, linear, progress_of
 from .distillation import MakeOptimizer, check_nothing_shared, make_adam, make_soft_target_objective
 
 Difficulty = Callable[[Tensor, Tensor], Tensor]

@@ -1,6 +1,6 @@
 """DistilBERT's training: the student starts from the teacher's layers, then guesses hidden words beside the teacher.
 
-Chapter 09. The pieces are in ``kdcourse.language``.
+Chapter 09.
 """
 
 import os
@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from .._checkpoints import fingerprint
-from ..language import init_student_from_teacher, make_distilbert_objective, mask_words
-from ..training import History, fit
+from ..data import mask_words
+from ..losses import distilbert_terms
+from ..training import History, Objective, evaluating, fit
+from ..training.checkpoints import fingerprint
 from .distillation import MakeOptimizer, check_nothing_shared, make_adam
+from .student_layers import init_student_from_teacher
 
 
 def distilbert(
@@ -48,11 +50,11 @@ def distilbert(
     data : tuple of (input_ids, attention_mask)
         The tokenizer's, shape (N, L) each, on the device of both models.
     mask_id, vocabulary_size, special_ids, probability
-        As in :func:`kdcourse.language.mask_words`.
+        As in :func:`kdcourse.data.mask_words`.
     initialize : bool
         Copy the teacher's embeddings, blocks and head into the student first.
     layer_map : dict of int to int, optional
-        Which blocks are copied, as in :func:`kdcourse.language.init_student_from_teacher`.
+        Which blocks are copied, as in :func:`kdcourse.recipes.init_student_from_teacher`.
     temperature, kd_weight, mlm_weight, cosine_weight : float
         As in :func:`kdcourse.losses.distilbert_terms`.
     epochs, batch_size, seed, evaluate, checkpoint, progress
@@ -127,3 +129,49 @@ class _Masker:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.generator.set_state(state["generator"])
+
+
+def make_distilbert_objective(
+    teacher: nn.Module,
+    *,
+    temperature: float = 2.0,
+    kd_weight: float = 5.0,
+    mlm_weight: float = 2.0,
+    cosine_weight: float = 1.0,
+) -> Objective:
+    """Build DistilBERT's objective for :func:`kdcourse.training.train`.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        A masked language model of ``transformers``. It runs in evaluation mode and without gradients at every step,
+        whatever mode it stands in; its own mode and ``requires_grad`` are left as they are.
+    temperature, kd_weight, mlm_weight, cosine_weight : float
+        See :func:`kdcourse.losses.distilbert_terms`.
+
+    Returns
+    -------
+    callable
+        ``objective(student, input_ids, attention_mask, labels) -> dict`` with the terms ``"kd"``, ``"mlm"`` and
+        ``"cosine"``.
+    """
+
+    def objective(student: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        tokens = {"input_ids": input_ids, "attention_mask": attention_mask}
+        with evaluating(teacher):
+            taught = teacher(**tokens, output_hidden_states=True)
+        learned = student(**tokens, output_hidden_states=True)
+        return distilbert_terms(
+            learned.logits,  # (B, L, K)
+            taught.logits,
+            labels,
+            learned.hidden_states[-1],  # (B, L, D)
+            taught.hidden_states[-1],
+            attention_mask=attention_mask,
+            temperature=temperature,
+            kd_weight=kd_weight,
+            mlm_weight=mlm_weight,
+            cosine_weight=cosine_weight,
+        )
+
+    return objective

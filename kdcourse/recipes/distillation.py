@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .._checkpoints import fingerprint
+from .._arguments import check_alpha, check_temperature
 from ..losses import kd_loss
-from ..losses._checks import check_alpha, check_temperature
 from ..training import History, Knobs, Objective, fit, predict_logits
+from ..training.checkpoints import fingerprint
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..losses._checks import check_alpha, check_temperature
+from .._arguments import check_alpha, check_temperature
 from ..training import History, fit
 from .distillation import MakeOptimizer, check_nothing_shared, distill, make_adam, make_label_objective
 

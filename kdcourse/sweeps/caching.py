@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..training import write_whole
+from .._files import write_atomically
 
 
 def fingerprint(*values: object) -> str:
@@ -45,7 +45,7 @@ def read_rows(folder: str | os.PathLike, key: str) -> list[dict] | None:
 def write_rows(folder: str | os.PathLike, key: str, rows: list[dict]) -> None:
     """Store rows under a key, whole or not at all."""
     text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-    write_whole(Path(folder) / f"{key}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(Path(folder) / f"{key}.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _feed(digest: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> None:

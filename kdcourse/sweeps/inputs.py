@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..losses._checks import check_alpha, check_temperature
+from .._arguments import check_alpha, check_temperature
 from ..training import predict_logits
 from .grid import Axis, name_of
 from .jobs import Tensors

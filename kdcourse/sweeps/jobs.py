@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
-from ..training import Objective, _progress_bar, threads_asked_for
+from ..training import Objective, threads_asked_for
+from ..training.progress import progress_bar
 from .caching import fingerprint, read_rows, write_rows
 from .grid import Group
 from .programs import MakeModule, Orders, Program
@@ -79,7 +80,7 @@ def run_all(jobs: list[Job], *, cache: str | os.PathLike | None, executor: Where
             done[number] = rows
     total, before = sum(job.steps for job in jobs), sum(jobs[number].steps for number in done)
     waiting = {number: job for number, job in enumerate(jobs) if number not in done}
-    with _progress_bar(total=total, done=before, show=progress) as bar:
+    with progress_bar(total=total, done=before, show=progress) as bar:
         for number, rows in _finished(waiting, executor, bar.update):
             done[number] = rows
             if cache is not None:

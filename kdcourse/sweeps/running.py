@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .._arguments import check_alpha, check_temperature
 from ..losses import kd_loss
-from ..losses._checks import check_alpha, check_temperature
 from ..recipes.distillation import make_adam
-from ..schedules import Schedule
 from ..training import Objective
+from ..training.schedules import Schedule
 from .grid import BUDGET, Axis, make_axis, make_groups
 from .inputs import (
     BASELINES,

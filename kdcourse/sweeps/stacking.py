@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
-from ..schedules import progress_of
-from ..training import Objective, _check_every_part_learns, _total, evaluating, train
+from ..training import Objective, evaluating, train
+from ..training.loop import check_every_part_learns, sum_terms
+from ..training.schedules import progress_of
 from .batching import DifferencesOnly, linear
 from .programs import Orders, Program
 
@@ -85,7 +86,7 @@ class Stack:
 
         def loss(weights: dict, buffers: dict, batch: tuple[Tensor, ...], by_arm: dict) -> tuple[Tensor, dict]:
             state = weights | buffers
-            total = _total(functional_call(self.base, state, (clock, batch, shared | by_arm)))
+            total = sum_terms(functional_call(self.base, state, (clock, batch, shared | by_arm)))
             # A buffer that was written in place is up to date; one that was replaced, as in a queue, comes back here.
             return total, {name: state[name] for name, buffer in buffers.items() if state[name] is not buffer}
 
@@ -101,7 +102,7 @@ class Stack:
             self.buffers |= {name: buffer.detach() for name, buffer in replaced.items()}
             total = losses.sum()
             if step == 0:
-                _check_every_part_learns(total, optimizer, self.base)
+                check_every_part_learns(total, optimizer, self.base)
             optimizer.zero_grad()
             total.backward()
             optimizer.step()

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from torch import Tensor, nn
 
 from ..data.mnist import Split
-from ..models_exits import ExitNet
+from ..models import ExitNet
 from ..plots import COLORS, INK, tidy
 from ..sweeps import mean_interval
 from ..training import evaluating, predict_logits

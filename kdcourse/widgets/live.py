@@ -10,8 +10,8 @@ from typing import Any
 import ipywidgets
 from torch import Tensor, nn
 
+from .._arguments import check_alpha
 from ..data.mnist import MNIST
-from ..losses._checks import check_alpha
 from ..recipes import MakeOptimizer, make_adam, make_soft_target_objective
 from ..training import Knobs, Objective, predict_logits
 from .clock import Clocked, Mark

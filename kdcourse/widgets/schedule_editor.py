@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..data.mnist import MNIST
 from ..recipes import MakeOptimizer, make_adam, make_soft_target_objective
-from ..schedules import Schedule, piecewise, progress_of, step
 from ..training import Knobs, Objective, count_errors
+from ..training.schedules import Schedule, piecewise, progress_of, step
 from .clock import PLAYING, Clocked
 from .controls import alpha_slider, is_snap, make_row, temperature_slider
 from .inputs import add_teacher_logits, take_measured

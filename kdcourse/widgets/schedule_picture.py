@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from ..plots import INK, LINES, tidy
-from ..schedules import Schedule
+from ..training.schedules import Schedule
 from .canvas import Canvas
 from .controls import HIGHEST, LOWEST
 from .error_chart import ErrorChart

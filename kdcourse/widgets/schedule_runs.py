@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..data import Minibatches
 from ..recipes import MakeOptimizer, ScheduledKnobs
-from ..schedules import Schedule, constant, cosine, linear, progress_of
 from ..training import Knobs, Objective, Step
+from ..training.schedules import Schedule, constant, cosine, linear, progress_of
 from .race import Arm, Race
 
 PROGRESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the five sliders

@@ -204,7 +204,7 @@ def test_what_goes_wrong_in_an_executor_is_raised_here(quick):
 
 
 @pytest.mark.parametrize("where", [{"stacked": True}, {"stacked": False}, {"executor": "processes"}])
-def test_a_progress_bar_reaches_its_end(where, quick, monkeypatch):
+def test_aprogress_bar_reaches_its_end(where, quick, monkeypatch):
     bars = []
 
     def remembered(**options):
@@ -212,6 +212,6 @@ def test_a_progress_bar_reaches_its_end(where, quick, monkeypatch):
         return bars[-1]
 
     monkeypatch.setenv("KDCOURSE_THREADS", "2")
-    monkeypatch.setattr("kdcourse.sweeps.jobs._progress_bar", remembered)
+    monkeypatch.setattr("kdcourse.sweeps.jobs.progress_bar", remembered)
     quick(temperature=[2, 8], **where)
     assert bars[-1].n == bars[-1].total == 6 * 2 * 4

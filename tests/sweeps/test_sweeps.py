@@ -16,11 +16,11 @@ from kdcourse.data import jitter
 from kdcourse.losses import EmbeddingQueue, hint_loss, info_nce_loss, kd_loss
 from kdcourse.models import capture, make_mlp
 from kdcourse.recipes import make_adam, make_label_objective, make_soft_target_objective
-from kdcourse.schedules import linear
 from kdcourse.sweeps import compare, soft_target_objective, sweep
 from kdcourse.sweeps.programs import Orders, Program
 from kdcourse.sweeps.stacking import Loop, Stack, stacks_well
 from kdcourse.training import Knobs, count_errors, fit, train
+from kdcourse.training.schedules import linear
 
 CPU = torch.device("cpu")
 

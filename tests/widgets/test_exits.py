@@ -8,8 +8,7 @@ from PIL import Image
 from torch import nn
 
 from kdcourse.data import load_mnist
-from kdcourse.models import count_parameters, make_mlp
-from kdcourse.models_exits import ExitNet, make_exit_cnn, predict_early
+from kdcourse.models import ExitNet, count_parameters, make_exit_cnn, make_mlp, predict_early
 from kdcourse.recipes import Ensemble
 from kdcourse.training import count_errors
 from kdcourse.widgets import ExitsExplorer, GenerationsExplorer

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse.language import init_student_from_teacher, make_distilbert_objective, mask_words
+from kdcourse.data import mask_words
 from kdcourse.losses import (
     HiddenProjection,
     attention_loss,
@@ -16,7 +16,7 @@ from kdcourse.losses import (
     value_relation_loss,
 )
 from kdcourse.models import capture
-from kdcourse.recipes import distilbert
+from kdcourse.recipes import distilbert, init_student_from_teacher, make_distilbert_objective
 from kdcourse.training import train
 
 transformers = pytest.importorskip("transformers")

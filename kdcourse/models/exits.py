@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .models import make_cnn
-from .training import evaluating
+from .digits import make_cnn
+from .modes import evaluating
 
 
 class ExitNet(nn.Module):

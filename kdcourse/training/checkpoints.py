@@ -1,31 +1,13 @@
-"""Checkpoints of ``fit``: written whole or not at all, refused by a run with other settings.
-
-Chapter 01, behind the scenes.
-"""
+"""Checkpoints of ``fit``: written atomically, refused by a run with other settings. Chapter 01, behind the scenes."""
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from .._files import write_atomically
 
 
 def fingerprint(*modules: nn.Module) -> str:
@@ -47,7 +29,7 @@ def save_checkpoint(path: Path, parts: dict[str, Any], settings: dict, history: 
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    write_whole(path, lambda temporary: torch.save(state, temporary))
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:

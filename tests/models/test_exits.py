@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from kdcourse.losses import deep_supervision_loss
-from kdcourse.models import make_cnn
-from kdcourse.models_exits import ExitNet, make_exit_cnn, make_exit_head, predict_early
+from kdcourse.models import ExitNet, make_cnn, make_exit_cnn, make_exit_head, predict_early
 from kdcourse.training import train
 
 

@@ -60,7 +60,7 @@ def test_without_a_wish_the_faster_of_one_and_all_threads_is_taken(monkeypatch):
     for fastest in (1, 2):
         torch.set_num_threads(2)
         seconds = lambda best=fastest: 1.0 if torch.get_num_threads() == best else 2.0  # noqa: E731
-        monkeypatch.setattr("kdcourse.devices._time_small_step", seconds)
+        monkeypatch.setattr("kdcourse.training.devices._time_small_step", seconds)
         assert choose_threads() == torch.get_num_threads() == fastest
 
 

@@ -30,8 +30,8 @@ from kdcourse.recipes import (
     mutual_learning,
     progressive,
 )
-from kdcourse.schedules import constant, linear, progress_of, step
 from kdcourse.training import accuracy, fit, predict_logits
+from kdcourse.training.schedules import constant, linear, progress_of, step
 
 
 @pytest.fixture(scope="module")

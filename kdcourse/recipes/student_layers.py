@@ -1,17 +1,16 @@
-"""DistilBERT's recipe for BERT-family masked language models: start from the teacher's layers, mask words, distil.
+"""A student that starts from its teacher's layers, for models built like BERT. Chapter 09.
 
-Chapter 09. Works on the names of the modules of ``transformers``' BertForMaskedLM and DistilBertForMaskedLM, and does
-not import it.
+Works on the names of the modules of ``transformers``' BertForMaskedLM and DistilBertForMaskedLM, and does not import
+it.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from .losses import distilbert_terms, map_layers
-from .training import Objective, evaluating
+from ..losses import map_layers
 
 
 @torch.no_grad()
@@ -89,114 +88,6 @@ def init_student_from_teacher(
     for parameter, source in copies.items():
         parameter.copy_(source)
     return layer_map
-
-
-def mask_words(
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    *,
-    mask_id: int,
-    vocabulary_size: int,
-    special_ids: Collection[int] = (),
-    probability: float = 0.15,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Hide some words for the model to guess: BERT's masking, 80 % [MASK], 10 % another word, 10 % left in place.
-
-    Parameters
-    ----------
-    input_ids, attention_mask : Tensor, shape (B, L)
-        The tokenizer's.
-    mask_id : int
-        Id of the [MASK] token.
-    vocabulary_size : int
-        Random words are drawn from [0, vocabulary_size) without the special ids.
-    special_ids : collection of int
-        Never hidden and never drawn: [CLS], [SEP], [PAD] and their like. ``mask_id`` is always among them.
-    probability : float
-        Chance of each real, ordinary token to be guessed.
-    generator : torch.Generator, optional
-        Owner of the randomness, on the device of ``input_ids``.
-
-    Returns
-    -------
-    masked_ids, labels : Tensor, shape (B, L)
-        Input for the model, and what it has to guess: the word where one was chosen, -100 everywhere else.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, the probability is outside [0, 1], or no ordinary word is left to draw.
-
-    References
-    ----------
-    Devlin et al. (2019), arXiv:1810.04805, section 3.1.
-    """
-    if input_ids.shape != attention_mask.shape:
-        raise ValueError(
-            f"input_ids and attention_mask must have the same shape, got {tuple(input_ids.shape)} and "
-            f"{tuple(attention_mask.shape)}: one entry per token."
-        )
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability must be in [0, 1], got {probability}. BERT hides 0.15 of the words.")
-    special = torch.tensor(sorted({mask_id, *special_ids}), device=input_ids.device)
-    ordinary = torch.arange(vocabulary_size, device=input_ids.device)
-    ordinary = ordinary[torch.isin(ordinary, special, invert=True)]
-    if len(ordinary) == 0:
-        raise ValueError(f"all {vocabulary_size} words are special: there is none to draw at random.")
-
-    chance, fate = torch.rand((2, *input_ids.shape), generator=generator, device=input_ids.device)  # (B, L) each
-    drawn = torch.randint(len(ordinary), input_ids.shape, generator=generator, device=input_ids.device)
-    chosen = (chance < probability) & attention_mask.bool() & torch.isin(input_ids, special, invert=True)
-    labels = torch.where(chosen, input_ids, -100)
-    masked = torch.where(chosen & (fate < 0.8), mask_id, input_ids)
-    return torch.where(chosen & (fate >= 0.9), ordinary[drawn], masked), labels
-
-
-def make_distilbert_objective(
-    teacher: nn.Module,
-    *,
-    temperature: float = 2.0,
-    kd_weight: float = 5.0,
-    mlm_weight: float = 2.0,
-    cosine_weight: float = 1.0,
-) -> Objective:
-    """Build DistilBERT's objective for :func:`kdcourse.training.train`.
-
-    Parameters
-    ----------
-    teacher : nn.Module
-        A masked language model of ``transformers``. It runs in evaluation mode and without gradients at every step,
-        whatever mode it stands in; its own mode and ``requires_grad`` are left as they are.
-    temperature, kd_weight, mlm_weight, cosine_weight : float
-        See :func:`kdcourse.losses.distilbert_terms`.
-
-    Returns
-    -------
-    callable
-        ``objective(student, input_ids, attention_mask, labels) -> dict`` with the terms ``"kd"``, ``"mlm"`` and
-        ``"cosine"``.
-    """
-
-    def objective(student: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        tokens = {"input_ids": input_ids, "attention_mask": attention_mask}
-        with evaluating(teacher):
-            taught = teacher(**tokens, output_hidden_states=True)
-        learned = student(**tokens, output_hidden_states=True)
-        return distilbert_terms(
-            learned.logits,  # (B, L, K)
-            taught.logits,
-            labels,
-            learned.hidden_states[-1],  # (B, L, D)
-            taught.hidden_states[-1],
-            attention_mask=attention_mask,
-            temperature=temperature,
-            kd_weight=kd_weight,
-            mlm_weight=mlm_weight,
-            cosine_weight=cosine_weight,
-        )
-
-    return objective
 
 
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"

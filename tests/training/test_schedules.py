@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcourse.schedules import constant, cosine, linear, piecewise, progress_of, step
+from kdcourse.training.schedules import constant, cosine, linear, piecewise, progress_of, step
 
 values = st.floats(-100, 100)
 progresses = st.floats(0, 1)

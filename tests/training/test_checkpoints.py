@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kdcourse._files import write_atomically
 from kdcourse.data import jitter
 from kdcourse.models import make_mlp
 from kdcourse.recipes import distill
-from kdcourse.training import fit, write_whole
+from kdcourse.training import fit
 
 EPOCHS, STEPS = 3, 12  # 500 digits at batch 128: four steps an epoch, the last of them smaller
 
@@ -100,7 +101,7 @@ def test_a_run_stopped_in_each_of_its_epochs_still_equals_one_never_stopped(digi
 
 def test_checkpoints_that_lie_steps_apart_lose_time_but_no_bits(digits, tmp_path, monkeypatch):
     ticks = iter(range(10_000))
-    monkeypatch.setattr("kdcourse.training.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("kdcourse.training.fitting.time.monotonic", lambda: float(next(ticks)))
     with pytest.raises(Stop):
         run(digits, tmp_path / "run.pt", stop_at=8, checkpoint_seconds=2.0)
     continued = run(digits, tmp_path / "run.pt", checkpoint_seconds=2.0)
@@ -141,14 +142,14 @@ def test_a_process_killed_in_the_middle_of_an_epoch_and_started_again_equals_one
 
 def test_a_failure_while_writing_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "file"
-    write_whole(path, lambda temporary: temporary.write_bytes(b"old"))
+    write_atomically(path, lambda temporary: temporary.write_bytes(b"old"))
 
     def fail_half_way(temporary: Path):
         temporary.write_bytes(b"new, but only ha")
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space left"):
-        write_whole(path, fail_half_way)
+        write_atomically(path, fail_half_way)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -161,7 +162,7 @@ def test_nobody_sees_a_file_before_it_is_whole(tmp_path):
         assert not path.exists()
         temporary.write_bytes(b"whole")
 
-    write_whole(path, write)
+    write_atomically(path, write)
     assert path.read_bytes() == b"whole"
 
 

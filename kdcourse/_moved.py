@@ -1,0 +1,46 @@
+"""Modules that moved: their old names still import, so that a notebook downloaded long ago keeps working."""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# Old name to new name, both inside the package.
+MOVED = {
+    "devices": "training.devices",
+    "language": "recipes.distilbert",
+    "models_exits": "models.exits",
+    "schedules": "training.schedules",
+}
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Finds a moved module under its old name and hands over the module that stands under the new one."""
+
+    def __init__(self, package: str, moved: Mapping[str, str]) -> None:
+        self.new_names = {f"{package}.{old}": f"{package}.{new}" for old, new in moved.items()}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for an old name, None for every other."""
+        return ModuleSpec(fullname, self) if fullname in self.new_names else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Import the module under its new name."""
+        module = importlib.import_module(self.new_names[spec.name])
+        spec.loader_state = module.__spec__  # Python is about to replace it by the old name's
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own spec back; it ran when it was imported under its new name."""
+        old_name = module.__spec__
+        assert old_name is not None
+        module.__spec__ = old_name.loader_state
+
+
+def keep_old_names(package: str) -> None:
+    """Let the old names of ``MOVED`` be imported from a package."""
+    sys.meta_path.append(MovedModules(package, MOVED))

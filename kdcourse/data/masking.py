@@ -1,0 +1,68 @@
+"""Masked words: what a masked language model has to guess. Chapter 09."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+
+def mask_words(
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    special_ids: Collection[int] = (),
+    probability: float = 0.15,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Hide some words for the model to guess: BERT's masking, 80 % [MASK], 10 % another word, 10 % left in place.
+
+    Parameters
+    ----------
+    input_ids, attention_mask : Tensor, shape (B, L)
+        The tokenizer's.
+    mask_id : int
+        Id of the [MASK] token.
+    vocabulary_size : int
+        Random words are drawn from [0, vocabulary_size) without the special ids.
+    special_ids : collection of int
+        Never hidden and never drawn: [CLS], [SEP], [PAD] and their like. ``mask_id`` is always among them.
+    probability : float
+        Chance of each real, ordinary token to be guessed.
+    generator : torch.Generator, optional
+        Owner of the randomness, on the device of ``input_ids``.
+
+    Returns
+    -------
+    masked_ids, labels : Tensor, shape (B, L)
+        Input for the model, and what it has to guess: the word where one was chosen, -100 everywhere else.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, the probability is outside [0, 1], or no ordinary word is left to draw.
+
+    References
+    ----------
+    Devlin et al. (2019), arXiv:1810.04805, section 3.1.
+    """
+    if input_ids.shape != attention_mask.shape:
+        raise ValueError(
+            f"input_ids and attention_mask must have the same shape, got {tuple(input_ids.shape)} and "
+            f"{tuple(attention_mask.shape)}: one entry per token."
+        )
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability must be in [0, 1], got {probability}. BERT hides 0.15 of the words.")
+    special = torch.tensor(sorted({mask_id, *special_ids}), device=input_ids.device)
+    ordinary = torch.arange(vocabulary_size, device=input_ids.device)
+    ordinary = ordinary[torch.isin(ordinary, special, invert=True)]
+    if len(ordinary) == 0:
+        raise ValueError(f"all {vocabulary_size} words are special: there is none to draw at random.")
+
+    chance, fate = torch.rand((2, *input_ids.shape), generator=generator, device=input_ids.device)  # (B, L) each
+    drawn = torch.randint(len(ordinary), input_ids.shape, generator=generator, device=input_ids.device)
+    chosen = (chance < probability) & attention_mask.bool() & torch.isin(input_ids, special, invert=True)
+    labels = torch.where(chosen, input_ids, -100)
+    masked = torch.where(chosen & (fate < 0.8), mask_id, input_ids)
+    return torch.where(chosen & (fate >= 0.9), ordinary[drawn], masked), labels

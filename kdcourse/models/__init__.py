@@ -1,0 +1,38 @@
+"""Teachers and students of the course, networks with exits, and ``capture``, which reads any model's features.
+
+Chapters 01 to 06.
+"""
+
+from .digits import (
+    make_cnn,
+    make_hinton_student,
+    make_hinton_teacher,
+    make_mlp,
+    make_student_cnn,
+    make_student_mlp,
+    make_teacher_cnn,
+    make_teacher_mlp,
+)
+from .exits import ExitNet, make_exit_cnn, make_exit_head, predict_early
+from .features import capture
+from .modes import evaluating
+from .size import count_parameters, size_in_bytes
+
+__all__ = [
+    "ExitNet",
+    "capture",
+    "count_parameters",
+    "evaluating",
+    "make_cnn",
+    "make_exit_cnn",
+    "make_exit_head",
+    "make_hinton_student",
+    "make_hinton_teacher",
+    "make_mlp",
+    "make_student_cnn",
+    "make_student_mlp",
+    "make_teacher_cnn",
+    "make_teacher_mlp",
+    "predict_early",
+    "size_in_bytes",
+]

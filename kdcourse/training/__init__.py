@@ -1,0 +1,29 @@
+"""The training loop, and fitting, evaluation, checkpoints, devices and schedules around it.
+
+Chapters 01, 02 and 07. ``train`` is the loop, a generator that does not depend on the method; ``fit`` adds a progress
+bar, history, checkpoints and exact resume.
+"""
+
+from ..models.modes import evaluating
+from .devices import choose_threads, pick_device, seed_everything, threads_asked_for
+from .evaluation import accuracy, count_errors, predict_logits
+from .fitting import History, Stateful, fit
+from .loop import Knobs, Objective, Step, train
+
+__all__ = [
+    "History",
+    "Knobs",
+    "Objective",
+    "Stateful",
+    "Step",
+    "accuracy",
+    "choose_threads",
+    "count_errors",
+    "evaluating",
+    "fit",
+    "pick_device",
+    "predict_logits",
+    "seed_everything",
+    "threads_asked_for",
+    "train",
+]

@@ -1,0 +1,176 @@
+"""``fit``: the loop over epochs with a progress bar, history, checkpoints and exact resume. Chapter 01."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..data.batches import Minibatches, Transform
+from .checkpoints import load_checkpoint, save_checkpoint
+from .loop import Objective, Step, train
+from .progress import progress_bar
+
+
+class Stateful(Protocol):
+    """Anything with ``state_dict`` and ``load_state_dict``, such as a learning-rate scheduler."""
+
+    def state_dict(self) -> Any:
+        """Return what is needed to continue."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Continue from it."""
+
+
+@dataclass
+class History:
+    """What ``fit`` recorded.
+
+    Attributes
+    ----------
+    terms : dict from str to Tensor, each of shape (steps,)
+        Each weighted term of the loss at each step, on the CPU.
+    evaluations : list of dict from str to float
+        What ``evaluate`` returned after each epoch.
+    """
+
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Count of steps recorded."""
+        return max((len(values) for values in self.terms.values()), default=0)
+
+
+def fit(
+    student: nn.Module,
+    data: Iterable[Tensor],
+    objective: Objective,
+    optimizer: Optimizer,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    seed: int = 0,
+    augment: Transform | None = None,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    after_step: Callable[[Step], None] | None = None,
+    stateful: Mapping[str, Stateful] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 30.0,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    make_batches: Callable[..., Minibatches] = Minibatches,
+) -> History:
+    """Run ``train`` over shuffled epochs with a progress bar, history, checkpoints and exact resume.
+
+    Parameters
+    ----------
+    student : nn.Module
+        Trained in place.
+    data : tuple of Tensor, each of shape (N, ...)
+        Images, labels and further tensors aligned by sample, such as cached teacher logits.
+    objective, optimizer
+        As in ``train``.
+    epochs, batch_size : int
+        Passes over the data, and samples per step.
+    seed : int
+        Owner of the order of samples and of the augmentation. It is independent of torch's global generator,
+        which dropout and weight initialisation draw from (``torch.manual_seed``).
+    augment : callable, optional
+        ``augment(images, generator) -> images``, such as ``kdcourse.data.jitter``.
+    evaluate : callable, optional
+        ``evaluate(student) -> dict[str, float]``, called after each epoch.
+    after_step : callable, optional
+        ``after_step(step)``, called after each step: a scheduler, a weight constraint, a weight average.
+    stateful : mapping from str to object with state_dict, optional
+        What ``after_step`` or the objective remembers (scheduler, weight average, contrastive memory, hint
+        regressor), saved and restored with the checkpoint.
+    checkpoint : path, optional
+        Written whole or not at all, every ``checkpoint_seconds`` and at the end. If the file exists, training
+        continues from it and ends in the same bits as if it had never been stopped.
+    checkpoint_seconds : float
+        Time between checkpoints, in seconds.
+    settings : mapping from str to number or str, optional
+        Further settings that a checkpoint must agree in, such as the objective's temperature and alpha.
+    progress : bool
+        Show a progress bar.
+    make_batches : callable
+        Called as ``Minibatches`` is, for another order of the samples, such as a curriculum.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        As ``train`` and ``Minibatches`` do, or if the checkpoint was written by a run with other settings.
+    FloatingPointError
+        If the loss stops being finite; the message names the epoch and the term.
+    """
+    data = tuple(data)
+    generator = torch.Generator().manual_seed(seed)
+    batches = make_batches(*data, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+    parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "batches": batches}
+    parts |= {f"stateful.{name}": part for name, part in (stateful or {}).items()}
+    settings = {
+        **(settings or {}),
+        "epochs": epochs, "batch_size": batch_size, "seed": seed, "samples": len(data[0]), "augment": bool(augment),
+        "parameters": [list(parameter.shape) for parameter in student.parameters()],
+    }  # fmt: skip
+    history, recorded = History(), []
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        history = History(**load_checkpoint(path, parts, settings))
+
+    saved_at = time.monotonic()
+    with progress_bar(total=len(batches), done=history.steps, show=progress) as bar:
+        for step in train(student, batches, objective, optimizer, first_index=history.steps):
+            recorded.append(step.terms)
+            if after_step is not None:
+                after_step(step)
+            bar.update()
+            if batches.batch == 0:  # an epoch has ended
+                _record(history, recorded)
+                _check_finite(history, batches)
+                if evaluate is not None:
+                    history.evaluations.append(evaluate(student))
+                    bar.set_postfix(history.evaluations[-1], refresh=False)
+            if path is not None and time.monotonic() - saved_at > checkpoint_seconds:
+                _record(history, recorded)
+                _check_finite(history, batches)  # a broken student must not replace a good checkpoint
+                save_checkpoint(path, parts, settings, vars(history))
+                saved_at = time.monotonic()
+    if path is not None:
+        save_checkpoint(path, parts, settings, vars(history))
+    return history
+
+
+def _record(history: History, recorded: list[dict[str, Tensor]]) -> None:
+    """Move the terms of the steps since last time to the CPU, one transfer per term; an absent term counts 0."""
+    before, zero = history.steps, torch.zeros(())
+    for name in {name: None for terms in [history.terms, *recorded] for name in terms}:
+        there = [index for index, terms in enumerate(recorded) if name in terms]
+        values = zero.repeat(len(recorded))
+        if there:
+            values[there] = torch.stack([recorded[index][name] for index in there]).float().cpu()
+        history.terms[name] = torch.cat([history.terms.get(name, zero.repeat(before)), values])
+    recorded.clear()
+
+
+def _check_finite(history: History, batches: Minibatches) -> None:
+    """Raise if a term stopped being finite, naming the one that did so first."""
+    broken = {name: (~torch.isfinite(values)).nonzero() for name, values in history.terms.items()}
+    first = {name: int(steps[0]) for name, steps in broken.items() if len(steps)}
+    if first:
+        name = min(first, key=lambda name: first[name])
+        raise FloatingPointError(
+            f"term {name!r} became infinite or NaN in epoch {first[name] // batches.batches_per_epoch + 1}, at step "
+            f"{first[name]}. A smaller learning rate or weight usually helps; the checkpoint, if any, is from before."
+        )

@@ -1,0 +1,160 @@
+"""The training loop: a generator that does not depend on the method. Chapters 01 and 02."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+Objective = Callable[..., dict[str, Tensor]]
+
+
+@dataclass
+class Knobs:
+    """What a learner tunes while a student trains; an objective reads it anew at each step.
+
+    Attributes
+    ----------
+    temperature : float
+        T of the soft targets.
+    alpha : float
+        The share of the teacher's term, in [0, 1].
+    """
+
+    temperature: float = 4.0
+    alpha: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one training step gives.
+
+    Attributes
+    ----------
+    index : int
+        Count of steps before this one.
+    terms : dict from str to Tensor, each of shape ()
+        The weighted terms of the loss, detached. They stay tensors: looking at a value waits for the device.
+    """
+
+    index: int
+    terms: dict[str, Tensor]
+
+    @property
+    def loss(self) -> Tensor:
+        """The sum of the terms, shape ()."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+def train(
+    student: nn.Module,
+    batches: Iterable[tuple[Tensor, ...]],
+    objective: Objective,
+    optimizer: Optimizer,
+    *,
+    first_index: int = 0,
+) -> Iterator[Step]:
+    """Train a student, one step at a time; the consumer decides when the next step happens.
+
+    Parameters
+    ----------
+    student : nn.Module
+        Trained in place.
+    batches : iterable of tuples of Tensor
+        Images, labels, then whatever the objective needs, sliced alike, on the student's device.
+    objective : callable
+        ``objective(student, *batch) -> dict[str, Tensor]``: the weighted terms of the loss, each a scalar.
+    optimizer : torch.optim.Optimizer
+        Holds the student's parameters, and those of every learned part of the objective.
+    first_index : int
+        Index of the first step: not 0 when a run is continued.
+
+    Yields
+    ------
+    Step
+        After each update. Between two steps the consumer may evaluate, draw, change knobs, or stop.
+
+    Raises
+    ------
+    ValueError
+        If the objective returns no dict of scalars, if student and images are on different devices, or if the loss
+        of the first step reaches no trainable parameter, or one that the optimizer does not hold (a regressor or
+        projection head that would never learn).
+
+    Examples
+    --------
+    >>> import torch, torch.nn.functional as F
+    >>> student = nn.Linear(2, 2)
+    >>> batches = [(torch.rand(4, 2), torch.tensor([0, 1, 0, 1]))] * 3
+    >>> objective = lambda student, inputs, labels: {"ce": F.cross_entropy(student(inputs), labels)}
+    >>> [step.index for step in train(student, batches, objective, torch.optim.SGD(student.parameters(), lr=0.1))]
+    [0, 1, 2]
+    """
+    for index, batch in enumerate(batches, start=first_index):
+        if index == first_index:
+            check_same_device(student, batch[0])
+        student.train()  # a consumer may have evaluated in between
+        with torch.enable_grad():  # and may stand inside no_grad; never yield in here
+            terms = objective(student, *batch)
+            loss = sum_terms(terms)
+            if index == first_index:
+                check_every_part_learns(loss, optimizer, student)
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+        yield Step(index, {name: term.detach() for name, term in terms.items()})
+
+
+def sum_terms(terms: dict[str, Tensor]) -> Tensor:
+    """Add the terms of an objective, and raise unless it returned a dict of scalars."""
+    if not isinstance(terms, dict) or not terms:
+        raise ValueError(
+            f"an objective returns a dict of the loss's terms, such as {{'kd': …, 'ce': …}}, got "
+            f"{type(terms).__name__}."
+        )
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.dim() != 0:
+            shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
+            raise ValueError(f"term {name!r} of the loss must be a scalar tensor, got {shape}. Take its mean.")
+    total, *others = terms.values()
+    for term in others:
+        total = total + term
+    return total
+
+
+def check_same_device(model: nn.Module, images: Tensor) -> None:
+    """Raise if model and images are on devices of different kinds."""
+    kinds = {parameter.device.type for parameter in model.parameters()}
+    if kinds and kinds != {images.device.type}:
+        raise ValueError(
+            f"the model is on {' and '.join(sorted(kinds))}, the images are on {images.device.type}. Move both to one "
+            "device, as in model.to(device) and load_mnist(device=device)."
+        )
+
+
+def check_every_part_learns(loss: Tensor, optimizer: Optimizer, student: nn.Module) -> None:
+    """Raise if the loss depends on a trainable leaf that no parameter group holds, or on none at all."""
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss reaches no trainable parameter, so no step would change anything. Was the student's output "
+            "detached, is every parameter frozen, or does the loop run inside torch.inference_mode()?"
+        )
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    names = {id(parameter): name for name, parameter in student.named_parameters()}
+    forgotten, seen, stack = [], set(), [loss.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in held:
+            forgotten.append(f"{names.get(id(leaf), 'a part of the objective')} {tuple(leaf.shape)}")
+        stack.extend(parent for parent, _ in node.next_functions)
+    if forgotten:
+        raise ValueError(
+            f"the loss reaches {len(forgotten)} trainable tensor(s) that the optimizer does not hold, so they would "
+            f"never learn: {', '.join(sorted(forgotten)[:4])}. Hand them over, as in Adam([*student.parameters(), "
+            "*regressor.parameters()]), or freeze them with requires_grad_(False)."
+        )
