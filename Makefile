@@ -36,7 +36,7 @@ notebooks-test: $(VENV)/.dev
 	  --nbval-cell-timeout=$(CELL_TIMEOUT) -p no:python notebooks/*.ipynb
 
 notebooks: $(VENV)/.dev
-	$(BIN)/python tools/build_notebooks.py
+	$(BIN)/python tools/build_notebooks.py --execute
 
 # A page for each family: pdoc by itself leaves out the modules whose names a package hands on.
 FAMILIES := $(sort $(subst /,.,$(patsubst %.py,%,$(wildcard kdcourse/[a-z]*.py kdcourse/losses/[a-z]*.py))))

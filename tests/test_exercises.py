@@ -9,7 +9,7 @@ from pathlib import Path
 
 import build_exercises
 import pytest
-from notebook_parts import SETUP, project
+from notebook_parts import project, setup_cell
 
 from kdcourse.__main__ import main
 from kdcourse.grading import selftest
@@ -109,10 +109,10 @@ def test_minutes_and_points_are_those_of_an_exercise(key):
 
 
 def test_badge_and_first_cell_are_the_same_everywhere(source, exercise):
-    repository, version = project()
+    _, version = project()
     first, setup = exercise["cells"][:2]
     assert f"/blob/v{version}/exercises/{source.stem}/{source.stem}.ipynb)" in first["source"]
-    assert setup["source"] == SETUP.format(repository=repository, version=version)
+    assert setup["source"] == setup_cell()
     assert is_locked(first)
     assert is_locked(setup)
 

@@ -1,7 +1,8 @@
 """Build keys, exercises and the package's keys from one source per exercise: one way, source → notebooks.
 
-``python tools/build_exercises.py``            builds every exercise; the keys are executed
+``python tools/build_exercises.py``            builds every exercise; a key whose code changed is executed
 ``python tools/build_exercises.py ex02``       only those whose name begins with ex02 (02 does as well)
+``python tools/build_exercises.py --execute``  executes every key: outputs also depend on the package
 ``python tools/build_exercises.py --check``    builds nothing; fails if something is not what its source would give
 
 ``solutions/exNN_stem.py`` gives ``solutions/exNN_stem/exNN_stem.ipynb`` (the key, executed), ``exercises/…`` (what
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_parts import ROOT, built_problems, cell_id, clean, execute, open_source
+from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, open_source
 
 from kdcourse.grading.notebooks import notebook_text, read_notebook, write_text
 from kdcourse.grading.release import HIDDEN_TESTS, SOLUTION, release, without_region
@@ -75,19 +76,17 @@ def _role(cell: NotebookNode, name: str) -> dict | None:
     return role
 
 
-def build(source: Path, root: Path = ROOT) -> float:
-    """Build key, exercise and the package's key, each written whole or not at all; return the seconds of the key."""
+def build(source: Path, root: Path = ROOT, *, again: bool = False) -> str:
+    """Build key, exercise and the package's key, each written atomically; return in words whether it was executed."""
     notebook = assemble(source)
-    folder = root / "solutions" / source.stem
-    folder.mkdir(parents=True, exist_ok=True)
-    seconds = execute(notebook, folder)
-    clean(notebook)
+    key = root / "solutions" / source.stem / f"{source.stem}.ipynb"
+    key.parent.mkdir(parents=True, exist_ok=True)
+    done = keep_or_execute(notebook, key, again=again)
     nbformat.validate(notebook)
-    key = folder / f"{source.stem}.ipynb"
     write_text(key, nbformat.writes(notebook) + "\n")
     for path, text in _derived(key, root).items():
         write_text(path, text)
-    return seconds
+    return done
 
 
 def _derived(key: Path, root: Path) -> dict[Path, str]:
@@ -134,6 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="beginnings of names, such as ex02 or 02; all by default")
     parser.add_argument("--check", action="store_true", help="build nothing, fail on drift")
+    parser.add_argument("--execute", action="store_true", help="execute also where the code is unchanged")
     options = parser.parse_args(arguments)
     wanted = tuple(name if name.startswith("ex") else f"ex{name}" for name in options.names)
     every = sorted((ROOT / "solutions").glob("ex*.py"))
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = []
     for source in sources:
         if not options.check:
-            print(f"{source.stem}: {build(source):.0f} s", flush=True)
+            print(f"{source.stem}: {build(source, again=options.execute)}", flush=True)
         found += problems(source)
     found += orphans()
     print("\n".join(found) if found else f"{len(sources)} exercises are what their sources give")

@@ -1,13 +1,14 @@
 """Build the notebooks that people open from the sources that people edit: one way, source → notebook.
 
-``python tools/build_notebooks.py``            builds and executes every chapter
+``python tools/build_notebooks.py``            builds every chapter; one whose code is unchanged keeps its outputs
 ``python tools/build_notebooks.py 02``         only those whose name begins with 02
+``python tools/build_notebooks.py --execute``  executes them all: outputs also depend on the package
 ``python tools/build_notebooks.py --check``    builds nothing; fails if a notebook is not what its source would give,
                                                was not executed, holds an error, widget state, or is too large
 
 A source is py:percent. The builder adds the title's badge and the first cell, the same everywhere, from the project's
-address and version in ``pyproject.toml``; gives links such as ``[T](glossary:temperature)`` their address; executes;
-and keeps of the outputs what a reader without a kernel needs.
+address and version in ``pyproject.toml``; gives links such as ``[T](glossary:temperature)`` their address; executes if
+any code changed; and keeps of the outputs what a reader without a kernel needs.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_parts import ROOT, built_problems, cell_id, clean, execute, open_source
+from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, open_source
 
 from kdcourse.grading.notebooks import write_text
 
@@ -34,14 +35,13 @@ def assemble(source: Path) -> NotebookNode:
     return notebook
 
 
-def build(source: Path) -> float:
-    """Build one notebook, executed, written whole or not at all."""
-    notebook = assemble(source)
-    seconds = execute(notebook, NOTEBOOKS)
-    clean(notebook)
+def build(source: Path, *, again: bool = False) -> str:
+    """Build one notebook, written atomically; return in words whether it was executed."""
+    notebook, target = assemble(source), NOTEBOOKS / f"{source.stem}.ipynb"
+    done = keep_or_execute(notebook, target, again=again)
     nbformat.validate(notebook)
-    write_text(NOTEBOOKS / f"{source.stem}.ipynb", nbformat.writes(notebook) + "\n")
-    return seconds
+    write_text(target, nbformat.writes(notebook) + "\n")
+    return done
 
 
 def problems(source: Path) -> list[str]:
@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="beginnings of chapter names, such as 02; all by default")
     parser.add_argument("--check", action="store_true", help="build nothing, fail on drift")
+    parser.add_argument("--execute", action="store_true", help="execute also where the code is unchanged")
     options = parser.parse_args(arguments)
     sources = [s for s in sorted(SOURCES.glob("*.py")) if not options.names or s.name.startswith(tuple(options.names))]
     if not sources:
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = []
     for source in sources:
         if not options.check:
-            print(f"{source.stem}: {build(source):.0f} s", flush=True)
+            print(f"{source.stem}: {build(source, again=options.execute)}", flush=True)
         found += problems(source)
     orphans = {path.stem for path in NOTEBOOKS.glob("*.ipynb")} - {source.stem for source in SOURCES.glob("*.py")}
     found += [f"{stem}.ipynb has no source" for stem in sorted(orphans)]

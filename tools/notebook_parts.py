@@ -23,7 +23,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("kdcourse") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "kdcourse @ git+{repository}@v{version}"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "kdcourse @ git+REPOSITORY@vVERSION"], check=True)
 
 import kdcourse
 
@@ -34,6 +34,12 @@ def project() -> tuple[str, str]:
     """Return the repository's address and the version, from the one place where they stand."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return table["urls"]["Repository"].removesuffix("/"), table["version"]
+
+
+def setup_cell() -> str:
+    """Return the first cell's code, the same in every chapter and exercise."""
+    repository, version = project()
+    return SETUP.replace("REPOSITORY", repository).replace("VERSION", version)
 
 
 def open_source(source: Path, path: str) -> NotebookNode:
@@ -55,8 +61,7 @@ def open_source(source: Path, path: str) -> NotebookNode:
         raise ValueError(f"{source.name}: the first cell must be markdown and begin with the title, '# …'.")
     title, _, rest = first.source.partition("\n")
     first.source = f"{title}\n\n{badge}\n{rest}".rstrip()
-    setup = SETUP.format(repository=repository, version=version)
-    notebook.cells.insert(1, nbformat.v4.new_code_cell(setup))
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(setup_cell()))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](glossary:", f"]({repository}/blob/v{version}/docs/glossary.md#")
@@ -90,6 +95,59 @@ def execute(notebook: NotebookNode, folder: Path, *, timeout: int = 300) -> floa
     return time.perf_counter() - start
 
 
+def keep_outputs(fresh: NotebookNode, target: Path) -> bool:
+    """Copy the outputs of a built notebook into a fresh one of the same code, so that nothing needs to be executed.
+
+    Parameters
+    ----------
+    fresh : NotebookNode
+        Assembled and not executed. Its second cell, the first of code, is the builder's own and may differ.
+    target : Path
+        What was built before.
+
+    Returns
+    -------
+    bool
+        False, and nothing copied, if there is no such notebook, its code differs, or it was not executed in order.
+    """
+    if not target.exists():
+        return False
+    before, after = _code_cells(nbformat.read(target, as_version=4)), _code_cells(fresh)
+    if [cell.source for cell in before[1:]] != [cell.source for cell in after[1:]] or len(before) != len(after):
+        return False
+    if [cell.execution_count for cell in before] != list(range(1, len(before) + 1)):
+        return False
+    if any(output.output_type == "error" for cell in before for output in cell.outputs):
+        return False
+    for old, new in zip(before, after, strict=True):
+        new["outputs"], new["execution_count"] = old.outputs, old.execution_count
+    return True
+
+
+def keep_or_execute(notebook: NotebookNode, target: Path, *, again: bool = False) -> str:
+    """Give a fresh notebook its outputs: those built before if the code is the same, or else by executing it.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Assembled and not executed; changed in place.
+    target : Path
+        What was built before, and the place to execute in.
+    again : bool
+        Execute also if the code is the same: the package may have changed.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+    """
+    if not again and keep_outputs(notebook, target):
+        return "same code, outputs kept (--execute runs it again)"
+    seconds = execute(notebook, target.parent)
+    clean(notebook)
+    return f"executed, {seconds:.0f} s"
+
+
 def clean(notebook: NotebookNode) -> None:
     """Keep what a reader without a kernel needs: no widget state, no progress bars, no timing."""
     notebook.metadata.pop("widgets", None)
@@ -118,7 +176,7 @@ def built_problems(target: Path, fresh: NotebookNode, source: Path) -> list[str]
     built = nbformat.read(target, as_version=4)
     if _parts(built.cells) != _parts(fresh.cells):
         found.append(f"{target.name} is not what {source.name} gives: edit the source and build again")
-    code = [cell for cell in built.cells if cell.cell_type == "code"]
+    code = _code_cells(built)
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
         found.append(f"{target.name} was not executed once from top to bottom (execution counts {counts})")
@@ -132,6 +190,10 @@ def built_problems(target: Path, fresh: NotebookNode, source: Path) -> list[str]
     if target.stat().st_size > LARGEST:
         found.append(f"{target.name} has {target.stat().st_size:,} bytes, more than {LARGEST:,}")
     return found
+
+
+def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def _parts(cells: Iterable[NotebookNode]) -> list[tuple]:
