@@ -11,6 +11,7 @@ from types import ModuleType
 MOVED = {
     "devices": "training.devices",
     "language": "recipes.distilbert",
+    "losses.modern": "losses.divergences",
     "models_exits": "models.exits",
     "schedules": "training.schedules",
 }

@@ -31,7 +31,7 @@ from .pyramids import FPNAdapters, fpn_feature_loss  # 08
 from .language import HiddenProjection, embedding_loss, hidden_state_loss, map_layers  # 09
 from .self_attention import attention_loss, attention_scores_loss, value_relation_loss  # 09
 from .distilbert import distilbert_loss, distilbert_terms, hidden_cosine_loss  # 09
-from .modern import decoupled_kd_loss, generalized_jsd_loss  # 11
+from .divergences import decoupled_kd_loss, generalized_jsd_loss  # 11
 from .correlation import dist_loss, standardize_logits  # 11
 
 __all__ = [  # noqa: RUF022

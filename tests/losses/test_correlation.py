@@ -1,4 +1,4 @@
-"""DIST and standardised logits against SciPy; what DIST shares with other losses on logits is in test_modern.py."""
+"""DIST and standardised logits against SciPy; what DIST has in common with others is in test_divergences.py."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Newer divergences of logits: decoupled KD, and the generalised Jensen-Shannon divergence between both KLs.
+"""Divergences of logits beyond plain KL: decoupled KD, and the generalised Jensen-Shannon divergence.
 
 Chapter 11. Letters: B batch, K classes; T is ``temperature``.
 """
