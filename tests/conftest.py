@@ -1,10 +1,62 @@
-"""What tests share: one thread, so that timings and bits do not depend on the machine, and a few real digits."""
+"""What tests share: one thread, so that timings and bits do not depend on the machine, and a few real digits.
 
+``--order-seed=N`` runs the files, and the tests of each file, in a random order: no test may need another.
+"""
+
+import random
+
+import hypothesis
 import pytest
 import torch
 
 from kdcourse.data import load_mnist
 from kdcourse.data.mnist import MNIST, Split
+
+# A busy machine makes an example slow, which says nothing about the code.
+hypothesis.settings.register_profile("kdcourse", deadline=None)
+hypothesis.settings.load_profile("kdcourse")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--order-seed", metavar="N", help="shuffle files, and the tests of each file; 'random' chooses a seed"
+    )
+
+
+def pytest_configure(config):
+    if config.option.order_seed == "random":
+        chosen = getattr(config, "workerinput", {})  # in a process of pytest-xdist: what the first process chose
+        config.option.order_seed = chosen.get("order_seed") or str(random.randrange(10**6))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["order_seed"] = node.config.option.order_seed
+
+
+def pytest_report_header(config):
+    return f"order: --order-seed={config.option.order_seed}" if config.option.order_seed else None
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.option.order_seed:
+        terminalreporter.write_line(f"In random order: --order-seed={config.option.order_seed} repeats it.")
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest then brings the tests of one parameter of a module's fixture together again
+def pytest_collection_modifyitems(config, items):
+    """Shuffle, if asked to; the tests of a file stay together, because they share what is expensive to make."""
+    if not config.option.order_seed:
+        return
+    order = random.Random(config.option.order_seed)
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    order.shuffle(groups)
+    for group in groups:
+        order.shuffle(group)
+    items[:] = [item for group in groups for item in group]
 
 
 @pytest.fixture(autouse=True, scope="session")
