@@ -7,10 +7,10 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("imports", "training", "losses", "sweeps", "live", "grading", "distill", "hinton")
+NAMES = ("imports", "training", "losses", "sweeps", "live", "grading")
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
-parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default; hinton takes long")
+parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default")
 for name in parser.parse_args().names or NAMES:
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

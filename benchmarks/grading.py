@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._record import write_json
+from benchmarks._timing import write_json
 from kdcourse.grading.course import grade_class
 from kdcourse.grading.grader import grade, make_worker
 from kdcourse.grading.notebooks import is_solution, read_notebook, write_notebook

@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks._record import median, write_json
+from benchmarks._timing import median, write_json
 
 CORE = "kdcourse.losses, kdcourse.models, kdcourse.data, kdcourse.training, kdcourse.recipes, kdcourse.zoo"
 WAYS = {

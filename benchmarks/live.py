@@ -18,7 +18,8 @@ import nbformat
 import psutil
 from jupyter_client import BlockingKernelClient
 
-from benchmarks._record import environment, write_json
+from benchmarks._timing import write_json
+from kdcourse.records import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))

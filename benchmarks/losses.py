@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._record import interleave, median, write_json
+from benchmarks._timing import interleave, median, write_json
 from kdcourse import losses as ours
 
 Step = Callable[[], object]

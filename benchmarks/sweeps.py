@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from benchmarks._record import interleave, median, write_json
+from benchmarks._timing import interleave, median, write_json
 from kdcourse import models
 from kdcourse.data import load_mnist
 from kdcourse.recipes import make_adam

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks._record import median, write_json
+from benchmarks._timing import median, write_json
 from kdcourse import zoo
 from kdcourse.data import load_mnist
 from kdcourse.models import make_student_mlp

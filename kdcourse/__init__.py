@@ -20,6 +20,6 @@ __all__ = ["__version__", "check_env"]
 
 def check_env() -> None:
     """Print one short table of what works here (device, threads, widgets); see ``kdcourse doctor`` for all of it."""
-    from .doctor import check_env as run
+    from .commands.doctor import check_env as run
 
     run()

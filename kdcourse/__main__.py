@@ -1,106 +1,214 @@
-"""The command line: ``kdcourse distill``, ``doctor``, ``zoo`` for learners, ``grade``, ``release``, ``selftest``.
+"""The command line: its parser, and what becomes of errors. What a command does is in ``kdcourse/commands``.
 
-Each subcommand imports what it needs when it runs, so that ``kdcourse --help`` is quick.
+A command's module is imported when it runs, so that ``kdcourse --help`` is quick.
 """
 
 import argparse
-import json
+import importlib
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-STUDENTS = {"mlp": "make_student_mlp", "hinton": "make_hinton_student", "cnn": "make_student_cnn"}
+from .commands import console
+
+STUDENTS = ("mlp", "hinton", "cnn")
+_MOST_SEED = 2**32 - 1  # NumPy's largest, and so what every generator takes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Returns
+    -------
+    int
+        0 when all is well; 1 when a check or test found something; 2 when a value was wrong or a file could not be
+        used; 130 when interrupted; 141 when nobody reads the output any more.
+    """
+    console.never_stop_at_a_letter()
+    command = "kdcourse"
+    try:
+        options = make_parser().parse_args(arguments)
+        command = f"kdcourse {options.command}"
+        return importlib.import_module(f".commands.{options.command}", __package__).run(options)
+    except console.OutputClosed:
+        return 141
+    except OSError as error:
+        console.complain(f"{command}: {console.sentence_about(error)}")
+        return 2
+    except ValueError as error:
+        console.complain(f"{command}: {error}")
+        return 2
+    except KeyboardInterrupt:
+        console.complain("interrupted")
+        return 130
+    finally:
+        console.let_go_of_closed_streams()
 
 
 class _Parser(argparse.ArgumentParser):
     """Wrong usage gets one clear line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        console.complain(f"{self.prog}: {message} (see {self.prog} --help)")
+        raise SystemExit(2)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0 when done, 2 when a value was wrong, 130 when interrupted."""
-    parser = _make_parser()
-    options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except ValueError as error:
-        print(f"kdcourse {options.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and leaves the lines of examples as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        unsaid = action.default is None or action.default is False
+        return action.help if unsaid else super()._get_help_string(action)
 
 
-def _make_parser() -> _Parser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; ``docs/cli.md`` is made from it."""
     parser = _Parser(prog="kdcourse", description="A course on knowledge distillation, from the command line.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for add in (_add_distill, _add_doctor, _add_zoo, _add_grade, _add_release, _add_selftest):
+        add(commands)
+    return parser
 
-    distill = commands.add_parser(
+
+def _add(commands: Any, name: str, summary: str, *, examples: str, description: str = "") -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description or f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=_Help,
+    )
+
+
+def _add_distill(commands: Any) -> None:
+    distill = _add(
+        commands,
         "distill",
-        help="train students with and without a teacher on MNIST, compare them, draw a picture",
+        "train students with and without a teacher on MNIST, compare them, draw a picture",
         description="Train students on MNIST from the labels, from smoothed labels and from a teacher, and compare.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        examples="""\
+  kdcourse distill                                  # under a minute on two cores
+  kdcourse distill --temperature 8 --alpha 0.9      # another temperature, more of the teacher
+  kdcourse distill --student hinton --seeds 5       # Hinton's student, and narrower intervals
+  kdcourse distill --teacher teacher_cnn --student cnn --epochs 3""",
     )
     distill.add_argument("--temperature", type=float, default=4.0, help="T > 0, softens teacher and student")
     distill.add_argument("--alpha", type=float, default=0.7, help="share of the teacher's term, from 0 to 1")
     distill.add_argument("--epochs", type=_count, default=5, help="passes over the training images")
-    distill.add_argument("--seed", type=int, default=0, help="first seed of weights and sample order")
-    distill.add_argument("--seeds", type=_count, default=3, help="students per method; 2 or more give an interval")
-    distill.add_argument("--teacher", default="teacher_mlp", help="a trained teacher, as kdcourse zoo lists them")
+    distill.add_argument("--seed", type=_seed, default=0, help="first seed of weights and sample order")
+    distill.add_argument("--seeds", type=_few, default=3, help="students per method; 2 or more give an interval")
+    distill.add_argument("--teacher", default="teacher_mlp", help="name of a trained teacher; kdcourse zoo lists them")
     distill.add_argument("--student", default="mlp", choices=STUDENTS, help="784-128-10, Hinton's 2×800, or a CNN")
     distill.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-    distill.add_argument("--threads", type=_count, default=None, help="CPU threads; chosen by a short timing if absent")
-    distill.add_argument("--picture", default="distill.png", help="where the picture is written")
-    distill.set_defaults(run=_distill)
-
-    doctor = commands.add_parser("doctor", help="print what works on this machine")
-    doctor.set_defaults(run=_doctor)
-
-    zoo = commands.add_parser("zoo", help="list the trained teachers, or train one again")
-    actions = zoo.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="list the teachers with their measured test errors (the default)")
-    training = actions.add_parser("train", help="train a teacher as the shipped one was")
-    training.add_argument("name")
-    training.add_argument("--seed", type=int, default=0)
-    training.add_argument("--epochs", type=_count, default=None)
-    training.add_argument("--folder", default=None, help="where the files are written; inside the package if absent")
-    training.add_argument("--device", default="cpu")
-    training.add_argument("--checkpoint", default=None, help="continue from, and keep writing, this file")
-    zoo.set_defaults(run=_zoo)
-    _add_grading(commands)
-    return parser
+    distill.add_argument("--threads", type=_count, help="CPU threads; chosen by a short timing if absent")
+    distill.add_argument("--picture", type=_path, default=Path("distill.png"), help="file for the picture, a .png")
 
 
-def _add_grading(commands: Any) -> None:
-    grading = commands.add_parser(
-        "grade",
-        help="grade an exercise, or a folder of them",
-        description="Give points for an exercise (FILE.ipynb), or for a class: FOLDER, with --out for the results.",
+def _add_doctor(commands: Any) -> None:
+    _add(commands, "doctor", "print what works on this machine", examples="  kdcourse doctor")
+
+
+def _add_zoo(commands: Any) -> None:
+    zoo = _add(
+        commands,
+        "zoo",
+        "list the trained teachers, or train one again",
+        examples="""\
+  kdcourse zoo                                      # names, test errors, how settings were chosen
+  kdcourse zoo train teacher_cnn --seed 1           # writes teachers/teacher_cnn.safetensors and .json""",
     )
-    grading.add_argument("path", type=Path, help="a notebook, or a folder of what learners handed in")
-    grading.add_argument("--key", type=Path, default=None, help="a key, or the folder of keys, if not found by itself")
-    grading.add_argument("--timeout", type=_seconds, default=60.0, help="seconds for one cell (60)")
-    grading.add_argument("--no-sandbox", action="store_true", help="run it as yourself: for people you trust")
-    grading.add_argument("--json", action="store_true", help="one file: print the result as JSON")
-    grading.add_argument("--out", type=Path, default=None, help="a folder: where grades.csv and feedback/ are written")
-    grading.add_argument("-j", "--jobs", type=_count, default=None, help="a folder: how many at once (all cores)")
-    grading.add_argument("--show-hidden", action="store_true", help="a folder: feedback tells what hidden tests found")
-    grading.add_argument("--executor", default=None, metavar="ADDRESS", help="a folder: a Dask scheduler, tcp://…")
-    grading.set_defaults(run=_grade)
+    actions = zoo.add_subparsers(dest="action", metavar="ACTION", parser_class=_Parser)
+    _add(
+        actions,
+        "list",
+        "list the teachers with their measured test errors (the default)",
+        examples="  kdcourse zoo list",
+    )
+    train = _add(
+        actions,
+        "train",
+        "train a teacher as the shipped one was",
+        examples="""\
+  kdcourse zoo train teacher_mlp
+  kdcourse zoo train hinton_teacher --device cuda --checkpoint runs/hinton_teacher.pt""",
+    )
+    train.add_argument("name", help="name of a teacher, as kdcourse zoo lists them")
+    train.add_argument("--seed", type=_seed, default=0, help="seed of weights, dropout, order and augmentation")
+    train.add_argument("--epochs", type=_count, help="passes over the training images; the teacher's own if absent")
+    train.add_argument("--folder", type=_path, default=Path("teachers"), help="folder for weights and provenance")
+    train.add_argument("--force", action="store_true", help="replace a teacher that is in the folder already")
+    train.add_argument("--device", default="cpu", help="auto, cuda, mps or cpu")
+    train.add_argument("--checkpoint", type=_path, help="file to continue from, and to keep writing")
 
-    release = commands.add_parser("release", help="make exercises/ from the keys in solutions/")
+
+def _add_grade(commands: Any) -> None:
+    grade = _add(
+        commands,
+        "grade",
+        "grade an exercise, or a folder of them",
+        description="Give points for an exercise (FILE.ipynb), or for a class: FOLDER, with --out for the results.",
+        examples="""\
+  kdcourse grade ex02_soft_targets.ipynb            # your own: points, and what is wrong
+  kdcourse grade submitted/ --out graded/           # a class: grades.csv, feedback, a sandbox for each
+  kdcourse grade submitted/ --out graded/ -j 8 --key keys/""",
+    )
+    grade.add_argument("path", type=_path, help="notebook, or folder of what learners handed in")
+    grade.add_argument("--key", type=_path, help="key, or folder of keys, if not found by itself")
+    grade.add_argument("--timeout", type=_seconds, default=60.0, help="seconds for one cell")
+    grade.add_argument("--no-sandbox", action="store_true", help="run it as yourself: for people you trust")
+    grade.add_argument("--json", action="store_true", help="one file: print the result as JSON")
+    grade.add_argument("--out", type=_path, help="a folder: where grades.csv and feedback/ are written")
+    grade.add_argument("-j", "--jobs", type=_count, help="a folder: how many at once (all cores if absent)")
+    grade.add_argument("--show-hidden", action="store_true", help="a folder: feedback tells what hidden tests found")
+    grade.add_argument("--executor", metavar="ADDRESS", help="a folder: a Dask scheduler, tcp://…")
+
+
+def _add_release(commands: Any) -> None:
+    release = _add(
+        commands,
+        "release",
+        "make exercises/ from the keys in solutions/",
+        examples="""\
+  kdcourse release                                  # in a checkout, or in a teacher's folder
+  kdcourse release --check                          # in continuous integration""",
+    )
     release.add_argument("--check", action="store_true", help="write nothing, fail if an exercise is not its key's")
-    release.add_argument("--root", type=Path, default=Path(), help="the folder that holds solutions/; here if absent")
-    release.set_defaults(run=_release)
+    release.add_argument("--root", type=_path, default=Path(), help="folder that holds solutions/")
 
-    selftest = commands.add_parser("selftest", help="test keys: each gets all points, each unmodified exercise none")
+
+def _add_selftest(commands: Any) -> None:
+    selftest = _add(
+        commands,
+        "selftest",
+        "test keys: each gets all points, each unmodified exercise none",
+        examples="""\
+  kdcourse selftest
+  kdcourse selftest ex02 ex13
+  kdcourse selftest --key keys/                     # your own keys""",
+    )
     selftest.add_argument("names", nargs="*", help="beginnings of names; every exercise if absent")
-    selftest.add_argument("--key", type=Path, default=None, help="the folder of keys, if not found by itself")
-    selftest.set_defaults(run=_selftest)
+    selftest.add_argument("--key", type=_path, help="folder of keys, if not found by itself")
+
+
+def _whole(text: str, what: str, least: int, most: int) -> int:
+    is_number = text.isascii() and text.isdigit()  # "²" is a digit too, and no number
+    if is_number and len(text) <= len(str(most)) and least <= int(text) <= most:
+        return int(text)
+    limit = f"; at most {most:,}" if is_number else ""
+    raise argparse.ArgumentTypeError(f"must be {what}, got {console.one_line(repr(text))[:80]}{limit}")
+
+
+def _count(text: str) -> int:
+    return _whole(text, "a positive integer", 1, 1_000_000)
+
+
+def _few(text: str) -> int:
+    return _whole(text, "a positive integer", 1, 1000)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, "a whole number from 0", 0, _MOST_SEED)
 
 
 def _seconds(text: str) -> float:
@@ -113,132 +221,10 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
-    return int(text)
-
-
-def _distill(options: argparse.Namespace) -> int:
-    from .report import distillation_report
-    from .training import choose_threads, pick_device
-
-    device = pick_device(options.device)
-    choose_threads(options.threads)
-    from . import models
-
-    make_student: Callable = getattr(models, STUDENTS[options.student])
-    text = distillation_report(
-        make_student,
-        teacher_name=options.teacher,
-        temperature=options.temperature,
-        alpha=options.alpha,
-        epochs=options.epochs,
-        seeds=range(options.seed, options.seed + options.seeds),
-        device=device,
-        picture=options.picture,
-    )
-    print(text)
-    return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from . import doctor
-
-    found = doctor.report()
-    for name, value in found.items():
-        print(f"{name:<9} {value}")
-    return 0
-
-
-def _zoo(options: argparse.Namespace) -> int:
-    from . import zoo
-
-    if options.action == "train":
-        from .training import choose_threads, pick_device
-
-        choose_threads()
-        record = zoo.train_teacher(
-            options.name, seed=options.seed, epochs=options.epochs, folder=options.folder,
-            device=pick_device(options.device), checkpoint=options.checkpoint,
-        )  # fmt: skip
-        print(f"{record['name']}: {record['test_errors']} test errors of {record['test_images']:,}")
-        return 0
-    for name, teacher in zoo.TEACHERS.items():
-        record = zoo.provenance(name)
-        print(f"{name:<15} {record['test_errors']:>4} test errors of {record['test_images']:,}  {teacher.about}")
-        print(f"{'':<15} settings: {record['settings_chosen']}")
-    return 0
-
-
-def _grade(options: argparse.Namespace) -> int:
-    if options.path.is_dir():
-        return _grade_class(options)
-    for name in ("out", "jobs", "executor"):
-        if getattr(options, name) is not None:
-            raise ValueError(f"--{name} is for a folder; {options.path} is none.")
-    from .grading import report
-    from .grading.collect import find_keys, identify, read_bytes
-    from .grading.grader import grade, make_worker
-    from .grading.notebooks import read_notebook
-
-    if not options.path.exists():
-        raise ValueError(f"there is no file {options.path}: save the notebook, and give the path of its .ipynb file.")
-    data, keys = read_bytes(options.path.resolve()), find_keys(options.path.parent, folder=options.key)
-    if not keys:
-        raise ValueError(f"there is no key in or above {options.path.parent}, nor in the package: give one with --key.")
-    exercise = identify(options.path.resolve(), data, keys)
-    worker = make_worker(sandboxed=False if options.no_sandbox else None)
-    try:
-        result = grade(
-            data, options.path.name, read_notebook(keys[exercise]), worker=worker, timeout=options.timeout
-        ) | {"exercise": exercise, "file": str(options.path)}  # fmt: skip
-    finally:
-        worker.close()
-    if result["status"] == "ungraded":
-        raise ValueError(result["reason"])
-    if options.json:
-        print(json.dumps(result, indent=1, ensure_ascii=False))
-    else:
-        print(report.points_table(result, exercise))
-    return 0
-
-
-def _grade_class(options: argparse.Namespace) -> int:
-    from .grading.course import grade_class
-
-    if options.out is None:
-        raise ValueError(f"{options.path} is a folder: say with --out where grades.csv and the feedback are written.")
-    if options.json:
-        raise ValueError("--json is for one file; a folder gets OUT/results/ with a JSON file for each.")
-    results = grade_class(
-        options.path, options.out, jobs=options.jobs, keys=options.key, timeout=options.timeout,
-        sandboxed=not options.no_sandbox, show_hidden=options.show_hidden, executor=options.executor,
-    )  # fmt: skip
-    counts = Counter(result["status"] for result in results)
-    told = ", ".join(
-        f"{counts[status]} {status}" for status in ("graded", "stopped", "tampered", "ungraded") if counts[status]
-    )
-    print(f"{told}; {sum(bool(result['flags']) for result in results)} flagged: {options.out / 'grades.csv'}")
-    return 0
-
-
-def _release(options: argparse.Namespace) -> int:
-    from .grading.release import release_folder
-
-    told = release_folder(options.root, check=options.check)
-    print("\n".join(told) or "every exercise is what its key gives")
-    return 1 if options.check and told else 0
-
-
-def _selftest(options: argparse.Namespace) -> int:
-    from .grading.selftest import selftest
-
-    failed = 0
-    for name, wrong in selftest(Path(), names=tuple(options.names), keys=options.key):
-        print(f"{name:<32} {wrong or 'ok'}", flush=True)
-        failed += bool(wrong)
-    return 1 if failed else 0
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, got ''")
+    return Path(text)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from types import ModuleType
 # Old name to new name, both inside the package.
 MOVED = {
     "devices": "training.devices",
+    "doctor": "commands.doctor",
     "language": "recipes.distilbert",
     "losses.modern": "losses.divergences",
     "models_exits": "models.exits",
+    "report": "commands.distill",
     "schedules": "training.schedules",
 }
 

@@ -98,7 +98,7 @@ def test_distill_prints_a_table_with_both_baselines_and_intervals_and_draws_a_pi
 def test_one_seed_claims_no_interval():
     import pandas as pd
 
-    from kdcourse.report import _differences
+    from kdcourse.commands.distill import differences
 
     runs = pd.DataFrame({"arm": ["plain", "label smoothing", "distilled"], "seed": [0, 0, 0], "test_errors": [3, 2, 1]})
-    assert "no interval" in _differences(runs)
+    assert "no interval" in differences(runs)

@@ -27,14 +27,13 @@ def pick_device(name: str | None = None) -> torch.device:
     ValueError
         If the named device is unknown or not present on this machine.
     """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    here += ["mps", "cpu"] if torch.backends.mps.is_available() else ["cpu"]
+    first = here[0].partition(":")[0]
     if name is None or name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
-    kind = name.split(":")[0]
-    if not present.get(kind, False):
-        raise ValueError(
-            f"device {name!r} is not on this machine; here: {', '.join(k for k, v in present.items() if v)}."
-        )
+        return torch.device(first)
+    if name not in {*here, first, *(f"{kind}:0" for kind in here)}:  # torch takes "cpu:7" silently
+        raise ValueError(f"device {name!r} is not on this machine; here: {', '.join(here)}.")
     return torch.device(name)
 
 
@@ -83,9 +82,13 @@ def threads_asked_for() -> int | None:
 
 
 def _checked_threads(asked: int | str) -> int:
-    if not str(asked).isdigit() or int(asked) < 1:
-        raise ValueError(f"the number of threads must be a positive integer, got {asked!r}.")
-    return int(asked)
+    text, most = str(asked), max(64, 2 * (os.cpu_count() or 1))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise ValueError(
+            f"the number of threads must be a positive integer, got {asked!r}; at most {most} here. More threads than "
+            f"cores ({os.cpu_count()}) wait for one another, and too many end the process."
+        )
+    return int(text)
 
 
 def _time_small_step() -> float:

@@ -16,8 +16,6 @@
 # Symbols: $z$ logits, $T$ [temperature](glossary:temperature), $p$ the teacher's probabilities, $q$ the student's.
 
 # %%
-import json
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -30,6 +28,7 @@ from kdcourse.data import jitter, load_mnist, minibatches
 from kdcourse.losses import distillation_loss, kd_loss, soften
 from kdcourse.models import count_parameters, make_hinton_student, make_student_mlp
 from kdcourse.plots import COLORS, show
+from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import Knobs, count_errors, pick_device, predict_logits
 from kdcourse.widgets import LiveTrainer
@@ -879,7 +878,7 @@ format_comparison(comparison)
 # %% [markdown]
 # ## At full size
 #
-# The same three experiments with 2×800 units and all images, three seeds each, are one command, `python -m benchmarks.hinton`,
+# The same three experiments with 2×800 units and all images, three seeds each, are one command, `python -m experiments.hinton`,
 # that records its numbers with seeds, versions and machine. Here is its record beside the paper: means of test errors of 10,000,
 # ours with biases from held-out images, the paper's with biases from the test set.
 #
@@ -887,18 +886,15 @@ format_comparison(comparison)
 # this table too: it is the flattered number of this chapter's beginning, so do not read it as "better than the paper's 67".
 
 # %%
-record = Path("../benchmarks/results/hinton.json")
-table = f"no record beside this notebook: it lies in the repository, as {record.name}"
-if record.exists():
-    found = json.loads(record.read_text(encoding="utf-8"))
-    columns = {"paper": found["paper"], "recorded here": found["means"]}
-    table = pd.DataFrame({name: pd.DataFrame(part).unstack() for name, part in columns.items()}).dropna(how="all")
-    print(" ".join(found["command"].split()), "\n")
-    for row in found["comparisons"]:
-        interval = f"95 % interval [{row['low']:+.0f}, {row['high']:+.0f}], {row['n']} seeds"
-        print(f"{row['arm']} minus {row['baseline']}: {row['difference']:+.0f} errors, {interval}")
-        assert row["high"] < 0
-    assert found["means"]["teacher"]["test_errors"] == 61
+record = read_record("hinton")
+columns = {"paper": record["paper"], "recorded here": record["means"]}
+table = pd.DataFrame({name: pd.DataFrame(part).unstack() for name, part in columns.items()}).dropna(how="all")
+print(" ".join(record["command"].split()), "\n")
+for row in record["comparisons"]:
+    interval = f"95 % interval [{row['low']:+.0f}, {row['high']:+.0f}], {row['n']} seeds"
+    print(f"{row['arm']} minus {row['baseline']}: {row['difference']:+.0f} errors, {interval}")
+    assert row["high"] < 0
+assert record["means"]["teacher"]["test_errors"] == 61
 table
 
 # %% [markdown]

@@ -18,11 +18,9 @@
 # $t$ teacher; $B$ images in a batch.
 
 # %%
-import json
 import math
 import warnings
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -37,6 +35,7 @@ from kdcourse.losses import HintRegressor, attention_map, attention_transfer_los
 from kdcourse.models import capture, count_parameters, make_student_cnn
 from kdcourse.plots import COLORS, show
 from kdcourse.recipes import fitnets, make_adam
+from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import count_errors, evaluating, fit, pick_device, train
 from kdcourse.widgets import AttentionExplorer
@@ -886,27 +885,23 @@ print(found)
 #
 # ## At full size
 #
-# `python -m benchmarks.chapters 03` runs this chapter with `FULL = True`: twice as many images, four times as many steps, eight seeds, all
+# `python -m experiments.chapters 03` runs this chapter with `FULL = True`: twice as many images, four times as many steps, eight seeds, all
 # test images. It leaves a record.
 
 # %%
-record = Path("../benchmarks/results/chapter03.json")
-full, note = pd.DataFrame(), f"no record beside this notebook: it lies in the repository, as {record.name}"
-if record.exists():
-    found = json.loads(record.read_text(encoding="utf-8"))
-    full, note = pd.DataFrame(found["comparisons"]["against soft targets"]).set_index("arm"), found["about"]
-    ax = plots.intervals(full.reset_index())
-    ax.set(xlabel="difference in test errors (of 10,000)")
-    show(ax, alt=f"At full size: differences to soft targets alone with intervals. {in_words(full.reset_index())}.")
-print(note)
+record = read_record("chapter03")
+full = pd.DataFrame(record["comparisons"]["against soft targets"]).set_index("arm")
+ax = plots.intervals(full.reset_index())
+ax.set(xlabel="difference in test errors (of 10,000)")
+show(ax, alt=f"At full size: differences to soft targets alone with intervals. {in_words(full.reset_index())}.")
+print(record["about"])
 full.round(1)
 
 # %%
-if len(full):
-    assert (full.loc[["hint", "attention", "contrastive", "fitnets", "label_smoothing", "no_teacher"]].low > 0).all()
-    assert (full.loc[list(together)].verdict == "unclear").all()
-    assert full.drop("no_teacher")["mean"].idxmax() == "attention"
-    assert full["mean"]["fitnets"] > full["mean"][list(together)].max()
+assert (full.loc[["hint", "attention", "contrastive", "fitnets", "label_smoothing", "no_teacher"]].low > 0).all()
+assert (full.loc[list(together)].verdict == "unclear").all()
+assert full.drop("no_teacher")["mean"].idxmax() == "attention"
+assert full["mean"]["fitnets"] > full["mean"][list(together)].max()
 
 # %% [markdown]
 # **With more images, steps and seeds most questions have an answer.** Soft targets alone beat each feature term alone and both

@@ -18,9 +18,7 @@
 # numbers; $X$ all of them as rows.
 
 # %%
-import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -33,6 +31,7 @@ from kdcourse.data import load_mnist
 from kdcourse.losses import gram_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
 from kdcourse.models import capture, make_mlp
 from kdcourse.plots import show
+from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import pick_device
 from kdcourse.widgets import RelationExplorer
@@ -630,19 +629,16 @@ assert not unseen.loc[["student alone in another order", "each image scaled by i
 # broadcasting, and with all angles at once.
 
 # %%
-record = Path("../benchmarks/results/losses.json")
-cost = f"no record beside this notebook: it lies in the repository, as {record.name}"
-if record.exists():
-    found = json.loads(record.read_text(encoding="utf-8"))
-    heavy = {name: found["against_the_usual_way"][name] for name in ("similarity", "angles")}
-    columns = {"peak MB": "peak_megabytes", "milliseconds": "milliseconds"}
-    cost = pd.concat(
-        {title: pd.DataFrame({n: row[key] for n, row in heavy.items()}).T for title, key in columns.items()}, axis=1
-    )
-    cost.index = [f"{n}, B = {found['settings'][n]['batch']}, D = {found['settings'][n]['width']}" for n in heavy]
-    assert all(row["share_of_memory"] < 0.02 for row in heavy.values())
-    assert (cost["peak MB", "usual"] > 1000).all()
-    assert (cost["peak MB", "ours"] < 100).all()
+record = read_record("losses")
+heavy = {name: record["against_the_usual_way"][name] for name in ("similarity", "angles")}
+columns = {"peak MB": "peak_megabytes", "milliseconds": "milliseconds"}
+cost = pd.concat(
+    {title: pd.DataFrame({n: row[key] for n, row in heavy.items()}).T for title, key in columns.items()}, axis=1
+)
+cost.index = [f"{n}, B = {record['settings'][n]['batch']}, D = {record['settings'][n]['width']}" for n in heavy]
+assert all(row["share_of_memory"] < 0.02 for row in heavy.values())
+assert (cost["peak MB", "usual"] > 1000).all()
+assert (cost["peak MB", "ours"] < 100).all()
 cost
 
 # %% [markdown]
@@ -856,28 +852,25 @@ assert (gaps.loc[list(LOSSES)].mean(axis=1) < 0.9 * gaps.loc["KD"].mean()).all()
 # %% [markdown]
 # ## At full size
 #
-# The same code with 10,000 images and five seeds is one command, `python -m benchmarks.chapters 04`; weights and temperature are chosen again. These students see nearly a
+# The same code with 10,000 images and five seeds is one command, `python -m experiments.chapters 04`; weights and temperature are chosen again. These students see nearly a
 # fifth of what their teacher saw, so there is less for a teacher to add.
 
 # %%
 about_full = (
     "1,000 → 10,000 training images, 10 epochs, 5 seeds; weights and temperature chosen again on held-out images"
 )
-record = Path("../benchmarks/results/chapter04.json")
-table = f"no record beside this notebook: it lies in the repository, as {record.name}"
-if record.exists():
-    found = json.loads(record.read_text(encoding="utf-8"))
-    print(found["command"], "|", found["about"], "|", found["minutes"], "minutes")
-    full = pd.concat(pd.DataFrame(rows) for rows in found["comparisons"].values())
-    low, high = (full.pivot(index="arm", columns="baseline", values=end) for end in ("low", "high"))
-    assert (high.loc[["KD", *LOSSES], "no_teacher"] < 0).all()
-    assert (high.loc[["distance", "angle", "similarity-preserving"], "label_smoothing"] < 0).all()
-    assert low.loc["Gram", "label_smoothing"] < 0 < high.loc["Gram", "label_smoothing"]
-    assert list(high.index[high["KD"] < 0]) == ["KD + angle"]
-    assert low.loc["Gram", "KD"] > 0
-    assert low.loc["distance", "no_teacher"] > plain.loc[("distance", "no_teacher"), "difference"]  # less to add
-    assert low.loc["Gram ÷ B², weight 1", "no_teacher"] < 0 < high.loc["Gram ÷ B², weight 1", "no_teacher"]
-    table = format_comparison(full).rename(columns={"mean": "test errors"})
+record = read_record("chapter04")
+print(record["command"], "|", record["about"], "|", record["minutes"], "minutes")
+full = pd.concat(pd.DataFrame(rows) for rows in record["comparisons"].values())
+low, high = (full.pivot(index="arm", columns="baseline", values=end) for end in ("low", "high"))
+assert (high.loc[["KD", *LOSSES], "no_teacher"] < 0).all()
+assert (high.loc[["distance", "angle", "similarity-preserving"], "label_smoothing"] < 0).all()
+assert low.loc["Gram", "label_smoothing"] < 0 < high.loc["Gram", "label_smoothing"]
+assert list(high.index[high["KD"] < 0]) == ["KD + angle"]
+assert low.loc["Gram", "KD"] > 0
+assert low.loc["distance", "no_teacher"] > plain.loc[("distance", "no_teacher"), "difference"]  # less to add
+assert low.loc["Gram ÷ B², weight 1", "no_teacher"] < 0 < high.loc["Gram ÷ B², weight 1", "no_teacher"]
+table = format_comparison(full).rename(columns={"mean": "test errors"})
 table
 
 # %% [markdown]

@@ -24,11 +24,9 @@
 
 # %%
 import copy
-import json
 import math
 import time
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -42,6 +40,7 @@ from kdcourse.data import load_mnist, minibatches
 from kdcourse.losses import CRDLoss, EmbeddingQueue, hint_loss, info_nce_loss, kd_loss
 from kdcourse.models import capture, make_mlp
 from kdcourse.plots import COLORS, show
+from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import count_errors, pick_device, train
 from kdcourse.widgets import NegativesExplorer
@@ -874,12 +873,10 @@ print("times faster:", faster.round(1).to_dict(), "  times smaller:", smaller.ro
 gathers = 2 * 64 * 16_385 * 128 * 4 / 1e9
 print(f"the paper's M = 16,384 gathers {gathers:.2f} GB in every step")
 assert gathers > 1
-record = Path("../benchmarks/results/losses.json")
-if record.exists():
-    found = json.loads(record.read_text(encoding="utf-8"))
-    whole = found["against_the_usual_way"]["crd"]
-    print(found["settings"]["crd"], {"times faster": whole["times_faster"], "peak MB": whole["peak_megabytes"]})
-    assert whole["share_of_memory"] < 0.1
+record = read_record("losses")
+whole = record["against_the_usual_way"]["crd"]
+print(record["settings"]["crd"], {"times faster": whole["times_faster"], "peak MB": whole["peak_megabytes"]})
+assert whole["share_of_memory"] < 0.1
 
 # %% [markdown]
 # On a CPU many times faster, and anywhere more than forty times smaller whatever $M$ is. The last line is the whole
@@ -1145,37 +1142,29 @@ close.sort_values(ascending=False).rename("mean cosine within a class").round(2)
 #
 # ## At full size
 #
-# The same code with 10,000 images, 512 negatives and five seeds is one command, `python -m benchmarks.chapters 05`.
-# Its record lies in the repository.
+# The same code with 10,000 images, 512 negatives and five seeds is one command, `python -m experiments.chapters 05`.
+# Its record ships with the package.
 
 # %%
 about_full = "10,000 images, 8 epochs, 5 seeds, 512 negatives; weights and temperature chosen again on held-out images"
-record = Path("../benchmarks/results/chapter05.json")
-full = {}
-if record.exists():
-    found = json.loads(record.read_text(encoding="utf-8"))
-    print(found["about"])
-    full = {name: pd.DataFrame(table).set_index("arm") for name, table in found["comparisons"].items()}
-    ax = plots.intervals(full["against L2 on features"].loc[rows].reset_index())
-    ax.set(xlabel="difference in test errors (of 10,000)")
-    show(
-        ax,
-        alt="At full size: CRD, InfoNCE, soft targets and both baselines right of 0; soft targets with L2 at 0.",
-    )
+record = read_record("chapter05")
+print(record["about"])
+full = {name: pd.DataFrame(table).set_index("arm") for name, table in record["comparisons"].items()}
+ax = plots.intervals(full["against L2 on features"].loc[rows].reset_index())
+ax.set(xlabel="difference in test errors (of 10,000)")
+show(ax, alt="At full size: CRD, InfoNCE, soft targets and both baselines right of 0; soft targets with L2 at 0.")
 
 # %%
-table = f"no record beside this notebook: it lies in the repository, as {record.name}"
-if full:
-    from_l2, one_by_one = full["against L2 on features"], full["pair by pair"]
-    smoothing = full["against the baselines"].set_index("baseline", append=True).xs("label_smoothing", level="baseline")
-    assert (from_l2.loc[["CRD", "InfoNCE, queue", "KD"]].low > 0).all()
-    assert smoothing.loc["CRD"].low > 0
-    none = full["against the baselines"].set_index("baseline", append=True).xs("no_teacher", level="baseline")
-    assert (none.loc[["CRD", "InfoNCE, queue"]].high < 0).all()
-    assert full["against KD alone"].loc["KD + CRD"].low > 0
-    assert one_by_one.loc["CRD"].high < 0
-    assert one_by_one.loc["InfoNCE, queue"].low < 0 < one_by_one.loc["InfoNCE, queue"].high
-    table = one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
+from_l2, one_by_one = full["against L2 on features"], full["pair by pair"]
+smoothing = full["against the baselines"].set_index("baseline", append=True).xs("label_smoothing", level="baseline")
+assert (from_l2.loc[["CRD", "InfoNCE, queue", "KD"]].low > 0).all()
+assert smoothing.loc["CRD"].low > 0
+none = full["against the baselines"].set_index("baseline", append=True).xs("no_teacher", level="baseline")
+assert (none.loc[["CRD", "InfoNCE, queue"]].high < 0).all()
+assert full["against KD alone"].loc["KD + CRD"].low > 0
+assert one_by_one.loc["CRD"].high < 0
+assert one_by_one.loc["InfoNCE, queue"].low < 0 < one_by_one.loc["InfoNCE, queue"].high
+table = one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
 table
 
 # %% [markdown]

@@ -22,9 +22,7 @@
 
 # %%
 import itertools
-import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -39,6 +37,7 @@ from kdcourse.losses import deep_supervision_loss, kd_loss
 from kdcourse.models import make_student_mlp
 from kdcourse.models_exits import ExitNet, predict_early
 from kdcourse.plots import COLORS, show
+from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, mean_interval, sweep
 from kdcourse.training import accuracy, count_errors, evaluating, fit, pick_device, predict_logits
 from kdcourse.widgets import ExitsExplorer, GenerationsExplorer
@@ -933,28 +932,25 @@ assert found.difference["4 generations", "generation 0"] < min(0, alone.min())
 # %% [markdown]
 # ## At full size
 #
-# The same code with ten times as many images is one command, `python -m benchmarks.chapters 06`. Its record shows
+# The same code with ten times as many images is one command, `python -m experiments.chapters 06`. Its record shows
 # differences in test errors of 10,000, with their intervals, against the baseline that each question asks for.
 
 # %%
 about_full = "10,000 images; exits: 10 epochs, 5 seeds; generations: 2-layer perceptrons, 10 epochs, 8 lineages"
-record = Path("../benchmarks/results/chapter06.json")
-of_exits = of_generations = f"no record beside this notebook: it lies in the repository, as {record.name}"
-if record.exists() and not FULL:
-    full = json.loads(record.read_text(encoding="utf-8"))
-    print(full["about"])
-    table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
-    asked = {"deepest exit": "label_smoothing", "one and four": "4 strangers", "wrong labels": "generation 0"}
-    table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
-    ends = zip(table.low, table.high, strict=True)
-    table["verdict"] = ["worse" if low > 0 else "better" if high < 0 else "unclear" for low, high in ends]
-    table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high", "verdict"]].round(1)
-    part_one = table.index.get_level_values("question").str.contains("exit")
-    of_exits, of_generations = table[part_one], table[~part_one]
+full = read_record("chapter06")
+print(full["about"])
+table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
+asked = {"deepest exit": "label_smoothing", "one and four": "4 strangers", "wrong labels": "generation 0"}
+table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
+ends = zip(table.low, table.high, strict=True)
+table["verdict"] = ["worse" if low > 0 else "better" if high < 0 else "unclear" for low, high in ends]
+table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high", "verdict"]].round(1)
+part_one = table.index.get_level_values("question").str.contains("exit")
+of_exits, of_generations = table[part_one], table[~part_one]
 of_exits
 
 # %%
-if record.exists() and not FULL:
+if not FULL:
     for exit in (1, 2, 3):
         taught = table.loc[f"exit {exit}, own teacher"]
         assert taught.verdict["deepest teaches, T = 4"] == "worse"
@@ -972,7 +968,7 @@ if record.exists() and not FULL:
 of_generations
 
 # %%
-if record.exists() and not FULL:
+if not FULL:
     of_twins, of_votes = table.loc["generations against their twins"], table.loc["one and four"]
     chosen, hot = ([f"{name}: {g}" for g in (1, 2, 3)] for name in ("chosen", "T = 4"))
     assert (of_twins.verdict[chosen] == "unclear").all()

@@ -18,9 +18,7 @@
 # Symbols: $S$ students; $z^i$ logits of student $i$, $p^i_T$ its probabilities at [temperature](glossary:temperature) $T$; $y$ label; $\alpha$ the [teacher's share](glossary:alpha).
 
 # %%
-import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -33,6 +31,7 @@ from kdcourse.losses import kd_loss, mutual_ensemble_loss, mutual_learning_loss
 from kdcourse.models import make_mlp
 from kdcourse.plots import show
 from kdcourse.recipes import Cohort, CurriculumBatches, Ensemble, difficulty_by_loss, difficulty_by_margin
+from kdcourse.records import read_record
 from kdcourse.schedules import constant, cosine, linear, piecewise, progress_of, step
 from kdcourse.sweeps import compare, format_comparison, soft_target_objective, sweep
 from kdcourse.training import count_errors, fit, pick_device, predict_logits
@@ -1033,28 +1032,25 @@ print(f"{count_errors(student, *mnist.test)} errors of 10,000")
 # %% [markdown]
 # ## At full size
 #
-# The same code with ten times as many images is one command, `python -m benchmarks.chapters 07`. Its record: differences in test errors of 10,000, with their intervals, against the baseline that each question asks for.
+# The same code with ten times as many images is one command, `python -m experiments.chapters 07`. Its record: differences in test errors of 10,000, with their intervals, against the baseline that each question asks for.
 
 # %%
 about_full = f"{samples:,} images, {epochs} epochs in batches of 50, {seeds} seeds ({order_seeds} for the orders); the big teacher's students at T = {T:g}, α = {share:g}"
-record = Path("../benchmarks/results/chapter07.json")
-table = f"no record beside this notebook: it lies in the repository, as {record.name}"
-if record.exists() and not FULL:
-    full = json.loads(record.read_text(encoding="utf-8"))
-    print(full["about"])
-    table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
-    asked = {
-        "one student of 4, further": "smoothed labels",
-        "the bill": "one with smoothed labels",
-        "a hasty teacher": "no_teacher",
-    }
-    asked |= {"schedules, both baselines": "", "order": "random order", "order, slow pace, labels": "plain epochs"}
-    table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
-    table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high"]].round(0)
+full = read_record("chapter07")
+print(full["about"])
+table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
+asked = {
+    "one student of 4, further": "smoothed labels",
+    "the bill": "one with smoothed labels",
+    "a hasty teacher": "no_teacher",
+}
+asked |= {"schedules, both baselines": "", "order": "random order", "order, slow pace, labels": "plain epochs"}
+table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
+table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high"]].round(0)
 table
 
 # %%
-if record.exists() and not FULL:
+if not FULL:
     one_of_four, fours = table.loc["one student of 4"], table.loc["vote of 4"]
     assert (one_of_four.high[["peers, T = 1", "peers, T = 4", "averaged logits, T = 4"]] < 0).all()
     assert (table.loc["one student of 4, further"].low > 0).all()

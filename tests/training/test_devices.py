@@ -18,6 +18,7 @@ def _restore():
 
 def present(monkeypatch, *, cuda, mps):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2 if cuda else 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
 
 
@@ -43,13 +44,20 @@ def test_a_device_that_is_not_there_is_refused_and_those_that_are_there_listed(m
         pick_device(name)
 
 
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:", "cuda:x", "cuda:-1", "cpu:7"])
+def test_a_number_that_no_device_has_is_refused(monkeypatch, name):
+    present(monkeypatch, cuda=True, mps=False)
+    with pytest.raises(ValueError, match=rf"device '{name}' is not on this machine; here: cuda:0, cuda:1, cpu\."):
+        pick_device(name)
+
+
 def test_an_explicit_number_of_threads_wins_over_the_environment(monkeypatch):
     monkeypatch.setenv("KDCOURSE_THREADS", "2")
     assert choose_threads(1) == torch.get_num_threads() == 1
     assert choose_threads() == torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, "two"])
+@pytest.mark.parametrize("count", [0, -1, 1.5, "two", "²", 100_000, 10**30])
 def test_a_number_of_threads_that_is_none_is_refused(count):
     with pytest.raises(ValueError, match="the number of threads must be a positive integer, got"):
         choose_threads(count)

@@ -1,14 +1,11 @@
 """Hinton's experiments at full size: how the bias is chosen, and that a run that is done is not run again."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # benchmarks are run from the repository's root, not installed
-from benchmarks import hinton
+from experiments import hinton
 from kdcourse import zoo
 from kdcourse.models import make_hinton_teacher
 

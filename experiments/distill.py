@@ -1,13 +1,13 @@
-"""``kdcourse distill`` as a newcomer runs it: its table for README, its picture, and how long the command takes.
+"""``kdcourse distill`` as a newcomer runs it: its table, its picture, and how long the command takes.
 
-``python -m benchmarks.distill``; then ``python tools/update_readme.py`` puts the table into README.
+Run ``python -m experiments.distill``, then ``python tools/update_docs.py``, which puts the table into docs/results.md.
 """
 
 import subprocess
 import sys
 import time
 
-from ._record import RESULTS, write_json
+from experiments._record import RESULTS, write_json
 
 PICTURE = RESULTS.parent.parent / "docs" / "images" / "distill.png"
 

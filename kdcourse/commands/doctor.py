@@ -3,6 +3,7 @@
 Chapter 00. ``check_env`` is the first cell's short table; ``kdcourse doctor`` prints all of it.
 """
 
+import argparse
 import importlib.util
 import os
 import platform
@@ -13,9 +14,16 @@ from importlib import metadata
 
 import torch
 
-from .training import choose_threads, pick_device
+from ..training import choose_threads, pick_device
+from .console import say
 
 REQUIRED = {"torch": (2, 6), "torchvision": (0, 21), "numpy": (1, 26), "matplotlib": (3, 8), "ipywidgets": (7, 7)}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what works on this machine."""
+    say("\n".join(f"{name:<9} {value}" for name, value in report().items()))
+    return 0
 
 
 def check_env() -> None:
@@ -26,30 +34,30 @@ def check_env() -> None:
 
 def report() -> dict[str, str]:
     """Return what works on this machine, as name and sentence, in the order it is printed."""
-    found = _short_report()
-    found["memory"] = _memory()
-    found["packages"] = ", ".join(f"{name} {_version(name) or 'missing'}" for name in REQUIRED)
-    found["jupyter"] = ", ".join(
+    lines = _short_report()
+    lines["memory"] = _memory()
+    lines["packages"] = ", ".join(f"{name} {_version(name) or 'missing'}" for name in REQUIRED)
+    lines["jupyter"] = ", ".join(
         f"{name} {_version(name) or 'missing'}" for name in ("jupyterlab", "ipykernel", "ipython", "nbval")
     )
     optional = {"transformers": "chapter 09", "nbgrader": "teachers' tools", "playwright": "browser tests"}
-    found["optional"] = ", ".join(f"{name} {_version(name) or f'missing ({use})'}" for name, use in optional.items())
-    found["sandbox"] = _sandbox()
-    found["problems"] = "; ".join(problems()) or "none found"
-    return found
+    lines["optional"] = ", ".join(f"{name} {_version(name) or f'missing ({use})'}" for name, use in optional.items())
+    lines["sandbox"] = _sandbox()
+    lines["problems"] = "; ".join(problems()) or "none found"
+    return lines
 
 
 def problems() -> list[str]:
     """Return what is missing or too old, with the command that mends it."""
-    found = []
+    lines = []
     for name, least in REQUIRED.items():
         version = _version(name)
         needed = ".".join(map(str, least))
         if version is None:
-            found.append(f"{name} is missing: pip install '{name}>={needed}'")
+            lines.append(f"{name} is missing: pip install '{name}>={needed}'")
         elif tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit()) < least:
-            found.append(f"{name} {version} is older than {needed}: pip install -U '{name}>={needed}'")
-    return found
+            lines.append(f"{name} {version} is older than {needed}: pip install -U '{name}>={needed}'")
+    return lines
 
 
 def in_colab() -> bool:
@@ -58,7 +66,7 @@ def in_colab() -> bool:
 
 
 def _short_report() -> dict[str, str]:
-    from . import __version__
+    from .. import __version__
 
     device = pick_device()
     name = torch.cuda.get_device_name() if device.type == "cuda" else {"mps": "Apple GPU"}.get(device.type, "no GPU")

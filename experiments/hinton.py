@@ -1,7 +1,7 @@
 """Hinton's MNIST experiments at full size: 2×800 students, plain and distilled, and transfer sets that lack classes.
 
-Run ``python -m benchmarks.hinton`` from the repository's root; stopped at any moment, the same command goes on where it
-was. Every run has a checkpoint of its own, and ``benchmarks/results/hinton.json`` is written when the last has ended.
+Run ``python -m experiments.hinton`` from the repository's root. If it is stopped, the same command continues: every run
+has a checkpoint of its own. ``experiments/results/hinton.json`` is written when the last run has ended.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._record import write_json
+from experiments._record import write_json
 from kdcourse import zoo
 from kdcourse._files import write_atomically
 from kdcourse.data import load_mnist
@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default=None)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--folder", default="runs/hinton", help="checkpoints, and the rows that are done")
-    parser.add_argument("--record", default="hinton", help="name of the file in benchmarks/results")
+    parser.add_argument("--record", default="hinton", help="name of the file in experiments/results")
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args(arguments)
 
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(rows[-1], flush=True)
     record = {
         "about": "Hinton's MNIST experiments: test errors of 10,000; biases chosen on held-out training images",
-        "command": " ".join(["python -m benchmarks.hinton", *(sys.argv[1:] if arguments is None else arguments)]),
+        "command": " ".join(["python -m experiments.hinton", *(sys.argv[1:] if arguments is None else arguments)]),
         "settings": {key: getattr(options, key) for key in (*SETTINGS, "seeds", "images", "held_out")},
         "arms": {name: asdict(ARMS[name]) for name in options.arms},
         "paper": PAPER,

@@ -1,8 +1,8 @@
 """The full-size experiments of chapters 03 to 07: the chapter's own source, run with ``FULL = True``.
 
-``python -m benchmarks.chapters 03 05`` runs chapters 03 and 05. Each leaves its comparisons, a table per name in the
-chapter's dictionary ``comparisons``, in ``results/chapter03.json`` and so on. Assertions are left out: they hold the
-prose to what the small run shows, and a full-size result that says otherwise is wanted, not refused.
+``python -m experiments.chapters 03 05`` runs chapters 03 and 05. A chapter leaves its tables in its dictionary
+``comparisons``; they are written to ``experiments/results/chapter03.json`` and so on. Assertions are left out: they
+hold the prose to what the small run shows, and a full-size result that says otherwise must be recorded too.
 """
 
 import argparse
@@ -16,9 +16,8 @@ from types import CodeType
 
 import matplotlib
 
+from experiments._record import write_json
 from kdcourse.training import choose_threads
-
-from ._record import write_json
 
 SOURCES = Path(__file__).resolve().parent.parent / "notebooks" / "source"
 SWITCH = "FULL = False"
@@ -50,7 +49,7 @@ def run(number: str) -> Path:
     return write_json(
         f"chapter{number}",
         {
-            "command": f"python -m benchmarks.chapters {number}",
+            "command": f"python -m experiments.chapters {number}",
             "about": namespace.get("about_full", ""),
             "minutes": round((time.perf_counter() - start) / 60, 1),
             "comparisons": tables,
@@ -59,7 +58,7 @@ def run(number: str) -> Path:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.chapters")
+    parser = argparse.ArgumentParser(prog="python -m experiments.chapters")
     parser.add_argument("chapters", nargs="*", default=["03", "04", "05", "06", "07"])
     matplotlib.use("Agg")
     choose_threads()
