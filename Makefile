@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 LAB_ARGS ?=
 # nbval runs each notebook afresh; a cell that takes longer than this is a mistake.
 CELL_TIMEOUT := 180
-# Tests run in this many processes of one thread each.
+# Tests run in this many processes of one thread each; make unit ORDER=123 repeats an order, ORDER= takes that of the files.
 JOBS ?= 2
+ORDER ?= random
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint unit notebooks-test notebooks bench docs clean
+.PHONY: help lab test check lint doctests quick unit tests browser notebooks-test notebooks bench docs clean
 
 help:
 	@head -2 Makefile | sed 's/^# //'
@@ -18,7 +19,17 @@ help:
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --notebook-dir=. $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-test: lint docs unit notebooks-test
+# Each of these runs its stages to the end, whatever fails, and tells the seconds of each.
+STAGES := MAKE="$(MAKE)" $(BIN)/python tools/run_stages.py
+
+test: $(VENV)/.dev
+	$(STAGES) lint docs doctests tests browser notebooks-test
+
+check: $(VENV)/.dev
+	$(STAGES) lint doctests quick
+
+unit: $(VENV)/.dev
+	$(STAGES) doctests tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,9 +37,21 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python tools/update_docs.py --check
 
-unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not browser" tests
-	$(BIN)/python -m pytest -m browser tests  # alone: a browser, its server and its kernel want both cores
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+doctests: $(VENV)/.dev
+	$(PYTEST) -q --doctest-modules kdcourse
+
+IN_PARALLEL := $(PYTEST) -n $(JOBS) --dist worksteal $(if $(ORDER),--order-seed=$(ORDER))
+
+tests: $(VENV)/.dev
+	$(IN_PARALLEL) --durations=20 -m "not browser" tests
+
+quick: $(VENV)/.dev
+	$(IN_PARALLEL) -m "not slow and not browser and not colab and not peers" tests
+
+browser: $(VENV)/.dev
+	$(PYTEST) --durations=5 -m browser tests/browser  # one at a time: a browser, its server and its kernel want both cores
 
 notebooks-test: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --check
