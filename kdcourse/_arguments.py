@@ -1,7 +1,7 @@
-"""Checks at the public edge of every loss: bad input gets a ValueError that teaches.
+"""Checks of arguments, called where a user calls us: bad input raises a ValueError that teaches.
 
-Each message says what came, what is needed, and why. Nothing is compared by value on a GPU, where looking at a
-value would make the processor wait for the device, nor under ``torch.func`` transforms, where there is no value yet.
+Each message says what came, what is needed, and why. A tensor's values are read on the CPU only: reading them on a GPU
+makes the processor wait for the device, and under ``torch.func`` transforms there are none yet.
 """
 
 import math
@@ -38,7 +38,9 @@ def check_weight(weight: float | Tensor, name: str) -> None:
     if isinstance(weight, Tensor):
         return
     if not (weight >= 0 and math.isfinite(weight)):
-        raise ValueError(f"{name} must be finite and not negative, got {weight}. A negative weight would reward error.")
+        raise ValueError(
+            f"{name} must be finite and not negative, got {weight}. A negative weight would reward errors."
+        )
 
 
 def check_floating(tensor: Tensor, name: str) -> None:
@@ -60,7 +62,7 @@ def check_same_shape(
     if student.shape != teacher.shape:
         raise ValueError(
             f"student and teacher {what} must have the same shape, got {tuple(student.shape)} and "
-            f"{tuple(teacher.shape)}. Broadcasting would compare the wrong pairs without a word."
+            f"{tuple(teacher.shape)}. Broadcasting would silently compare the wrong pairs."
         )
     if student.dim() < min_dim:
         raise ValueError(
@@ -146,8 +148,8 @@ def check_paired_lists(student: Sequence[Tensor], teacher: Sequence[Tensor], wha
     """Raise unless two lists are non-empty and of equal length."""
     if len(student) != len(teacher):
         raise ValueError(
-            f"student and teacher need as many {what} each, got {len(student)} and {len(teacher)}. "
-            "zip would drop the rest without a word."
+            f"student and teacher need equally many {what}, got {len(student)} and {len(teacher)}. "
+            "zip would silently drop the rest."
         )
     if len(student) == 0:
         raise ValueError(f"got empty lists of {what}: there is nothing to match, and a mean over it divides by zero.")

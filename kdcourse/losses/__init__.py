@@ -1,7 +1,7 @@
 """The losses, in the order of the chapters. Every name here can be imported from ``kdcourse.losses``.
 
-Every loss takes the student first, the teacher second, labels third, and its hyperparameters by keyword; gives a
-scalar that is a mean over the batch; and never sends a gradient to the teacher.
+Every loss takes the student first, the teacher second, labels third, and its hyperparameters by keyword. It returns a
+scalar, a mean over the batch. The teacher never receives a gradient.
 
 =======  =====================================================================================
 Letter   Meaning, in every docstring and shape comment of the course

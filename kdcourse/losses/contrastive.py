@@ -1,4 +1,4 @@
-"""Contrastive losses: tell the teacher's view of this sample from its view of others (InfoNCE).
+"""Contrastive losses: pick the teacher's embedding of this sample from among those of others (InfoNCE).
 
 Chapters 03 and 05. Letters: B batch, D embedding width.
 """
@@ -19,18 +19,18 @@ class EmbeddingQueue(nn.Module):
     Parameters
     ----------
     dim : int
-        D, the width of the embeddings.
+        Width D of the embeddings.
     size : int
-        How many are kept.
+        Number of embeddings that are kept.
 
     Attributes
     ----------
     vectors : Tensor, shape (size, D)
-        Unit vectors; rows not yet filled are 0.
+        Unit vectors. Rows not yet filled are 0.
     labels : Tensor of int, shape (size,)
-        Their classes, -1 where none was given.
+        Classes, -1 where none was given.
     count : Tensor, shape ()
-        How many embeddings were pushed since the start. It stays on the device: reading it would make a GPU wait.
+        Number of embeddings pushed since the start. It stays on the device, because reading it makes a GPU wait.
 
     Raises
     ------
@@ -40,6 +40,13 @@ class EmbeddingQueue(nn.Module):
     References
     ----------
     He et al. (2020), Momentum Contrast, arXiv:1911.05722, section 3.2.
+
+    Examples
+    --------
+    >>> queue = EmbeddingQueue(dim=2, size=3)
+    >>> queue.push(torch.tensor([[3.0, 4.0]]))
+    >>> queue.vectors[queue.filled]
+    tensor([[0.6000, 0.8000]])
     """
 
     vectors: Tensor
@@ -61,16 +68,16 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, embeddings: Tensor, labels: Tensor | None = None) -> None:
-        """Add a batch, dropping the oldest where there is no room; in evaluation mode, do nothing.
+        """Add a batch in place of the oldest embeddings; in evaluation mode, do nothing.
 
         Push after the loss: a sample that is already in the queue would be its own negative.
 
         Parameters
         ----------
         embeddings : Tensor, shape (B, D)
-            Scaled to unit length. Of a batch larger than the queue the last ones are kept.
+            Embeddings, stored at unit length. Of a batch larger than the queue the last ones are kept.
         labels : Tensor of int, shape (B,), optional
-            Their classes, for a loss that leaves out negatives of the same class.
+            Classes, for a loss that leaves out negatives of the same class.
 
         Raises
         ------
@@ -113,24 +120,23 @@ def info_nce_loss(
     Parameters
     ----------
     student_embeddings, teacher_embeddings : Tensor, shape (B, D)
-        Embeddings of the same samples, B at least 2 unless there is a queue. Where the student's width differs,
-        project the student (``nn.Linear(student_dim, teacher_dim)``, trained with it). The teacher's side receives
-        no gradient.
+        Embeddings of the same samples, B at least 2 unless there is a queue. If the widths differ, project the
+        student: ``nn.Linear(student_dim, teacher_dim)``, trained with it. The teacher's side receives no gradient.
     temperature : float
-        τ > 0; 0.07 to 0.5 is usual.
+        Positive number τ that divides the similarities; 0.07 to 0.5 is usual.
     labels : Tensor of int, shape (B,), optional
-        Classes. With them, other samples of the same class are not counted as negatives: among ten equally frequent
+        Classes. With them, other samples of the same class do not count as negatives. Among ten equally frequent
         classes a tenth of all negatives would be false.
     queue : EmbeddingQueue, optional
-        More of the teacher's embeddings, as further negatives for the student's. It is only read.
+        Further embeddings of the teacher, as negatives for the student's. The queue is only read.
     symmetric : bool
-        Average with the other direction, in which the teacher's embedding picks out the student's.
+        Whether to average with the other direction, in which the teacher's embedding picks out the student's.
 
     Returns
     -------
     Tensor, shape ()
-        In nats, above 0 also where student and teacher are equal, because other samples are never infinitely far;
-        log B for embeddings that are all alike.
+        Value in nats. It is above 0 even if student and teacher are equal, because other samples are never infinitely
+        far away. It is log B if all embeddings are alike.
 
     Raises
     ------
@@ -140,12 +146,18 @@ def info_nce_loss(
 
     Notes
     -----
-    With a queue this is the objective of momentum contrast with a teacher in the place of the slow encoder. It is not
-    CRD, whose negatives come from a memory of the whole data set (``CRDLoss``).
+    With a queue this is the objective of momentum contrast, with the teacher in place of the slow encoder. CRD is
+    another loss: its negatives come from a memory of the whole data set (``CRDLoss``).
 
     References
     ----------
     van den Oord et al. (2018), arXiv:1807.03748, equation 4. He et al. (2020), arXiv:1911.05722, equation 1.
+
+    Examples
+    --------
+    >>> alike = torch.ones(4, 8)
+    >>> info_nce_loss(alike, alike, temperature=0.1)  # four samples that nothing tells apart: log(4)
+    tensor(1.3863)
     """
     check_same_shape(student_embeddings, teacher_embeddings, "embeddings")
     check_temperature(temperature)

@@ -1,4 +1,4 @@
-"""Losses on logits that look away from their scale: standardised logits, and correlations of predictions (DIST).
+"""Losses that ignore the scale of predictions: standardised logits, and correlations (DIST).
 
 Chapter 11. Letters: B batch, K classes; T is ``temperature``.
 """
@@ -17,8 +17,8 @@ from .soft_targets import _log_soften
 def standardize_logits(logits: Tensor) -> Tensor:
     r"""Each row to mean 0 and standard deviation 1: :math:`(z - \bar z) / \sigma(z)`.
 
-    Apply it to the student's and the teacher's logits, then any loss on logits: the student must then match the
-    order and spacing of the teacher's scores, not their size.
+    Use it on the student's and on the teacher's logits, in front of any loss on logits. The student must then match
+    the order and spacing of the teacher's scores, but not their size.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def standardize_logits(logits: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., K)
-        Standardised rows; a constant row becomes 0. Gradients flow to ``logits``; detach the teacher's.
+        Standardised rows. A constant row becomes 0. Gradients flow to ``logits``.
 
     Raises
     ------
@@ -37,14 +37,20 @@ def standardize_logits(logits: Tensor) -> Tensor:
 
     Notes
     -----
-    σ divides by K, as the paper writes it; code found in the wild divides by K - 1, which is the same as a T larger
-    by :math:`\sqrt{K/(K-1)}`. Standardised scores have size 1, so T of 2 to 4 is warm here, and the gradient's
-    T² rule holds from smaller T on. The gradient with respect to raw logits carries a further 1/σ: a student with
-    small logits is pushed harder.
+    The variance is divided by K, as in the paper. Some public code divides by K - 1, which amounts to a T larger by
+    :math:`\sqrt{K/(K-1)}`. Standardised scores have size 1, so T from 2 to 4 is already high, and T² balances gradients
+    from smaller T on. The gradient with respect to raw logits has a further factor 1/σ, so a student with small
+    logits is pushed harder.
 
     References
     ----------
     Sun, Ren, Li, Wang, Cao (2024), arXiv:2403.01427, algorithm 1.
+
+    Examples
+    --------
+    >>> standardize_logits(torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]))
+    tensor([[-1.2247,  0.0000,  1.2247],
+            [-1.2247,  0.0000,  1.2247]])
     """
     check_floating(logits, "logits")
     check_two_classes(logits, "One number has no spread to divide by.")
@@ -77,16 +83,16 @@ def dist_loss(
     student_logits, teacher_logits : Tensor, shape (B, K)
         Logits for the same samples, B ≥ 2 and K ≥ 2. The teacher's side receives no gradient.
     temperature : float
-        T > 0.
+        Positive number T that divides the logits.
     beta : float
-        ≥ 0, weight of the relation between the classes of one sample (rows).
+        Weight ≥ 0 of the relation between the classes of one sample (rows).
     gamma : float
-        ≥ 0, weight of the relation between the samples of one class (columns).
+        Weight ≥ 0 of the relation between the samples of one class (columns).
 
     Returns
     -------
     Tensor, shape ()
-        Between 0 and 2 (β + γ); 0 when each row and column agrees up to scale and offset.
+        Value between 0 and 2 (β + γ). 0 when each row and column agrees up to scale and offset.
 
     Raises
     ------
@@ -96,13 +102,21 @@ def dist_loss(
 
     Notes
     -----
-    There is no T²: a correlation does not shrink as T grows, and neither does its gradient. The authors' code does
-    multiply by T² (at its default T = 1 that changes nothing). A row or column in which the *teacher* is constant
-    has no correlation and counts 0; one in which only the student is constant counts 1 and gives no gradient.
+    There is no T², because neither a correlation nor its gradient shrinks as T grows. The authors' code multiplies by
+    T²; at its default T = 1 that changes nothing. A row or column in which the *teacher* is constant has no
+    correlation and counts 0. One in which only the student is constant counts 1 and gives no gradient.
 
     References
     ----------
     Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536, equations 6-10.
+
+    Examples
+    --------
+    >>> teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    >>> dist_loss(3 * teacher, teacher)  # more certain, but correlated
+    tensor(0.)
+    >>> dist_loss(teacher.flip(1), teacher)  # every row and column has correlation -1: 2·(β + γ)
+    tensor(4.)
     """
     check_same_shape(student_logits, teacher_logits)
     if student_logits.dim() != 2 or min(student_logits.shape) < 2:

@@ -20,8 +20,8 @@ class CRDLoss(nn.Module):
     r"""Contrastive representation distillation: noise-contrastive estimation against a memory of the data set.
 
     Heads project student and teacher to unit vectors in one space. Two memories hold, for each sample, a running
-    average of its vector in the student's and in the teacher's space. Each network's vector of a sample must be told
-    from the other network's memory of samples of *other* classes:
+    average of its vector in the student's and in the teacher's space. Each network's vector of a sample is compared
+    with the other network's vector of the same sample, and with its memory of samples of *other* classes:
 
     .. math:: L = \sum_{\text{2 directions}} -\frac1B \sum_i \Big[ \log h(x_i, y_i) +
               \sum_{j=1}^{M} \log\big(1 - h(x_i, m_{ij})\big) \Big], \qquad
@@ -34,27 +34,28 @@ class CRDLoss(nn.Module):
     student_dim, teacher_dim : int
         Widths of the embeddings that are passed in.
     num_samples : int
-        N, the size of the data set that ``index`` counts.
+        Size N of the data set that ``index`` counts.
     embedding_dim : int
-        D, the width of the common space.
+        Width D of the common space.
     num_negatives : int
-        M. The paper takes 16,384 of ImageNet's or CIFAR's samples; small data sets need fewer.
+        Number M of negatives. The paper takes 16,384 on ImageNet and CIFAR; small data sets need fewer.
     temperature : float
-        τ > 0.
+        Positive number τ that divides the similarities.
     momentum : float
-        In [0, 1): the share of the old vector when a memory is refreshed.
+        Share of the old vector when a memory is refreshed, in [0, 1).
     generator : torch.Generator, optional
-        Draws the start of the memories and the negatives. One of its own by default, seeded from torch's global
-        generator when the loss is made and saved in ``state_dict()``.
+        Source of the memories' start and of the negatives. By default the loss has its own, seeded from torch's
+        global generator when the loss is made, and saved in ``state_dict()``.
 
     Attributes
     ----------
     student_memory, teacher_memory : Tensor, shape (N, D)
         Unit vectors.
     labels : Tensor of int, shape (N,)
-        The class of each sample met so far, else -1: its memory is still noise, and no class's false negative.
+        Class of each sample seen so far, else -1. The memory of a sample not seen yet is noise, so it is a fair
+        negative for every class.
     log_normalizers : Tensor, shape (2,)
-        log(Z / N) of both directions, fixed by the first batch in training mode.
+        Logarithms of Z / N of both directions, fixed by the first batch in training mode.
 
     Raises
     ------
@@ -69,9 +70,9 @@ class CRDLoss(nn.Module):
       B·M·D, which is half a gigabyte for 64 samples at the paper's settings. A sample's negatives of its own class
       are left out, and its sum over the others is scaled up to M of them; the expectation is the same.
     - The positive is the other network's vector of this batch, as in the paper's equation, held constant like a
-      memory. The code reads it from the memory, which is noise until a sample was met once. A positive that is
-      newer than the negatives has a price: in chapter 05 features that lie in one corner, as they do behind a ReLU,
-      drift together until every vector is alike. Subtract their mean before you hand them over.
+      memory. The code reads it from the memory, which is noise until a sample was seen once. This has a
+      price, because the positive is newer than the negatives. In chapter 05 features that lie in one corner, as they
+      do behind a ReLU, drift together until all vectors are alike. Subtract the mean of the features first.
     - h is evaluated in log space. It cannot overflow at small τ.
 
     Memories, labels and Z change in training mode only, and no value is ever read back from the device.
@@ -81,6 +82,15 @@ class CRDLoss(nn.Module):
     ----------
     Tian, Krishnan, Isola (2020), Contrastive Representation Distillation, arXiv:1910.10699, section 3 and
     equation 19.
+
+    Examples
+    --------
+    >>> crd = CRDLoss(16, 32, num_samples=100, num_negatives=20)
+    >>> loss = crd(torch.rand(4, 16), torch.rand(4, 32), index=torch.arange(4))
+    >>> loss.shape, crd.teacher_memory.shape
+    (torch.Size([]), torch.Size([100, 128]))
+    >>> bool(torch.isclose(crd.teacher_memory.norm(dim=1), torch.ones(100)).all())  # unit vectors, from the start
+    True
     """
 
     student_memory: Tensor
@@ -131,18 +141,18 @@ class CRDLoss(nn.Module):
         Parameters
         ----------
         student_embeddings : Tensor, shape (B, student_dim)
-            Usually what enters the last linear layer.
+            Input of the last linear layer, usually.
         teacher_embeddings : Tensor, shape (B, teacher_dim)
-            They receive no gradient; the teacher's head does.
+            Embeddings of the same samples. They receive no gradient; the teacher's head does.
         index : Tensor of int, shape (B,)
-            Each sample's number in the data set, in [0, N).
+            Number of each sample in the data set, in [0, N).
         labels : Tensor of int, shape (B,), optional
-            Classes. Without them only the sample itself is kept out of its negatives.
+            Classes. Without them a sample's negatives leave out only the sample itself.
 
         Returns
         -------
         Tensor, shape ()
-            The sum of both directions, in nats.
+            Sum of both directions, in nats.
 
         Raises
         ------
@@ -162,7 +172,7 @@ class CRDLoss(nn.Module):
         valid = index.unsqueeze(1) != drawn  # (B, M) a sample is not its own negative
         if labels is not None:
             valid &= labels.unsqueeze(1) != self.labels[drawn]  # (B, M) nor is one of its class
-        # What was left out is made up for by the others, which stand for M negatives together.
+        # The negatives that remain are scaled up, so that together they weigh as much as M.
         weights = valid.to(student.dtype)  # (B, M)
         weights = weights * (self.num_negatives / weights.sum(dim=1, keepdim=True).clamp(min=1))  # (B, M)
         scores = [
@@ -178,13 +188,13 @@ class CRDLoss(nn.Module):
         for (positive, negative), log_normalizer in zip(scores, log_normalizers, strict=True):
             offset = log_normalizer + math.log(self.num_negatives)
             # h is the sigmoid of score - offset, so -log h and -log(1 - h) are softplus.
-            told_apart = (weights * F.softplus(negative - offset)).sum(dim=1)  # (B,)
-            loss = loss + (F.softplus(offset - positive) + told_apart).mean()
+            against_noise = (weights * F.softplus(negative - offset)).sum(dim=1)  # (B,)
+            loss = loss + (F.softplus(offset - positive) + against_noise).mean()
         return loss
 
     def _draw(self) -> Tensor:
         """Draw M rows of the memories, with replacement."""
-        # From a copy in evaluation mode: looking at the loss must not change the training that goes on after it.
+        # From a copy in evaluation mode: evaluating the loss must not change the training that follows.
         generator = self.generator if self.training else copy.deepcopy(self.generator)
         return torch.randint(len(self.labels), (self.num_negatives,), generator=generator, device=generator.device)
 

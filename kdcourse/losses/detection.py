@@ -1,6 +1,6 @@
-"""Detectors: anchors and boxes, where almost everything is background (Chen et al., 2017).
+"""Detectors: anchors and boxes, most of which are background (Chen et al., 2017).
 
-Chapter 08. Letters: B batch, K classes; A is the number of anchors in an image.
+Chapter 08. Letters: B batch, K classes, A anchors in an image.
 """
 
 import torch
@@ -19,7 +19,7 @@ def detection_classification_loss(
     background_weight: float | Tensor = 0.0,
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
-    r"""Soft targets for anchors whose classes are K separate yes/no questions (a sigmoid each, as in RetinaNet).
+    r"""Soft targets for anchors with a sigmoid for each of K classes, as in RetinaNet.
 
     .. math:: T^2 \cdot \frac{\sum_a w_a \sum_k \mathrm{KL}\big(\sigma(z^t_{ak} / T) \,\|\, \sigma(z^s_{ak} / T)\big)}
               {\sum_a f_a}, \qquad w_a = f_a + (1 - f_a)\,w_\mathrm{background}
@@ -27,20 +27,20 @@ def detection_classification_loss(
     Parameters
     ----------
     student_logits, teacher_logits : Tensor, shape (B, A, K)
-        Logits of the same anchors; the teacher's side receives no gradient.
+        Logits for the same anchors. The teacher's side receives no gradient.
     foreground : Tensor of bool, shape (B, A), optional
-        :math:`f_a`: the anchors matched to an object. Without it the teacher says how much of an object each anchor
-        holds, :math:`w_a = f_a = \max_k \sigma(z^t_{ak})`.
+        Mask :math:`f_a` of the anchors matched to an object. Without it the teacher's most likely class weights each
+        anchor: :math:`w_a = f_a = \max_k \sigma(z^t_{ak})`.
     background_weight : float
-        Weight of each anchor outside ``foreground``; the divisor stays the foreground's count.
+        Weight ≥ 0 of each anchor outside ``foreground``. The divisor stays the foreground's count.
     temperature : float
-        T > 0.
+        Positive number T that divides the logits.
 
     Returns
     -------
     Tensor, shape ()
-        In nats per foreground anchor, times T². 0 when the logits agree; 0, still part of the graph, when no anchor
-        is foreground and the background weighs nothing.
+        Nats per foreground anchor, times T². 0 when the logits agree. Also 0, and part of the graph, when no anchor
+        is foreground and the background has weight 0.
 
     Raises
     ------
@@ -50,18 +50,24 @@ def detection_classification_loss(
 
     Notes
     -----
-    Everything is ``logsigmoid`` of logits: exact at ±120, where a sigmoid is 0 or 1 and has no gradient left, and
-    allowed under autocast, which refuses ``binary_cross_entropy``. Cross-entropy against a soft target would add the
-    teacher's entropy, a constant that hides when the student has arrived; the divergence is 0 there. A mean over all
-    anchors would divide a handful of objects by 100,000 anchors.
+    The loss uses ``logsigmoid`` of logits. It is exact at ±120, where a sigmoid is 0 or 1 and has no gradient, and
+    allowed under autocast, which refuses ``binary_cross_entropy``. The divergence is 0 when the student equals the
+    teacher; cross-entropy against a soft target would add the teacher's entropy, a constant. A mean over all anchors
+    would divide a handful of objects by 100,000 anchors.
 
-    Chen et al. distil a softmax over classes and background with the background's weight raised to 1.5; the sigmoid
-    form is the one that fits today's one-stage detectors.
+    Chen et al. distil a softmax over classes and background, with a weight of 1.5 for the background. One-stage
+    detectors since then have a sigmoid per class, as here.
 
     References
     ----------
     Chen, Choi, Yu, Han, Chandraker (2017), Learning Efficient Object Detection Models with Knowledge Distillation,
     section 3.2. Lin et al. (2017), arXiv:1708.02002, section 3.3, for the division by the foreground's count.
+
+    Examples
+    --------
+    >>> student, teacher = torch.zeros(1, 1, 1), torch.tensor([[[3.0]]]).log()  # probabilities 1/2 and 3/4
+    >>> detection_classification_loss(student, teacher)  # 0.75·log(0.75 / 0.5) + 0.25·log(0.25 / 0.5)
+    tensor(0.1308)
     """
     check_same_shape(student_logits, teacher_logits, allow_empty=True)
     check_temperature(temperature)
@@ -88,7 +94,7 @@ def box_regression_loss(
     foreground: Tensor | None = None,
     margin: float | Tensor = 0.0,
 ) -> Tensor:
-    r"""Boxes with the teacher as an upper bound: the student stops paying once it beats the teacher.
+    r"""Boxes with the teacher as a bound: a student that beats the teacher pays nothing.
 
     .. math:: \frac{1}{\sum_a f_a} \sum_a f_a \cdot \begin{cases}
               \|b^s_a - y_a\|^2 & \text{if } \|b^s_a - y_a\|^2 + m > \|b^t_a - y_a\|^2 \\ 0 & \text{otherwise}
@@ -97,20 +103,19 @@ def box_regression_loss(
     Parameters
     ----------
     student_boxes, teacher_boxes : Tensor, shape (B, A, 4) or (N, 4)
-        Regression outputs for the same anchors, in one encoding; the teacher's side receives no gradient.
+        Regression outputs for the same anchors, in one encoding. The teacher's side receives no gradient.
     targets : Tensor, same shape, optional
-        :math:`y`: the true boxes in that encoding; anything, even NaN, outside ``foreground``. Without targets the
-        student imitates the teacher's boxes by smooth L1, summed over the four numbers.
+        True boxes :math:`y` in that encoding. Outside ``foreground`` they may hold anything, even NaN. Without targets
+        the student imitates the teacher's boxes by smooth L1, summed over the four numbers.
     foreground : Tensor of bool, shape (B, A) or (N,), optional
-        The anchors matched to an object. Without it every box counts: they are taken to be selected already.
+        Mask of the anchors matched to an object. Without it every box counts.
     margin : float
-        m >= 0, in squared units of the encoding: by how much the student must beat the teacher to be left alone.
+        Number m ≥ 0, in squared units of the encoding. The student must beat the teacher by m to pay nothing.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over foreground boxes. 0 when the boxes agree and the margin is 0; 0, still part of the graph, when there
-        is no foreground.
+        Mean over foreground boxes. 0, and part of the graph, when there is no foreground.
 
     Raises
     ------
@@ -120,13 +125,21 @@ def box_regression_loss(
 
     Notes
     -----
-    This is the paper's :math:`L_b`; there it is added to the usual box loss on the labels with weight 0.5. Note where
-    its margin stands: with m > 0 a student exactly as good as its teacher still pays. Regression outputs have no
-    bounds, so a teacher may be plainly wrong; that is why it bounds the student rather than being copied.
+    This is the paper's :math:`L_b`, which is added to the usual box loss on the labels with weight 0.5. With m > 0 a
+    student exactly as good as its teacher still pays. The teacher is a bound and not a target, because regression
+    outputs have no limits and a teacher may be far off.
 
     References
     ----------
     Chen, Choi, Yu, Han, Chandraker (2017), section 3.3, equation 4.
+
+    Examples
+    --------
+    >>> truth = torch.zeros(1, 4)
+    >>> box_regression_loss(truth + 0.5, truth + 0.1, truth)  # worse than the teacher: 4·0.5²
+    tensor(1.)
+    >>> box_regression_loss(truth + 0.1, truth + 0.5, truth)  # better than the teacher
+    tensor(0.)
     """
     check_same_shape(student_boxes, teacher_boxes, "boxes", allow_empty=True)
     if student_boxes.shape[-1] != 4:
@@ -149,7 +162,7 @@ def box_regression_loss(
     return mean_where(bounded, foreground)
 
 
-_ONE_PER_ANCHOR = "It says for each anchor whether it is matched to an object, for instance matched_index >= 0."
+_ONE_PER_ANCHOR = "It marks the anchors matched to an object, for example matched_index >= 0."
 
 
 def _bernoulli_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor) -> Tensor:

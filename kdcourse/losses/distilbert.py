@@ -25,15 +25,15 @@ def hidden_cosine_loss(
     Parameters
     ----------
     student_hidden, teacher_hidden : Tensor, shape (B, L, D), or a sequence of them
-        Of a sequence, such as the ``hidden_states`` of ``transformers``, the last is taken. The teacher's side
-        receives no gradient.
+        Hidden states. Of a sequence, such as ``hidden_states`` of ``transformers``, the last is taken. The teacher's
+        side receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Without it all are real.
+        Mask, 1 for real tokens. By default all are real.
 
     Returns
     -------
     Tensor, shape ()
-        Between 0 and 2; 0, still part of the graph, when no token is real.
+        Value between 0 and 2. 0, and part of the graph, when no token is real.
 
     Raises
     ------
@@ -43,6 +43,12 @@ def hidden_cosine_loss(
     References
     ----------
     Sanh et al. (2019), arXiv:1910.01108, section 3.
+
+    Examples
+    --------
+    >>> teacher = torch.tensor([[[1.0, 0.0]]])
+    >>> hidden_cosine_loss(3 * teacher, teacher), hidden_cosine_loss(teacher.flip(2), teacher)  # alike, orthogonal
+    (tensor(0.), tensor(1.))
     """
     student, teacher = _last(student_hidden, "student"), _last(teacher_hidden, "teacher")
     if student.shape[:-1] == teacher.shape[:-1] and student.shape[-1] != teacher.shape[-1]:
@@ -74,17 +80,22 @@ def distilbert_loss(
 ) -> Tensor:
     r"""Sum of the three terms: :math:`5 \cdot \mathrm{KD} + 2 \cdot \mathrm{MLM} + 1 \cdot \mathrm{cosine}`.
 
-    See :func:`distilbert_terms`, which takes the same and gives the terms one by one, for a training loop that draws
-    them.
+    The parameters are those of :func:`distilbert_terms`, which returns the terms one by one.
 
     Returns
     -------
     Tensor, shape ()
-        The weighted sum.
+        Weighted sum.
 
     References
     ----------
     Sanh et al. (2019), arXiv:1910.01108, section 3.
+
+    Examples
+    --------
+    >>> logits, hidden = torch.zeros(1, 2, 10), torch.ones(1, 2, 4)
+    >>> distilbert_loss(logits, logits, torch.tensor([[7, -100]]), hidden, hidden)  # 5·0 + 2·log(10) + 1·0
+    tensor(4.6052)
     """
     terms = distilbert_terms(
         student_logits,
@@ -114,28 +125,28 @@ def distilbert_terms(
     mlm_weight: float | Tensor = 2.0,
     cosine_weight: float | Tensor = 1.0,
 ) -> dict[str, Tensor]:
-    r"""Give the three terms of DistilBERT's loss, each already weighted, over real tokens only.
+    r"""Return the three terms of DistilBERT's loss, each already weighted, over real tokens only.
 
     Parameters
     ----------
     student_logits, teacher_logits : Tensor, shape (B, L, K)
         Vocabulary logits; the teacher's side receives no gradient.
     labels : Tensor of int, shape (B, L)
-        The hidden word where a token was masked, -100 everywhere else.
+        Word to guess where a token was masked, -100 everywhere else.
     student_hidden, teacher_hidden : Tensor, shape (B, L, D), or a sequence of them
-        Last hidden states (of a sequence the last), for :func:`hidden_cosine_loss`.
+        Hidden states, for :func:`hidden_cosine_loss`.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Without it all are real. A label on padding is not counted.
+        Mask, 1 for real tokens. By default all are real. A label on padding does not count.
     temperature : float
-        T > 0, for the soft targets only.
+        Positive number T, for the soft targets only.
     kd_weight, mlm_weight, cosine_weight : float
-        The published training run's 5, 2, 1. At 0 a term is measured but not trained.
+        Weights ≥ 0. The authors' published command has 5, 2 and 1. At 0 a term is measured but not trained.
 
     Returns
     -------
     dict of Tensor, shape ()
         ``"kd"``: T² times the KL divergence, mean over real tokens. ``"mlm"``: cross-entropy, mean over labelled real
-        tokens. ``"cosine"``: mean over real tokens. Each is 0, still part of the graph, when no token counts.
+        tokens. ``"cosine"``: mean over real tokens. Each is 0, and part of the graph, when no token counts.
 
     Raises
     ------
@@ -145,12 +156,18 @@ def distilbert_terms(
 
     Notes
     -----
-    Means run over tokens, so a longer sequence does not weigh more than its tokens do. The paper names the three
-    losses but not the weights; 5, 2 and 1 are those of the authors' published command.
+    Means run over all tokens of the batch, so every token has the same weight. The paper names the three losses but
+    not their weights.
 
     References
     ----------
     Sanh et al. (2019), arXiv:1910.01108, section 3.
+
+    Examples
+    --------
+    >>> logits, hidden = torch.zeros(1, 2, 10), torch.ones(1, 2, 4)
+    >>> distilbert_terms(logits, logits, torch.tensor([[7, -100]]), hidden, -hidden)  # opposite states
+    {'kd': tensor(0.), 'mlm': tensor(4.6052), 'cosine': tensor(2.)}
     """
     check_same_shape(student_logits, teacher_logits, min_dim=3)
     check_temperature(temperature)

@@ -21,13 +21,13 @@ def decoupled_kd_loss(
     alpha: float | Tensor = 1.0,
     beta: float | Tensor = 8.0,
 ) -> Tensor:
-    r"""Decoupled knowledge distillation: target class and non-target classes, weighted apart.
+    r"""Decoupled knowledge distillation: separate weights for the target class and for the others.
 
     .. math:: \frac{T^2}{B} \sum_b \alpha\,\mathrm{KL}\big([p_y, 1-p_y] \,\|\, [q_y, 1-q_y]\big)
               + \beta\,\mathrm{KL}\big(\hat p \,\|\, \hat q\big)
 
-    with p the teacher's and q the student's distribution at T, y the label, and the hat meaning: among the other
-    K - 1 classes only, renormalised.
+    with p the teacher's and q the student's distribution at T, and y the label. A hat marks the distribution over the
+    other K - 1 classes only, renormalised.
 
     Parameters
     ----------
@@ -35,18 +35,18 @@ def decoupled_kd_loss(
         Logits for the same samples, K ≥ 2. Further leading dimensions are averaged over. The teacher's side receives
         no gradient.
     labels : Tensor of int, shape (B,)
-        The target classes, in [0, K).
+        Target classes, in [0, K).
     temperature : float
-        T > 0.
+        Positive number T that divides the logits.
     alpha : float
-        ≥ 0, weight of the target-class term (TCKD).
+        Weight ≥ 0 of the target-class term (TCKD).
     beta : float
-        ≥ 0, weight of the non-target-class term (NCKD).
+        Weight ≥ 0 of the non-target-class term (NCKD).
 
     Returns
     -------
     Tensor, shape ()
-        In nats times T². 0 when the two distributions agree.
+        Nats times T². 0 when the two distributions agree.
 
     Raises
     ------
@@ -56,14 +56,19 @@ def decoupled_kd_loss(
 
     Notes
     -----
-    Plain KD couples the terms: per sample, KD = TCKD + (1 - p_y)·NCKD, so a teacher that is sure of its answer
-    silences its own knowledge about the other classes. With **two classes** there is one other class, NCKD is 0
-    whatever the logits, and β does nothing. ``alpha`` is a weight here, not a share in [0, 1]; the labels'
-    cross-entropy is the caller's to add.
+    Plain KD couples the terms: per sample, KD = TCKD + (1 - p_y)·NCKD. So a teacher that is sure of its answer says
+    little about the other classes. With **two classes** there is one other class, NCKD is always 0, and β has no
+    effect. ``alpha`` is a weight here, not a share in [0, 1]. The cross-entropy of the labels is not included.
 
     References
     ----------
     Zhao, Cui, Song, Qiu, Liang (2022), arXiv:2203.08679, equations 5-7.
+
+    Examples
+    --------
+    >>> student, teacher, labels = torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]).log(), torch.tensor([0])
+    >>> decoupled_kd_loss(student, teacher, labels, temperature=1)  # two classes: plain KD, whatever β is
+    tensor(0.1308)
     """
     check_same_shape(student_logits, teacher_logits)
     check_two_classes(student_logits, "The loss splits the target class from the others.")
@@ -91,17 +96,17 @@ def generalized_jsd_loss(
     Parameters
     ----------
     student_logits, teacher_logits : Tensor, shape (..., K)
-        Logits for the same samples or tokens; averaged over all leading dimensions. The teacher's side receives no
-        gradient.
+        Logits for the same samples or tokens. The mean runs over all leading dimensions. The teacher's side receives
+        no gradient.
     beta : float
-        In [0, 1], the teacher's share of the mixture m.
+        Share of the teacher in the mixture m, in [0, 1].
     temperature : float
-        T > 0, for both sides.
+        Positive number T that divides both sides' logits.
 
     Returns
     -------
     Tensor, shape ()
-        In nats, without T². 0 when the two distributions agree.
+        Nats, without T². 0 when the two distributions agree.
 
     Raises
     ------
@@ -110,13 +115,21 @@ def generalized_jsd_loss(
 
     Notes
     -----
-    Written out, the formula is 0 at both ends. Its limits after division are what the ends stand for: JSD/β tends to
-    KL(p‖q) as β → 0, and JSD/(1-β) to KL(q‖p) as β → 1. The value therefore jumps at the ends: near them, scale the
-    learning rate or divide yourself.
+    The formula itself is 0 at both ends, so the ends are defined by limits: JSD/β tends to KL(p‖q) as β → 0, and
+    JSD/(1-β) to KL(q‖p) as β → 1. The value therefore jumps at the ends. Near them the loss is small: divide it by β
+    or 1-β, or raise the learning rate.
 
     References
     ----------
     Agarwal et al. (2024), arXiv:2306.13649, equation 1 and section 2.
+
+    Examples
+    --------
+    >>> student, teacher = torch.tensor([[100.0, 0.0]]), torch.tensor([[0.0, 100.0]])
+    >>> generalized_jsd_loss(student, teacher, beta=0.5)  # no class in common: log(2)
+    tensor(0.6931)
+    >>> generalized_jsd_loss(student, teacher, beta=0)  # forward KL
+    tensor(100.)
     """
     check_same_shape(student_logits, teacher_logits)
     check_temperature(temperature)

@@ -15,19 +15,18 @@ from ._precision import full_precision
 
 
 class HintRegressor(nn.Module):
-    """A learned 1×1 convolution that carries student features to the teacher's width, so that they can be compared.
+    """A learned 1×1 convolution that carries student features to the teacher's width.
 
-    Its parameters are trained together with the student and thrown away afterwards. They are not the student's:
-    give the optimizer ``[*student.parameters(), *regressor.parameters()]``, or the student is asked to match a
-    random projection for ever.
+    Its parameters are trained together with the student and thrown away afterwards. Give the optimizer both,
+    ``[*student.parameters(), *regressor.parameters()]``. Otherwise the student has to match a random projection.
 
     Parameters
     ----------
     student_channels, teacher_channels : int
         Channels of the guided layer and of the hint layer.
     size : int or (int, int), optional
-        Height and width of the hint. A larger student map is average-pooled to it. A smaller one is refused:
-        interpolation would ask for detail that the student has already thrown away, so guide an earlier layer.
+        Height and width of the hint. A larger student map is average-pooled to it. A smaller one is an
+        error, because interpolation cannot bring back detail that the student has thrown away: guide an earlier layer.
 
     Raises
     ------
@@ -37,12 +36,18 @@ class HintRegressor(nn.Module):
 
     Notes
     -----
-    The paper chooses the kernel of its regressor so that a valid convolution gives the hint's height and width; here
-    the kernel is always 1×1 and the size is a matter of pooling, which needs no parameters.
+    The paper chooses the kernel of its regressor so that a valid convolution gives the hint's height and width. Here
+    the kernel is always 1×1, and pooling, which needs no parameters, sets the size.
 
     References
     ----------
     Romero et al. (2015), FitNets: Hints for Thin Deep Nets, arXiv:1412.6550, section 2.2.
+
+    Examples
+    --------
+    >>> regressor = HintRegressor(16, 64, size=4)
+    >>> regressor(torch.rand(2, 16, 8, 8)).shape  # pooled to 4×4 positions, then carried to 64 channels
+    torch.Size([2, 64, 4, 4])
     """
 
     def __init__(
@@ -65,12 +70,12 @@ class HintRegressor(nn.Module):
         Parameters
         ----------
         student_features : Tensor, shape (B, C_student, H, W) or (B, C_student)
-            The guided layer's output. Vectors are treated as maps of one position.
+            Output of the guided layer. Vectors are treated as maps of one position.
 
         Returns
         -------
         Tensor, shape (B, C_teacher, H', W') or (B, C_teacher)
-            H', W' is ``size`` where one was given, else H, W.
+            Features with the teacher's channels. H', W' is ``size`` if it was given, else H, W.
         """
         check_floating(student_features, "student features")
         channels, shape = self.projection.in_channels, tuple(student_features.shape)
@@ -101,7 +106,7 @@ def hint_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     Parameters
     ----------
     student_features, teacher_features : Tensor, shape (B, C, H, W) or (B, C)
-        The student's already carried to the teacher's shape, by a :class:`HintRegressor` where they differ. The
+        Features of one shape; a :class:`HintRegressor` carries the student's to the teacher's where they differ. The
         teacher's side receives no gradient.
 
     Returns
@@ -118,12 +123,18 @@ def hint_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     -----
     The paper writes :math:`\frac12 \|\cdot\|^2` per sample, which is :math:`C H W / 2` times as much and makes the
     weight depend on the layer's size. The mean is what later code uses; a weight near 100 beside cross-entropy is
-    typical of it. Nothing is normalised: normalising each position over channels first is another loss, blind to
-    magnitudes, and smaller again by a factor of about C.
+    typical of it. Nothing is normalised. Normalising each position over channels first gives another loss, which
+    does not see magnitudes and is smaller by a further factor of about C.
 
     References
     ----------
     Romero et al. (2015), FitNets: Hints for Thin Deep Nets, arXiv:1412.6550, equation 3.
+
+    Examples
+    --------
+    >>> teacher = torch.ones(2, 3, 4, 4)
+    >>> hint_loss(3 * teacher, teacher)  # (3 - 1)² at every position
+    tensor(4.)
     """
     check_same_batch(student_features, teacher_features)
     student_shape, teacher_shape = tuple(student_features.shape), tuple(teacher_features.shape)
@@ -131,7 +142,7 @@ def hint_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
         raise ValueError(
             f"student features {student_shape} and teacher features {teacher_shape} must have the same shape. "
             f"HintRegressor({student_shape[1]}, {teacher_shape[1]}, size=(H, W) of the teacher) learns the way from "
-            "one to the other; broadcasting would compare the wrong pairs without a word."
+            "one to the other; broadcasting would silently compare the wrong pairs."
         )
     return _mean_squared_error(student_features, teacher_features)
 
@@ -145,7 +156,7 @@ def attention_map(features: Tensor) -> Tensor:
     Parameters
     ----------
     features : Tensor, shape (B, C, H, W)
-        A layer's output. Gradients flow to it.
+        Output of a layer. Gradients flow to it.
 
     Returns
     -------
@@ -161,6 +172,12 @@ def attention_map(features: Tensor) -> Tensor:
     References
     ----------
     Zagoruyko and Komodakis (2017), Paying More Attention to Attention, arXiv:1612.03928, section 3.1.
+
+    Examples
+    --------
+    >>> features = torch.tensor([3.0, 4.0]).sqrt().view(1, 1, 1, 2)  # squares 3 and 4, of length 5 together
+    >>> attention_map(features)
+    tensor([[0.6000, 0.8000]])
     """
     check_floating(features, "features")
     if features.dim() != 4:
@@ -183,8 +200,8 @@ def attention_transfer_loss(
     Parameters
     ----------
     student_features, teacher_features : Tensor, shape (B, C, H, W), or lists of as many layers each
-        Channels may differ, because an attention map has none. Batch, height and width may not. The teacher's side
-        receives no gradient.
+        Features of one layer or of several. Channels may differ, because an attention map has none. Batch, height
+        and width must agree. The teacher's side receives no gradient.
 
     Returns
     -------
@@ -200,13 +217,21 @@ def attention_transfer_loss(
     Notes
     -----
     The paper's equation 2 has the norm of the difference, not squared, and a factor β/2 outside. The authors' code
-    squares and takes the mean over positions; this is the code's form, to which the usual weight of 1000 belongs.
-    Maps are unit vectors over H·W positions, so the mean is small by construction: at weight 1 the term hardly moves
-    the student.
+    squares and takes the mean over positions; this is the code's form, and the usual weight of 1000 belongs to
+    it. Maps are unit vectors over H·W positions, so their mean squared difference is small: at weight 1 the term hardly
+    moves the student.
 
     References
     ----------
     Zagoruyko and Komodakis (2017), Paying More Attention to Attention, arXiv:1612.03928, equation 2.
+
+    Examples
+    --------
+    >>> left, right = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
+    >>> attention_transfer_loss(left, right)  # the largest value for two positions
+    tensor(1.)
+    >>> attention_transfer_loss(5 * left, left)  # the same place, whatever the strength
+    tensor(0.)
     """
     students = [student_features] if isinstance(student_features, Tensor) else student_features
     teachers = [teacher_features] if isinstance(teacher_features, Tensor) else teacher_features

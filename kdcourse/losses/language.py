@@ -1,7 +1,7 @@
 """Transformers layer by layer: which block learns from which, embeddings, hidden states (TinyBERT).
 
 Chapter 09. Letters: B batch, L tokens, D embedding width. ``attention_mask`` is the tokenizer's: (B, L), 1 where a
-token is real, 0 where it is padding. Padding, whatever it holds, changes neither a loss nor a gradient.
+token is real, 0 where it is padding. What padding holds changes neither a loss nor a gradient.
 """
 
 import operator
@@ -16,7 +16,7 @@ from ._numerics import at_least_float32, select_real
 
 
 def map_layers(student_layers: int, teacher_layers: int) -> dict[int, int]:
-    """Which teacher block each student block learns from: block i from block i·k, with k = teacher / student.
+    """Teacher block for each student block: block i learns from block i·k, with k = teacher / student.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def map_layers(student_layers: int, teacher_layers: int) -> dict[int, int]:
     Returns
     -------
     dict of int to int
-        Student block to teacher block, counted from 1, so that each number is also the block's place in the
-        ``hidden_states`` of ``transformers``. Place 0 there is the embedding layer, which is no block: add it with
-        ``{0: 0, **map_layers(6, 12)}``. Attention has no such place: block i is ``attentions[i - 1]``.
+        Student block to teacher block, counted from 1. These are also the places in the ``hidden_states`` of
+        ``transformers``, where place 0 holds the embeddings: add them with ``{0: 0, **map_layers(6, 12)}``. In
+        ``attentions``, which has no such place, block i is ``attentions[i - 1]``.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def map_layers(student_layers: int, teacher_layers: int) -> dict[int, int]:
 
     Notes
     -----
-    The last block always learns from the last. Where the depths do not divide, i·k is rounded to the nearest
-    integer, halves upwards; every student block still has a teacher block of its own.
+    The last block always learns from the last. If i·k is not an integer it is rounded, halves upwards. Every student
+    block has its own teacher block.
 
     References
     ----------
@@ -78,7 +78,7 @@ class HiddenProjection(nn.Module):
     """A learned linear map from the student's width to the teacher's, one for all layers as in TinyBERT.
 
     Its parameters belong in the student's optimizer: ``Adam([*student.parameters(), *projection.parameters()])``. It
-    is needed in training only and thrown away after.
+    is used in training only, and thrown away afterwards.
 
     Parameters
     ----------
@@ -88,6 +88,12 @@ class HiddenProjection(nn.Module):
     References
     ----------
     Jiao et al. (2020), arXiv:1909.10351, equations 8 and 9.
+
+    Examples
+    --------
+    >>> projection = HiddenProjection(128, 768)
+    >>> projection(torch.rand(2, 5, 128)).shape
+    torch.Size([2, 5, 768])
     """
 
     def __init__(self, student_dim: int, teacher_dim: int) -> None:
@@ -118,14 +124,14 @@ def embedding_loss(
     student_embeddings, teacher_embeddings : Tensor, shape (B, L, D) or (K, D)
         Embedded tokens, or the tables of all K vocabulary entries. The teacher's side receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Only for embedded tokens; without it all are real.
+        Mask of embedded tokens, 1 for real ones. By default all are real.
     projection : HiddenProjection or other callable, optional
-        Applied to the student's side, shape (tokens, D); needed where widths differ.
+        Map of the student's real tokens, shape (tokens, D), to the teacher's width; needed if widths differ.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over real tokens and features; 0, still part of the graph, when no token is real.
+        Mean over real tokens and features. 0, and part of the graph, when no token is real.
 
     Raises
     ------
@@ -135,6 +141,13 @@ def embedding_loss(
     References
     ----------
     Jiao et al. (2020), arXiv:1909.10351, equation 9.
+
+    Examples
+    --------
+    >>> teacher = torch.ones(1, 2, 4)
+    >>> student = torch.tensor([3.0, 100.0]).view(1, 2, 1).expand(1, 2, 4)
+    >>> embedding_loss(student, teacher, attention_mask=torch.tensor([[1, 0]]))  # (3 - 1)²: padding is not seen
+    tensor(4.)
     """
     check_floating(student_embeddings, "student embeddings")
     select = select_real(attention_mask, student_embeddings.shape[:-1])
@@ -154,21 +167,21 @@ def hidden_state_loss(
     Parameters
     ----------
     student_hidden, teacher_hidden : sequence of Tensor, shape (B, L, D), or one Tensor
-        The ``hidden_states`` of ``transformers``: embeddings at 0, then one entry per block. The teacher's side
-        receives no gradient.
+        States as in ``hidden_states`` of ``transformers``: embeddings at 0, then one entry per block. The teacher's
+        side receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Without it all are real.
+        Mask, 1 for real tokens. By default all are real.
     layer_map : dict of int to int, optional
-        Place in ``student_hidden`` to place in ``teacher_hidden``. Without it ``{0: 0}`` and :func:`map_layers` of
-        the two numbers of blocks: embeddings to embeddings, last block to last block.
+        Place in ``student_hidden`` to place in ``teacher_hidden``. By default embeddings learn from embeddings, and
+        blocks by :func:`map_layers`.
     projection : HiddenProjection or other callable, optional
-        Applied to the real tokens, shape (tokens, D), of every student's state, embeddings too; needed where widths
+        Map of the student's real tokens, shape (tokens, D), to the teacher's width, for every state; needed if widths
         differ.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over pairs of layers, real tokens and features; 0, still part of the graph, when no token is real.
+        Mean over pairs of layers, real tokens and features. 0, and part of the graph, when no token is real.
 
     Raises
     ------
@@ -178,13 +191,21 @@ def hidden_state_loss(
 
     Notes
     -----
-    TinyBERT sums over layers and averages over padding too; we average over layers and over real tokens, all tokens
-    of the batch alike. It also learns one projection for the embeddings and one for the blocks; here one serves both
-    (call :func:`embedding_loss` with another projection, and a map without 0, for two).
+    TinyBERT sums over layers and averages over padding too. Here the mean runs over layers and real tokens, and every
+    token of the batch has the same weight. TinyBERT has one projection for the embeddings and one for the blocks. Here
+    one serves both; for two, call :func:`embedding_loss` with the other one, and use a map without 0.
 
     References
     ----------
     Jiao et al. (2020), arXiv:1909.10351, equations 8 and 11.
+
+    Examples
+    --------
+    >>> teacher = [torch.full((1, 2, 4), depth) for depth in (0.0, 1.0, 2.0, 3.0, 4.0)]  # embeddings and four blocks
+    >>> hidden_state_loss(teacher[::2], teacher)  # blocks 1 and 2 learn from blocks 2 and 4
+    tensor(0.)
+    >>> hidden_state_loss(teacher[:3], teacher)  # (0² + 1² + 2²) / 3
+    tensor(1.6667)
     """
     student = [student_hidden] if isinstance(student_hidden, Tensor) else student_hidden
     teacher = [teacher_hidden] if isinstance(teacher_hidden, Tensor) else teacher_hidden

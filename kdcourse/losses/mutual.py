@@ -25,16 +25,16 @@ def mutual_learning_loss(
     Parameters
     ----------
     all_logits : sequence of Tensor, each of shape (B, K)
-        One per student, S ≥ 2, for the same samples.
+        Logits of S ≥ 2 students for the same samples.
     labels : Tensor of int, shape (B,)
         Class indices in [0, K).
     temperature : float
-        T > 0. The paper has T = 1.
+        Positive number T that divides the logits. The paper has T = 1.
 
     Returns
     -------
     list of Tensor, each of shape ()
-        Loss i trains student i alone: every peer stands in it as a detached target.
+        Loss i trains student i alone: its peers are detached targets.
 
     Raises
     ------
@@ -44,12 +44,18 @@ def mutual_learning_loss(
 
     Notes
     -----
-    The mean runs over divergences, one from each peer. Averaging the peers' logits first is another method:
-    ``mutual_ensemble_loss``. In a cohort of two they agree.
+    The mean is taken over divergences, one from each peer. Averaging the peers' logits first is another method:
+    ``mutual_ensemble_loss``. In a cohort of two both are the same.
 
     References
     ----------
     Zhang, Xiang, Hospedales, Lu (2018), arXiv:1706.00384, equations 1, 5 and 8.
+
+    Examples
+    --------
+    >>> cohort, labels = [torch.zeros(1, 2), torch.zeros(1, 2)], torch.tensor([0])
+    >>> mutual_learning_loss(cohort, labels)  # the peers agree, so log(2) from the label is all
+    [tensor(0.6931), tensor(0.6931)]
     """
     _check_cohort(all_logits, labels, temperature)
     losses = []
@@ -74,16 +80,16 @@ def mutual_ensemble_loss(
     Parameters
     ----------
     all_logits : sequence of Tensor, each of shape (B, K)
-        One per student, S ≥ 2, for the same samples.
+        Logits of S ≥ 2 students for the same samples.
     labels : Tensor of int, shape (B,)
         Class indices in [0, K).
     temperature : float
-        T > 0.
+        As in :func:`mutual_learning_loss`.
 
     Returns
     -------
     list of Tensor, each of shape ()
-        Loss i trains student i alone: the peers' ensemble stands in it as a detached target.
+        Loss i trains student i alone: the ensemble of its peers is a detached target.
 
     Raises
     ------
@@ -93,9 +99,17 @@ def mutual_ensemble_loss(
     Notes
     -----
     This is not Deep Mutual Learning. Averaged logits give the geometric mean of the peers' distributions
-    (renormalised): a class that one peer rules out is nearly ruled out of the target. The mean of pairwise
-    divergences differs from the divergence from the *arithmetic* mean only by a constant, so there a student is
-    drawn to the arithmetic mean, in which each peer keeps its say.
+    (renormalised): a class that one peer rules out is nearly ruled out of the target. In ``mutual_learning_loss``
+    a student is drawn to the *arithmetic* mean, in which each peer keeps its share, because the mean of pairwise
+    divergences and the divergence from that mean differ only by a constant.
+
+    Examples
+    --------
+    >>> cohort = [torch.zeros(1, 2), torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 0.0]])]
+    >>> mutual_ensemble_loss(cohort, torch.tensor([0]))[0]  # two peers that cancel out: log(2) from the label is all
+    tensor(0.6931)
+    >>> mutual_learning_loss(cohort, torch.tensor([0]))[0]  # each peer alone still pulls
+    tensor(1.0210)
     """
     _check_cohort(all_logits, labels, temperature)
     losses = []

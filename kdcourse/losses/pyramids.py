@@ -1,4 +1,4 @@
-"""Feature pyramids: a map per scale, imitated where it matters (Wang et al., 2019).
+"""Feature pyramids: a map per scale, imitated at important positions (Wang et al., 2019).
 
 Chapter 08. Letters: B batch, C channels, H and W space.
 """
@@ -20,7 +20,7 @@ class FPNAdapters(nn.Module):
     Parameters
     ----------
     student_channels, teacher_channels : dict of int, or list of int
-        Channels per level, under the same names (or in the same order) as the features.
+        Channels per level, with the names (or in the order) of the features.
 
     Raises
     ------
@@ -29,8 +29,8 @@ class FPNAdapters(nn.Module):
 
     Notes
     -----
-    Its parameters belong in the student's optimizer: ``Adam([*student.parameters(), *adapters.parameters()])``. It
-    fixes channels only; height and width must agree already, as they do for two pyramids over the same image.
+    Its parameters belong in the student's optimizer: ``Adam([*student.parameters(), *adapters.parameters()])``. An
+    adapter changes channels only. Height and width must agree, as they do for two pyramids over the same image.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class FPNAdapters(nn.Module):
 
 
 def fpn_feature_loss(student_features: Levels, teacher_features: Levels, *, importance: Levels | None = None) -> Tensor:
-    r"""Imitation of a feature pyramid where it matters, level by level.
+    r"""Imitation of a feature pyramid, level by level, weighted by importance.
 
     .. math:: \frac{1}{\text{levels}} \sum_l \frac{1}{B} \sum_b \frac{\sum_{ij} w_{bij} \,
               \mathrm{mean}_c (F^s_{bcij} - F^t_{bcij})^2}{\sum_{ij} w_{bij}}
@@ -75,16 +75,16 @@ def fpn_feature_loss(student_features: Levels, teacher_features: Levels, *, impo
     Parameters
     ----------
     student_features, teacher_features : dict or list of Tensor, shape (B, C, H, W)
-        One map per level, the student's after :class:`FPNAdapters` where channels differ. The teacher's side receives
-        no gradient.
+        Maps, one per level. Where channels differ, :class:`FPNAdapters` comes first. The teacher's side receives no
+        gradient.
     importance : dict or list of Tensor, shape (B, H, W), optional
-        :math:`w \ge 0`, a mask of the foreground or a soft weight per position. Without it the teacher's mean absolute
-        activation over channels.
+        Weights :math:`w \ge 0`, one per position: a mask of the foreground, or any soft weight. By default the
+        teacher's mean absolute activation over channels.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over levels and samples. A sample without any importance on a level adds 0 there.
+        Mean over levels and samples. A sample with importance 0 everywhere on a level adds 0 there.
 
     Raises
     ------
@@ -93,13 +93,19 @@ def fpn_feature_loss(student_features: Levels, teacher_features: Levels, *, impo
 
     Notes
     -----
-    Importance is normalised within each sample, so a bright image in the batch does not mute the others, and enters
-    once: multiplying both maps by it before squaring would weigh by its square.
+    Importance is normalised within each sample, so that a bright image does not outweigh the others. It enters once:
+    multiplying both maps by it before squaring would weight by its square.
 
     References
     ----------
     Wang, Yuan, Zhang, Feng (2019), arXiv:1906.03609, equations 1 to 3, for imitation under a mask with a learned
     adapter. Zhang and Ma (2021), ICLR, section 3.1, for importance from activations (we use its spatial part, linear).
+
+    Examples
+    --------
+    >>> teacher = [torch.ones(2, 8, 4, 4), torch.ones(2, 8, 2, 2)]
+    >>> fpn_feature_loss([3 * level for level in teacher], teacher)  # (3 - 1)² at every position of both levels
+    tensor(4.)
     """
     levels = _paired_levels(student_features, teacher_features)
     weights: dict[Hashable, Tensor] | None = None
@@ -124,11 +130,13 @@ def _named(levels: Mapping | Sequence) -> dict:
 
 
 def _paired_levels(student: Mapping | Sequence, teacher: Mapping | Sequence) -> list[tuple]:
-    """List (name, student's entry, teacher's entry) per level, or raise: no level is dropped without a word."""
+    """List (name, student's entry, teacher's entry) per level, or raise, so that no level is dropped silently."""
     if isinstance(student, Tensor) or isinstance(teacher, Tensor):
         raise ValueError("pyramid levels come as a dict or a list, got one Tensor. For a single level: [features].")
     if isinstance(student, Mapping) != isinstance(teacher, Mapping):
-        raise ValueError("student and teacher levels must both be dicts or both be lists: names pair them, or order.")
+        raise ValueError(
+            "student and teacher levels must both be dicts or both be lists: they are paired by name or by order."
+        )
     paired_by_name = isinstance(student, Mapping)
     student, teacher = _named(student), _named(teacher)
     if paired_by_name:
@@ -141,7 +149,7 @@ def _check_levels(named: Mapping, expected: Sequence, what: str, other: str) -> 
     if set(named) != set(expected):
         raise ValueError(
             f"{what} and {other} must have the same levels, got {list(named)} and {list(expected)}. "
-            "A level left out would be a scale that nobody teaches."
+            "A missing level would be a scale that is never taught."
         )
 
 

@@ -1,4 +1,4 @@
-"""Relational losses: the student learns how the samples of a batch lie to one another (RKD, Gram, similarity).
+"""Relational losses: the student learns how the samples of a batch relate to each other (RKD, Gram, similarity).
 
 Chapter 04. Letters: B batch, D embedding width. Student and teacher may differ in D: only B×B relations are compared.
 """
@@ -33,7 +33,7 @@ def rkd_distance_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) ->
     Returns
     -------
     Tensor, shape ()
-        0 when all ratios of distances agree. Unchanged by rotating, moving or scaling either set.
+        0 when all ratios of distances agree. The value does not change if either set is rotated, moved or scaled.
 
     Raises
     ------
@@ -42,13 +42,21 @@ def rkd_distance_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) ->
 
     Notes
     -----
-    Distances come from differences of coordinates, not from :math:`\|x\|^2 + \|y\|^2 - 2xy`, whose rounding gives
-    identical points a distance. The gradient at distance 0 is taken as 0. Scaling by the mean, not by the largest
-    distance, keeps one outlier from shrinking all others. Usual weights: 1 in metric learning, 25 on CIFAR.
+    Distances come from differences of coordinates. The identity :math:`\|x\|^2 + \|y\|^2 - 2xy` would give identical
+    points a distance, by rounding. The gradient at distance 0 is taken as 0. The mean sets the scale, because the
+    largest distance would let one outlier shrink all others. Usual weights: 1 in metric learning, 25 on CIFAR.
 
     References
     ----------
     Park et al. (2019), Relational Knowledge Distillation, arXiv:1904.05068, equations 5-8.
+
+    Examples
+    --------
+    >>> corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])  # distances 3, 4 and 5
+    >>> rkd_distance_loss(2 * corners + 1, corners)
+    tensor(0.)
+    >>> rkd_distance_loss(corners[:, :1], corners)  # 1, 0, 1 against 3/4, 1, 5/4: 2·(1/32 + 1/2 + 1/32) / 9
+    tensor(0.1250)
     """
     student, teacher = _flatten_pair(student_embeddings, teacher_embeddings, at_least=2, relation="distances")
     student_distances = _divide_by_mean(_PairDistances.apply(student))  # (B(B-1)/2,) each pair once
@@ -69,13 +77,12 @@ def rkd_angle_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) -> Te
     Parameters
     ----------
     student_embeddings, teacher_embeddings : Tensor, shape (B, D) or (B, ...)
-        Embeddings of the same samples, B at least 3; further dimensions are flattened. The widths may differ. The
-        teacher's side receives no gradient.
+        Embeddings as in :func:`rkd_distance_loss`, B at least 3.
 
     Returns
     -------
     Tensor, shape ()
-        0 when all angles agree. Unchanged by rotating, moving or scaling either set. Differentiable once.
+        0 when all angles agree. The value does not change if either set is rotated, moved or scaled.
 
     Raises
     ------
@@ -84,14 +91,23 @@ def rkd_angle_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) -> Te
 
     Notes
     -----
-    All B³ cosines count, also those where two of the three samples coincide: they are 0 on both sides, or 1 on both.
-    The cosines are formed for a few vertices at a time, and their share of the gradient with them: memory stays
-    bounded where the B³ cosines of both networks and their history would not fit, and nothing is computed twice.
+    All B³ cosines count. Where two of the three samples coincide, the cosine is 0 on both sides, or 1 on both. Cosines
+    and their share of the gradient are computed for a few vertices at a time, so memory stays bounded: the B³ cosines
+    of both networks and their history would not fit.
     The gradient of a direction of length 0 is taken as 0. Usual weights: 2 in metric learning, 50 on CIFAR.
 
     References
     ----------
     Park et al. (2019), Relational Knowledge Distillation, arXiv:1904.05068, equations 9-10.
+
+    Examples
+    --------
+    >>> corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> rkd_angle_loss(2 * corners + 1, corners)
+    tensor(0.)
+    >>> line = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])  # cosines -1, 1, 1 against 0, √½, √½
+    >>> rkd_angle_loss(line, corners)  # 2·(1 / 2 + 2·(1 - √½)² / 2) / 27
+    tensor(0.0434)
     """
     student, teacher = _flatten_pair(student_embeddings, teacher_embeddings, at_least=3, relation="angles")
     return _AngleLoss.apply(student, teacher)[0]
@@ -112,8 +128,8 @@ def gram_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape ()
-        In [0, 2]; 0 when the matrices agree up to scale. Unchanged by rotating or scaling either set, but not by
-        moving it: inner products depend on where the origin is.
+        In [0, 2]; 0 when the matrices agree up to scale. The value does not change if either set is rotated or
+        scaled. It does if a set is moved, because inner products depend on the origin.
 
     Raises
     ------
@@ -123,9 +139,17 @@ def gram_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     Notes
     -----
     This is often presented as an angle-wise relational loss; the paper's compares angles at three samples
-    (:func:`rkd_angle_loss`) and does not see a translation. The sum over the B² entries is kept. Dividing by B² after
-    having normalised the matrices would bound the loss by 2/B², too little to train on at weight 1. It equals
+    (:func:`rkd_angle_loss`) and does not see a translation. The sum over the B² entries is not divided by B²: the
+    matrices are normalised, so the loss would be at most 2/B², too little to train on at weight 1. The loss equals
     2 - 2·CKA, the (uncentred) linear kernel alignment.
+
+    Examples
+    --------
+    >>> apart, alike = torch.eye(2), torch.ones(2, 2)
+    >>> gram_loss(apart, alike)  # 2 - 2·CKA = 2 - √2
+    tensor(0.5858)
+    >>> gram_loss(apart.flip(1), apart)  # turning the samples changes no inner product
+    tensor(0.)
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
     student_gram = unit(_Gram.apply(student).flatten(), dim=0)  # (B²,) norm 1 as a whole
@@ -143,13 +167,14 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
     Parameters
     ----------
     student_features, teacher_features : Tensor, shape (B, D) or (B, ...)
-        Activations of the same samples, flattened to one row each: (B, C, H, W) is (B, C·H·W). The widths may
+        Activations of the same samples, flattened to one row each: (B, C, H, W) becomes (B, C·H·W). The widths may
         differ. The teacher's side receives no gradient.
 
     Returns
     -------
     Tensor, shape ()
-        In [0, 4/B]; 0 when the row-normalised matrices agree. Unchanged by rotating or scaling either set.
+        In [0, 4/B]; 0 when the row-normalised matrices agree. The value does not change if either set is
+        rotated or scaled.
 
     Raises
     ------
@@ -165,6 +190,12 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
     References
     ----------
     Tung and Mori (2019), Similarity-Preserving Knowledge Distillation, arXiv:1907.09682, equations 1-4.
+
+    Examples
+    --------
+    >>> apart, alike = torch.eye(2), torch.ones(2, 2)
+    >>> similarity_preserving_loss(apart, alike)  # two rows of (1 - √½)² + ½, over B² = 4
+    tensor(0.2929)
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
     student_rows = unit(_Gram.apply(student))  # (B, B) each row has norm 1
@@ -175,11 +206,12 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
 def _flatten_pair(
     student: Tensor, teacher: Tensor, *, at_least: int = 1, relation: str = "similarities"
 ) -> tuple[Tensor, Tensor]:
-    """Check a pair, give each sample one row, and cut the teacher off the graph."""
+    """Check a pair, give each sample one row, and detach the teacher."""
     check_same_batch(student, teacher)
     if len(student) < at_least:
         raise ValueError(
-            f"relations of {relation} need at least {at_least} samples, got {len(student)}. Drop the short last batch."
+            f"relations of {relation} need at least {at_least} samples, got {len(student)}. "
+            "Choose a batch size that leaves no such short last batch."
         )
     return student.flatten(1), teacher.detach().flatten(1)
 

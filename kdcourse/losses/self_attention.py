@@ -1,8 +1,7 @@
 """Self-attention as knowledge: probabilities, scores, and relations of values (TinyBERT, MiniLM).
 
 Chapter 09. Letters: B batch, L tokens; d is the width of a head. ``attention_mask`` is the tokenizer's: (B, L), 1
-where a token is real, 0 where it is padding. Padding, whatever it holds, changes neither a loss nor a gradient; of
-scores before the softmax alone it must hold finite numbers.
+where a token is real, 0 where it is padding. What padding holds changes neither a loss nor a gradient.
 """
 
 import math
@@ -23,23 +22,23 @@ def attention_loss(
     attention_mask: Tensor | None = None,
     average_heads: bool = False,
 ) -> Tensor:
-    r"""KL divergence from the teacher's attention, row by row: where each token looks.
+    r"""KL divergence from the teacher's attention, row by row.
 
     .. math:: \frac{1}{\text{heads} \cdot \text{real tokens}} \sum_{b,h,i} \mathrm{KL}(A^t_{bhi} \,\|\, A^s_{bhi})
 
     Parameters
     ----------
     student_attention, teacher_attention : Tensor, shape (B, heads, L, L)
-        Probabilities, after the softmax; each query's row sums to 1. The teacher's side receives no gradient.
+        Probabilities, after the softmax: each row sums to 1. The teacher's side receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Padding neither asks (its rows are not counted) nor is asked (its columns are left out).
+        Mask, 1 for real tokens. Rows and columns of padding are left out.
     average_heads : bool
-        Compare the mean over heads on each side; needed where the numbers of heads differ.
+        Whether to compare the mean over heads of each side; needed if the numbers of heads differ.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over samples' real rows and heads, in nats; 0, still part of the graph, when no token is real.
+        Mean over real rows and heads, in nats. 0, and part of the graph, when no token is real.
 
     Raises
     ------
@@ -49,14 +48,21 @@ def attention_loss(
 
     Notes
     -----
-    No second softmax: of numbers between 0 and 1 it is nearly uniform, and the loss nearly 0 whatever they are. Rows
-    are divided by their sum over real keys, 1 already unless attention dropout has thinned them: a student in
+    There is no second softmax. It would be nearly uniform for numbers between 0 and 1, and the loss nearly 0. Rows are
+    divided by their sum over real keys. The sum is 1 unless attention dropout has removed entries: a student in
     training mode needs ``attention_probs_dropout_prob=0`` here. A student's exact 0 counts as the smallest positive
     float.
 
     References
     ----------
     Wang et al. (2020), MiniLM, arXiv:2002.10957, equation 5 (its last block only).
+
+    Examples
+    --------
+    >>> student = torch.full((1, 1, 2, 2), 0.5)
+    >>> teacher = torch.tensor([0.75, 0.25]).expand(1, 1, 2, 2)
+    >>> attention_loss(student, teacher)  # 0.75·log(0.75 / 0.5) + 0.25·log(0.25 / 0.5) in both rows
+    tensor(0.1308)
     """
     student, teacher = _paired_heads(student_attention, teacher_attention, attention_mask, average_heads, "attention")
     if attention_mask is not None:
@@ -84,16 +90,16 @@ def attention_scores_loss(
     Parameters
     ----------
     student_scores, teacher_scores : Tensor, shape (B, heads, L, L)
-        Before the softmax. The teacher's side receives no gradient.
+        Scores before the softmax. The teacher's side receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Without it all are real.
+        Mask, 1 for real tokens. By default all are real.
     average_heads : bool
-        Compare the mean over heads on each side; needed where the numbers of heads differ.
+        Whether to compare the mean over heads of each side; needed if the numbers of heads differ.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over heads and pairs of real tokens; 0, still part of the graph, when no token is real.
+        Mean over heads and pairs of real tokens. 0, and part of the graph, when no token is real.
 
     Raises
     ------
@@ -107,6 +113,12 @@ def attention_scores_loss(
     References
     ----------
     Jiao et al. (2020), arXiv:1909.10351, equation 7.
+
+    Examples
+    --------
+    >>> teacher = torch.ones(1, 2, 5, 5)
+    >>> attention_scores_loss(3 * teacher, teacher)  # (3 - 1)² for every pair of tokens
+    tensor(4.)
     """
     student, teacher = _paired_heads(student_scores, teacher_scores, attention_mask, average_heads, "attention scores")
     if attention_mask is None:
@@ -125,15 +137,15 @@ def value_relation_loss(
     Parameters
     ----------
     student_values, teacher_values : Tensor, shape (B, heads, L, d)
-        Value vectors of one block, split into heads. As many heads on both sides; d may differ. The teacher's side
+        Value vectors of one block, split into equally many heads on both sides; d may differ. The teacher's side
         receives no gradient.
     attention_mask : Tensor, shape (B, L), optional
-        1 for real tokens. Without it all are real.
+        Mask, 1 for real tokens. By default all are real.
 
     Returns
     -------
     Tensor, shape ()
-        Mean over real rows and heads, in nats; 0, still part of the graph, when no token is real.
+        Mean over real rows and heads, in nats. 0, and part of the graph, when no token is real.
 
     Raises
     ------
@@ -143,6 +155,14 @@ def value_relation_loss(
     References
     ----------
     Wang et al. (2020), MiniLM, arXiv:2002.10957, equations 6 to 8.
+
+    Examples
+    --------
+    >>> teacher = torch.tensor([2.0, 0.0]).view(1, 1, 2, 1)  # likeness (4, 0) and (0, 0)
+    >>> value_relation_loss(torch.zeros(1, 1, 2, 1), teacher)  # the first row alone differs from a uniform one
+    tensor(0.3015)
+    >>> value_relation_loss(-teacher, teacher)  # relations are inner products: turning all values changes none
+    tensor(0.)
     """
     student, teacher = (
         _log_relation(values, attention_mask, name)  # (B, heads, L, L)
@@ -164,7 +184,7 @@ def _paired_heads(
     if student.shape[1] != teacher.shape[1] and not average_heads:
         raise ValueError(
             f"the student has {student.shape[1]} attention heads, the teacher {teacher.shape[1]}: heads have no "
-            "order in common. Use as many, or compare their means with average_heads=True."
+            "order in common. Use equally many, or compare their means with average_heads=True."
         )
     student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
     if average_heads:

@@ -37,25 +37,24 @@ def deep_supervision_loss(
     Parameters
     ----------
     exit_logits : sequence of Tensor, each of shape (B, K)
-        One per exit, shallow to deep: the deepest exit comes last. At least two, and the last one is the network's
-        own output, not a second classifier beside it. As the teacher of the others the deepest exit is detached:
-        it learns from the labels alone.
+        Logits of two or more exits, the deepest last. The last exit is the network's own output, not a second
+        classifier beside it. As the teacher of the others it is detached: it learns from the labels alone.
     labels : Tensor of int, shape (B,)
         Class indices in [0, K).
     temperature : float
-        T > 0 for the soft targets.
+        Positive number T, for the soft targets.
     alpha : float
-        In [0, 1], the share of the soft targets at each shallower exit. 0 leaves plain deep supervision.
+        Share of the soft targets at each shallower exit, in [0, 1]. 0 is plain deep supervision.
     exit_features : sequence of Tensor, each of shape (B, ...), optional
-        The features in front of each classifier, one per exit and of one shape: bring the shallower ones to the
-        deepest one's shape first, by a learned layer. The deepest is detached here too.
+        Features in front of each classifier, one per exit. All need the shape of the deepest: use a learned layer for
+        the shallower ones. The deepest is detached here too.
     hint_weight : float
-        λ ≥ 0 for the feature hint. Must be given with ``exit_features``, and only then.
+        Weight λ ≥ 0 of the feature hint. It must be given with ``exit_features``, and only then.
 
     Returns
     -------
     Tensor, shape ()
-        A sum over exits of means over the batch, in nats (soft targets times T²).
+        Sum over exits of means over the batch, in nats (soft targets times T²).
 
     Raises
     ------
@@ -65,12 +64,19 @@ def deep_supervision_loss(
 
     Notes
     -----
-    The paper writes the soft-target term without T²; it stands here as in ``kd_loss``, so α means the same at each
-    T. The hint is the paper's squared norm, which grows with the number of features: expect a λ far below 1.
+    The paper writes the soft-target term without T². Here T² is there, as in ``kd_loss``, so that α means the same at
+    every T. The hint is the paper's squared norm, which grows with the number of features: expect a λ far below 1.
 
     References
     ----------
     Zhang et al. (2019), arXiv:1905.08094, section 3 and equation 5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> exits, labels = [torch.zeros(2, 10)] * 3, torch.tensor([3, 7])
+    >>> deep_supervision_loss(exits, labels, temperature=4, alpha=0)  # three exits that guess: 3·log(10)
+    tensor(6.9078)
     """
     _check_exits(exit_logits)
     check_labels(labels, exit_logits[-1])
@@ -87,7 +93,7 @@ def deep_supervision_loss(
         if len(exit_features) != len(exit_logits):
             raise ValueError(
                 f"need one feature tensor per exit, got {len(exit_features)} for {len(exit_logits)} exits. "
-                "zip would drop the rest without a word."
+                "zip would silently drop the rest."
             )
         loss = loss + hint_weight * _feature_hint(exit_features)
     return loss
@@ -113,7 +119,7 @@ def _check_exits(exit_logits: Sequence[Tensor]) -> None:
     if len(exit_logits) < 2:
         raise ValueError(
             f"exit_logits needs at least two exits, deepest last, got {len(exit_logits)}: "
-            "the deepest exit teaches the shallower ones, and alone it has nobody to teach."
+            "the deepest exit teaches the shallower ones, and one exit has none to teach."
         )
     for logits in exit_logits:
         check_floating(logits, "exit logits")

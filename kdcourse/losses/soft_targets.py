@@ -19,7 +19,8 @@ def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
     logits : Tensor, shape (..., K)
         Scores before the softmax.
     temperature : float
-        T > 0. At 1 the softmax is unchanged; as T grows the K probabilities approach 1/K.
+        Positive number T that divides the logits. At 1 the softmax is unchanged. As T grows, the K probabilities
+        approach 1/K.
 
     Returns
     -------
@@ -34,6 +35,14 @@ def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
     References
     ----------
     Hinton, Vinyals, Dean (2015), arXiv:1503.02531, equation 1.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([1.0, 4.0]).log()
+    >>> soften(logits, temperature=1)  # 1 to 4
+    tensor([0.2000, 0.8000])
+    >>> soften(logits, temperature=2)  # 1 to 2: the square roots
+    tensor([0.3333, 0.6667])
     """
     check_floating(logits, "logits")
     check_temperature(temperature)
@@ -52,7 +61,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
         Logits for the same samples. Further leading dimensions, as in (B, L, K), are averaged over too. The
         teacher's side receives no gradient.
     temperature : float
-        T > 0.
+        Positive number T that divides the logits.
 
     Returns
     -------
@@ -66,15 +75,23 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
 
     Notes
     -----
-    The divergence is taken in log space: a saturated teacher (probability exactly 0) gives 0, not NaN. A class that a
-    logit of minus infinity rules out does give NaN: leave it out on both sides. The formula is written out instead of
-    calling ``F.kl_div``, which has no batching rule for ``torch.func.vmap``. The gradient with respect to the
+    The divergence is taken in log space: a saturated teacher (probability exactly 0) gives 0, not NaN. A class with
+    a logit of minus infinity gives NaN: leave it out on both sides. The formula is written out because ``F.kl_div``
+    has no batching rule for ``torch.func.vmap``. The gradient with respect to the
     student's logits is :math:`T (q - p) / B`; for T large against the logits it tends to
     :math:`(z^s - z^t) / (B K)` (centred logits), so T² keeps its size nearly constant there, and only there.
 
     References
     ----------
     Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2 and equations 2-4.
+
+    Examples
+    --------
+    >>> student, teacher = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log()
+    >>> kd_loss(student, teacher, temperature=1)  # 0.75·log(0.75 / 0.5) + 0.25·log(0.25 / 0.5)
+    tensor(0.1308)
+    >>> kd_loss(teacher, teacher, temperature=4)
+    tensor(0.)
     """
     check_same_shape(student_logits, teacher_logits)
     check_temperature(temperature)
@@ -101,12 +118,12 @@ def distillation_loss(
     student_logits, teacher_logits : Tensor, shape (B, K)
         Logits for the same samples; the teacher's side receives no gradient.
     labels : Tensor of int, shape (B,), optional
-        Class indices in [0, K). Without labels the result is ``kd_loss`` alone, whatever ``alpha`` says: unlabelled
-        data can still be distilled.
+        Class indices in [0, K). Without labels the result is ``kd_loss`` alone, whatever ``alpha`` is: unlabelled data
+        can be distilled too.
     temperature : float
-        T > 0, for the teacher's term only; the cross-entropy is taken at T = 1.
+        Positive number T, for the teacher's term only; the cross-entropy is taken at T = 1.
     alpha : float
-        In [0, 1], the share of the teacher's term.
+        Share of the teacher's term, in [0, 1].
 
     Returns
     -------
@@ -122,6 +139,12 @@ def distillation_loss(
     References
     ----------
     Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2.
+
+    Examples
+    --------
+    >>> student, labels = torch.zeros(2, 10), torch.tensor([3, 7])
+    >>> distillation_loss(student, student, labels, alpha=0.5)  # 0.5·0 + 0.5·log(10)
+    tensor(1.1513)
     """
     check_alpha(alpha)
     kd = kd_loss(student_logits, teacher_logits, temperature=temperature)

@@ -319,7 +319,7 @@ def test_attention_transfer_forgives_channels_and_nothing_else():
 @pytest.mark.trap(22)
 def test_lists_of_unequal_length_empty_lists_and_a_list_beside_a_tensor_are_refused():
     student, teacher = random_maps()
-    with pytest.raises(ValueError, match=r"as many feature maps each, got 2 and 3. zip would drop the rest"):
+    with pytest.raises(ValueError, match=r"equally many feature maps, got 2 and 3. zip would silently drop the rest"):
         attention_transfer_loss([student] * 2, [teacher] * 3)
     with pytest.raises(ValueError, match=r"empty lists of feature maps: .*divides by zero"):
         attention_transfer_loss([], [])

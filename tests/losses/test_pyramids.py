@@ -120,7 +120,7 @@ def test_a_dimension_of_one_is_never_broadcast(dimension):
     teacher = torch.rand(shape)
     shape[dimension] = 1
     student = torch.rand(shape)
-    F.mse_loss(student.expand(2, 3, 4, 4), teacher)  # broadcasting would have worked without a word
+    F.mse_loss(student.expand(2, 3, 4, 4), teacher)  # broadcasting would have worked silently
     with pytest.raises(ValueError, match=r"features of level 0 must have the same shape.*Broadcasting"):
         fpn_feature_loss([student], [teacher])
 
@@ -148,8 +148,13 @@ LEVEL = torch.rand(2, 3, 4, 4)
 @pytest.mark.parametrize(
     ("student", "teacher", "importance", "message"),
     [
-        ({"p3": LEVEL}, {"p3": LEVEL, "p4": LEVEL}, None, r"same levels, got \['p3'\] and \['p3', 'p4'\].*nobody"),
-        ([LEVEL], [LEVEL, LEVEL], None, "as many pyramid levels each, got 1 and 2"),
+        (
+            {"p3": LEVEL},
+            {"p3": LEVEL, "p4": LEVEL},
+            None,
+            r"same levels, got \['p3'\] and \['p3', 'p4'\].*never taught",
+        ),
+        ([LEVEL], [LEVEL, LEVEL], None, "equally many pyramid levels, got 1 and 2"),
         ([], [], None, "empty lists of pyramid levels"),
         ({}, {}, None, "empty lists of pyramid levels"),
         ({"p3": LEVEL}, [LEVEL], None, "both be dicts or both be lists"),
@@ -168,7 +173,7 @@ def test_pyramid_loss_refuses_missing_levels_and_wrong_shapes(student, teacher, 
 
 
 def test_adapters_refuse_other_levels_and_other_channels():
-    with pytest.raises(ValueError, match="as many pyramid levels each, got 2 and 1"):
+    with pytest.raises(ValueError, match="equally many pyramid levels, got 2 and 1"):
         FPNAdapters([3, 3], [8])
     adapters = FPNAdapters([3, 3], [8, 8])
     with pytest.raises(ValueError, match="features and adapters must have the same levels"):

@@ -163,7 +163,7 @@ def test_bad_input_is_refused_with_a_reason():
     with pytest.raises(ValueError, match=r"one tensor of shape .* return only its last exit"):
         deep_supervision_loss(logits[0], labels, **knobs)
     for few in ([], logits[:1]):
-        with pytest.raises(ValueError, match="alone it has nobody to teach"):
+        with pytest.raises(ValueError, match="one exit has none to teach"):
             deep_supervision_loss(few, labels, **knobs)
     with pytest.raises(ValueError, match=r"exit logits \(a shallower exit's and .* must have the same shape"):
         deep_supervision_loss([logits[0][:, :3], logits[1]], labels, **knobs)
