@@ -1,5 +1,5 @@
 # make lab   opens the course in JupyterLab        make test   runs every test
-# Both make .venv on first use. The rest is for those who write the course: see docs/developing.md.
+# Both make .venv on first use. The rest is for those who write the course: see CONTRIBUTING.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -275,21 +275,21 @@ def pages() -> dict[Path, str]:
     return files | {records / path.name: path.read_text(encoding="utf-8") for path in shipped}
 
 
-def main() -> int:
-    """Write all of them, or with ``--check`` compare; return 0 if all is well."""
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" not in sys.argv:
-        for path in stale:
-            path.write_text(pages()[path], encoding="utf-8")
-        print(f"written: {', '.join(path.name for path in stale) or 'nothing, all was up to date'}")
-        return 0
-    if stale:
-        print(
-            f"{', '.join(path.name for path in stale)}: not what the records and the parser give. "
-            "Run python tools/update_docs.py."
-        )
-    return int(bool(stale))
+def main(arguments: list[str]) -> int:
+    """Write what differs, or with ``--check`` name it; return 0 if all is well."""
+    stale = {
+        path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    names = ", ".join(path.name for path in stale)
+    if "--check" in arguments:
+        if stale:
+            print(f"{names}: not what the records and the parser give. Run python tools/update_docs.py.")
+        return int(bool(stale))
+    for path, text in stale.items():
+        path.write_text(text, encoding="utf-8")
+    print(f"written: {names or 'nothing, all was up to date'}")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
