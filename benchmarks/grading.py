@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks._timing import write_json
-from kdcourse.grading.course import grade_class
+from kdcourse.grading.classroom import grade_class
 from kdcourse.grading.grader import grade, make_worker
 from kdcourse.grading.notebooks import is_solution, read_notebook, write_notebook
 from kdcourse.grading.overlay import imports_of, shared_cells
@@ -64,10 +64,10 @@ def ours(submitted: Path, out: Path, jobs: int) -> dict:
     start = time.perf_counter()
     results = grade_class(submitted, out, jobs=jobs, keys=ROOT / "solutions", timeout=600, progress=False)
     wall = time.perf_counter() - start
-    if any(result["total"] != result["max"] or result["status"] != "graded" for result in results):
-        wrong = [(result["learner"], result["total"], result["status"], result["reason"]) for result in results]
+    if any(result.total != result.max or result.status != "graded" for result in results):
+        wrong = [(result.learner, result.total, result.status, result.reason) for result in results]
         raise RuntimeError(f"a key did not get all points, the times say nothing: {wrong[:3]}")
-    own = [sum(cell["seconds"] for cell in result["cells"]) for result in results]
+    own = [sum(cell.seconds for cell in result.cells) for result in results]
     return {
         "submissions": len(results),
         "jobs": jobs,

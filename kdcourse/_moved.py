@@ -11,6 +11,11 @@ from types import ModuleType
 MOVED = {
     "devices": "training.devices",
     "doctor": "commands.doctor",
+    "grading.cells": "grading.inside.cells",
+    "grading.collect": "grading.submissions",
+    "grading.course": "grading.classroom",
+    "grading.isolation": "grading.inside.isolation",
+    "grading.scan": "grading.inside.scan",
     "language": "recipes.distilbert",
     "losses.modern": "losses.divergences",
     "models_exits": "models.exits",

@@ -14,9 +14,9 @@ from notebook_parts import project, setup_cell
 from kdcourse.__main__ import main
 from kdcourse.grading import selftest
 from kdcourse.grading.grader import make_worker
+from kdcourse.grading.inside.scan import suspicious
 from kdcourse.grading.notebooks import grade_id, is_graded, is_locked, is_solution, points_of, read_notebook
 from kdcourse.grading.release import STUB
-from kdcourse.grading.scan import suspicious
 from kdcourse.grading.selftest import wrong_with
 
 ROOT = Path(__file__).resolve().parent.parent

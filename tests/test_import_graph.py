@@ -102,6 +102,22 @@ def test_imports_inside_the_package_point_one_way(imports):
     assert offenders(imports, wrong) == []
 
 
+def test_what_runs_beside_a_learners_code_imports_nothing_from_outside_its_folder():
+    outside = []
+    for path in sorted((PACKAGE / "grading" / "inside").glob("*.py")):
+        for node, _ in _import_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+            absolute = isinstance(node, ast.Import) or node.level == 0
+            if "kdcourse" in _targets_first(node) if absolute else node.level > 1:
+                outside.append(f"{path.name}: {ast.unparse(node)}")
+    assert outside == []
+
+
+def _targets_first(node):
+    """The first word of what an absolute import names."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+    return [name.split(".")[0] for name in names]
+
+
 def test_nothing_imports_checks_or_widgets_but_themselves(imports):
     assert offenders(imports, lambda i: i.target in (".checks", ".widgets") and f".{i.part}" != i.target) == []
 

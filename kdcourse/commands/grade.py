@@ -1,14 +1,15 @@
 """``kdcourse grade``: points for one exercise, or a table and feedback for a class."""
 
 import argparse
+import dataclasses
 import json
 from collections import Counter
 
-from ..grading import report
-from ..grading.collect import find_keys, identify, read_bytes
-from ..grading.course import grade_class
+from ..grading.classroom import grade_class
 from ..grading.grader import grade, make_worker
 from ..grading.notebooks import read_notebook
+from ..grading.points import points_table
+from ..grading.submissions import find_keys, identify, read_bytes
 from .console import say
 
 
@@ -29,17 +30,17 @@ def _grade_file(options: argparse.Namespace) -> int:
     exercise = identify(options.path.resolve(), data, keys)
     worker = make_worker(sandboxed=False if options.no_sandbox else None)
     try:
-        result = grade(
-            data, options.path.name, read_notebook(keys[exercise]), worker=worker, timeout=options.timeout
-        ) | {"exercise": exercise, "file": str(options.path)}  # fmt: skip
+        key = read_notebook(keys[exercise])
+        result = grade(data, options.path.name, key, worker=worker, timeout=options.timeout)
     finally:
         worker.close()
-    if result["status"] == "ungraded":
-        raise ValueError(result["reason"])
+    if result.status == "ungraded":
+        raise ValueError(result.reason)
+    result = dataclasses.replace(result, exercise=exercise, file=str(options.path))
     if options.json:
-        say(json.dumps(result, indent=1, ensure_ascii=False))
+        say(json.dumps(result.as_json(), indent=1))  # ASCII only, for every code page and terminal
     else:
-        say(report.points_table(result, exercise))
+        say(points_table(result))
     return 0
 
 
@@ -52,8 +53,8 @@ def _grade_folder(options: argparse.Namespace) -> int:
         options.path, options.out, jobs=options.jobs, keys=options.key, timeout=options.timeout,
         sandboxed=not options.no_sandbox, show_hidden=options.show_hidden, executor=options.executor,
     )  # fmt: skip
-    counts = Counter(result["status"] for result in results)
+    counts = Counter(result.status for result in results)
     statuses = [f"{counts[name]} {name}" for name in ("graded", "stopped", "tampered", "ungraded") if counts[name]]
-    flagged = sum(bool(result["flags"]) for result in results)
+    flagged = sum(bool(result.flags) for result in results)
     say(f"{', '.join(statuses)}; {flagged} flagged: {options.out / 'grades.csv'}")
     return 0

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from html import escape as escape_html
 from typing import Any
 
+from .escaping import visible
 from .notebooks import grade_id
-from .report import number, shown, tasks_of
+from .points import number, tasks_of
+from .results import Result
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -35,20 +37,20 @@ _PAGE = """<!doctype html>
 """
 
 
-def feedback_page(result: Mapping[str, Any], key: Mapping[str, Any] | None, *, show_hidden: bool = False) -> str:
+def feedback_page(result: Result, key: Mapping[str, Any] | None, *, show_hidden: bool = False) -> str:
     """Return a page for a learner.
 
     Parameters
     ----------
-    result : dict
-        Of `grader.grade`, with ``learner``, ``exercise``, ``file``.
+    result : Result
+        With ``learner``, ``exercise`` and ``file``.
     key : dict, optional
         Its tasks' titles and hints are shown.
     show_hidden : bool
         Show what hidden tests say.
     """
     tasks = tasks_of(result, show_hidden=show_hidden)
-    title = f"{result['exercise'] or result['file']}: {result['learner']}"
+    title = f"{result.exercise or result.file}: {result.learner}"
     parts = [f"<h1>{escape(title)}</h1>", f"<p>{_summary(result)}</p>"]
     if tasks:
         rows = [f"<tr><td>{escape(t.name)}</td><td>{number(t.points)} of {number(t.max)}</td></tr>" for t in tasks]
@@ -73,17 +75,17 @@ def feedback_page(result: Mapping[str, Any], key: Mapping[str, Any] | None, *, s
 
 def escape(text: str) -> str:
     """Return what a learner wrote as text for a page."""
-    return escape_html(shown(text))
+    return escape_html(visible(text))
 
 
-def _summary(result: Mapping[str, Any]) -> str:
-    text = f"<strong>{number(result['total'])} of {number(result['max'])} points.</strong>"
+def _summary(result: Result) -> str:
+    text = f"<strong>{number(result.total)} of {number(result.max)} points.</strong>"
     told = {
         "graded": "",
         "stopped": " A cell did not come to an end; the others were graded without it.",
-        "tampered": f" Not graded: {result['reason']}. Talk to your teacher if this is wrong.",
-        "ungraded": f" Not graded: {result['reason']}",
-    }[result["status"]]
+        "tampered": f" Not graded: {result.reason}. Talk to your teacher if this is wrong.",
+        "ungraded": f" Not graded: {result.reason}",
+    }[result.status]
     return text + escape(told)
 
 

@@ -3,12 +3,14 @@
 The grader. A cell that does not end costs what depends on it: it is left out, a fresh process runs the others.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .notebooks import parse_notebook
 from .overlay import Plan, Step, answers_of, imports_of, lay_over, shared_cells, words_of
+from .results import CellResult, Result
 from .sandbox import find_sandbox
 from .session import START, Forged, Session, Stopped, Worker
 
@@ -27,7 +29,7 @@ def grade(
     timeout: float = TIMEOUT,
     budget: float = BUDGET,
     on_cell: Callable[[], object] | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Grade the bytes of a notebook.
 
     Parameters
@@ -47,15 +49,14 @@ def grade(
 
     Returns
     -------
-    dict
-        ``status`` (graded, stopped, tampered, ungraded), ``reason``, ``total``, ``max``, ``flags``, ``cells``.
+    Result
+        Without learner, file and exercise, which this function does not know.
     """
     most = sum(step.points for step in lay_over(key, key).steps)
-    result: dict[str, Any] = {"status": "ungraded", "reason": "", "total": 0.0, "max": most, "flags": [], "cells": []}
     try:
         plan = lay_over(parse_notebook(data, name), key)
     except ValueError as error:
-        return result | {"reason": str(error)}
+        return Result(reason=str(error), max=most)
     worker.share(imports_of(key), shared_cells(key))
     run = _Run(plan, key, worker, timeout, time.monotonic() + budget, on_cell or (lambda: None))
     forged = False
@@ -63,14 +64,15 @@ def grade(
         run.to_the_end()
     except Forged:
         forged = True
-    result |= {"flags": list(dict.fromkeys([*plan.notes, *run.flags])), "cells": run.cells()}
+    flags, cells = tuple(dict.fromkeys([*plan.notes, *run.flags])), run.cells()
+    result = Result("tampered", max=most, flags=flags, cells=cells)
     if forged:
-        return result | {"status": "tampered", "reason": "a reply was forged"}
-    result["status"] = "stopped" if run.stopped else "graded"
+        return dataclasses.replace(result, reason="a reply was forged")
     if run.accepted_wrong:
         reason = f"wrong answers were accepted ({', '.join(run.accepted_wrong)}): the checks had been replaced"
-        return result | {"status": "tampered", "reason": reason}
-    return result | {"total": sum(cell["points"] for cell in result["cells"])}
+        return dataclasses.replace(result, reason=reason)
+    total = sum(cell.points for cell in cells)
+    return dataclasses.replace(result, status="stopped" if run.stopped else "graded", total=total)
 
 
 def make_worker(*, sandboxed: bool | None = None, limits: dict[str, int] | None = None) -> Worker:
@@ -214,9 +216,9 @@ class _Run:
             if step.kind == "check" and i not in self.outcomes:
                 self.outcomes[i] = {"error": "Not run: the time for the whole notebook was over."}
 
-    def cells(self) -> list[dict[str, Any]]:
+    def cells(self) -> tuple[CellResult, ...]:
         """Return what came of each cell, for a report."""
-        return [_cell(step, self.outcomes.get(i)) for i, step in enumerate(self.steps)]
+        return tuple(_cell_result(step, self.outcomes.get(i)) for i, step in enumerate(self.steps))
 
 
 def _tidy(reply: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,17 +227,17 @@ def _tidy(reply: Mapping[str, Any]) -> dict[str, Any]:
     return {name: reply[name] for name, kind in kinds.items() if type(reply.get(name)) is kind}
 
 
-def _cell(step: Step, outcome: Mapping[str, Any] | None) -> dict[str, Any]:
+def _cell_result(step: Step, outcome: Mapping[str, Any] | None) -> CellResult:
     passed = step.kind == "check" and outcome is not None and outcome.get("error") == ""
     outcome = outcome or {}
-    return {
-        "kind": step.kind,
-        "name": step.name,
-        "source": "" if step.kind == "check" else step.source,
-        "max": step.points,
-        "points": step.points if passed else 0.0,
-        "error": outcome.get("error", ""),
-        "in_hidden_test": bool(outcome.get("error") and outcome.get("hidden")),
-        "output": outcome.get("output", ""),
-        "seconds": outcome.get("seconds", 0.0),
-    }
+    return CellResult(
+        kind=step.kind,
+        name=step.name,
+        source="" if step.kind == "check" else step.source,
+        points=step.points if passed else 0.0,
+        max=step.points,
+        error=outcome.get("error", ""),
+        in_hidden_test=bool(outcome.get("error") and outcome.get("hidden")),
+        output=outcome.get("output", ""),
+        seconds=outcome.get("seconds", 0.0),
+    )

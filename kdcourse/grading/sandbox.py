@@ -13,10 +13,10 @@ import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
-from .isolation import DEFAULT_LIMITS, WORK
+from .inside.isolation import DEFAULT_LIMITS, WORK
 
 PACKAGE = Path(__file__).resolve().parent.parent
-PROBE = PACKAGE / "grading" / "isolation.py"
+PROBE = PACKAGE / "grading" / "inside" / "isolation.py"
 
 
 class Sandbox(NamedTuple):
@@ -59,18 +59,36 @@ def find_sandbox() -> Sandbox | None:
         return None
     for nested in (True, False):
         sandbox = Sandbox(program, nested)
-        if _works(sandbox):
+        if not refusal_of(sandbox):
             return sandbox
     return None
 
 
-def _works(sandbox: Sandbox) -> bool:
+def refusal_of(sandbox: Sandbox) -> str:
+    """Run the probe in a sandbox; return why it does not work, empty if it does."""
     command = sandbox.command([str(PROBE), *(["nested"] if sandbox.nested else [])])
     try:
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment(), check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return outcome.returncode == 0 and outcome.stdout.strip() == "isolated"
+        outcome = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=20, env=environment(), check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if outcome.returncode == 0 and outcome.stdout.strip() == "isolated":
+        return ""
+    return outcome.stderr.strip()[:120] or outcome.stdout.strip()[:120] or f"exit code {outcome.returncode}"
+
+
+def sandbox_in_words() -> str:
+    """Return what `find_sandbox` finds on this machine as a sentence, for ``kdcourse doctor``."""
+    sandbox = find_sandbox()
+    if sandbox is not None:
+        return "bubblewrap works" + ("" if sandbox.nested else ", one sandbox for each submission, which is slower")
+    if sys.platform != "linux":
+        return f"none on {sys.platform}: fine for your own work; a class is graded on Linux"
+    program = shutil.which("bwrap")
+    if program is None:
+        return "none (bubblewrap is not installed): fine for your own work; grading a class needs it"
+    return f"bubblewrap is installed but refused ({refusal_of(Sandbox(program, nested=False))})"
 
 
 def _options(nested: bool) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .collect import find_keys
 from .grader import grade, make_worker
 from .notebooks import notebook_text, read_notebook
 from .release import release
 from .session import Worker
+from .submissions import find_keys
 
 
 def selftest(root: Path, *, names: tuple[str, ...] = (), keys: Path | None = None) -> Iterator[tuple[str, str]]:
@@ -20,7 +20,7 @@ def selftest(root: Path, *, names: tuple[str, ...] = (), keys: Path | None = Non
     Parameters
     ----------
     root : Path
-        Where keys are looked for; see `collect.find_keys`.
+        Where keys are looked for; see `submissions.find_keys`.
     names : tuple of str
         Beginnings of names; all by default.
     keys : Path, optional
@@ -50,13 +50,12 @@ def wrong_with(key: dict[str, Any], data: bytes, worker: Worker) -> list[str]:
     wrong = []
     if any("BEGIN SOLUTION" in cell["source"] for cell in key["cells"]):  # the package's keys hold no solutions
         result = grade(data, "key.ipynb", key, worker=worker)
-        if result["total"] != result["max"] or result["flags"] or result["status"] != "graded":
-            told = [cell["error"] for cell in result["cells"] if cell["error"]]
-            found = [result["reason"], *result["flags"], *told]
-            wrong.append(f"the key gets {result['total']:g} of {result['max']:g} ({'; '.join(filter(None, found))})")
+        if result.total != result.max or result.flags or result.status != "graded":
+            reasons = [result.reason, *result.flags, *(cell.error for cell in result.cells)]
+            wrong.append(f"the key gets {result.total:g} of {result.max:g} ({'; '.join(filter(None, reasons))})")
     for what, against in cases:
         result = grade(untouched, "exercise.ipynb", against, worker=worker)
-        if result["total"] or result["status"] != "graded":
-            passed = [cell["name"] for cell in result["cells"] if cell["points"]]
-            wrong.append(f"{what} gets {result['total']:g} points ({', '.join(passed) or result['reason']})")
+        if result.total or result.status != "graded":
+            passed = [cell.name for cell in result.cells if cell.points]
+            wrong.append(f"{what} gets {result.total:g} points ({', '.join(passed) or result.reason})")
     return wrong

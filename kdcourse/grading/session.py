@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from .isolation import DEFAULT_LIMITS
+from .inside.isolation import DEFAULT_LIMITS
 from .sandbox import PACKAGE, THREADS, Sandbox, environment
 
 MOST_REPLY = 100_000  # bytes; an honest reply has below 20,000
@@ -207,7 +207,7 @@ class Worker:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         handle = theirs.fileno()
-        command = self.sandbox.command(["-m", "kdcourse.grading.worker", "nest", str(handle)])
+        command = self.sandbox.command(["-m", "kdcourse.grading.inside.worker", "nest", str(handle)])
         self._nest = subprocess.Popen(
             command, pass_fds=[handle], env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=self._log,
@@ -243,7 +243,7 @@ class Worker:
 
     def _alone(self) -> Session:
         limits = json.dumps({**self.limits, "sandboxed": self.sandbox is not None})
-        arguments = ["-m", "kdcourse.grading.worker", "alone", limits]
+        arguments = ["-m", "kdcourse.grading.inside.worker", "alone", limits]
         if self.sandbox is None:
             command = [sys.executable, "-P", *arguments]
             variables = {**os.environ, **THREADS, "MPLBACKEND": "Agg"}

@@ -64,7 +64,7 @@ def as_bytes(notebook):
 def points(result):
     """Points by task; what is not mentioned has all."""
     got = dict.fromkeys(POINTS, 0.0)
-    for cell in result["cells"]:
-        if cell["kind"] == "check":
-            got[cell["name"][:5]] += cell["points"]
+    for cell in result.cells:
+        if cell.kind == "check":
+            got[cell.name[:5]] += cell.points
     return got

@@ -1,6 +1,7 @@
 """A folder of submissions graded with one command: table, feedback, what is kept, and who is who."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -12,12 +13,14 @@ import pytest
 from grading_fixture import EXERCISE, KEY, NAME, RIGHT, as_bytes, cell_of, code, handed_in
 
 from kdcourse.__main__ import main
-from kdcourse.grading import course, sandbox
-from kdcourse.grading.collect import collect, exercise_of, find_keys
-from kdcourse.grading.course import grade_class
+from kdcourse.grading import classroom, sandbox
+from kdcourse.grading.classroom import grade_class
+from kdcourse.grading.escaping import without_formulas
 from kdcourse.grading.feedback import feedback_page
 from kdcourse.grading.notebooks import write_notebook
-from kdcourse.grading.report import points_table, without_formulas
+from kdcourse.grading.points import points_table
+from kdcourse.grading.results import CellResult, Result
+from kdcourse.grading.submissions import collect, exercise_of, find_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_sandbox = pytest.mark.skipif(sandbox.find_sandbox() is None, reason="no sandbox works on this machine")
@@ -62,7 +65,7 @@ def one_worker(sandboxed_worker, monkeypatch):
         open, share = staticmethod(sandboxed_worker.open), staticmethod(sandboxed_worker.share)
         close = staticmethod(lambda: None)
 
-    monkeypatch.setattr(course, "make_worker", lambda **settings: Lent)
+    monkeypatch.setattr(classroom, "make_worker", lambda **settings: Lent)
 
 
 # Forty and more, mixed
@@ -171,8 +174,8 @@ def test_a_second_run_grades_only_what_is_new_or_changed(submitted, keys, tmp_pa
     out = tmp_path / "graded"
     assert run_class(submitted, keys, out, "-j", "1") == 0
     graded = []
-    real = course.grade
-    monkeypatch.setattr(course, "grade", lambda data, *a, **k: graded.append(data) or real(data, *a, **k))
+    real = classroom.grade
+    monkeypatch.setattr(classroom, "grade", lambda data, *a, **k: graded.append(data) or real(data, *a, **k))
     assert run_class(submitted, keys, out, "-j", "1") == 0
     assert graded == []
     second.write_bytes(as_bytes(handed_in()))
@@ -190,18 +193,18 @@ def test_a_second_run_grades_only_what_is_new_or_changed(submitted, keys, tmp_pa
 def test_an_interrupted_run_keeps_what_was_done_and_leaves_no_process(submitted, keys, tmp_path, monkeypatch):
     for name in ("ann", "bob", "cem"):
         submitted(f"{name}/{NAME}.ipynb", handed_in(task2=RIGHT["task2"] + f"# {name}\n"))
-    out, real = tmp_path / "graded", course.grade_one
+    out, real = tmp_path / "graded", classroom.grade_one
 
     def interrupted(data, *rest):
         if b"# cem" in data:
             raise KeyboardInterrupt
         return real(data, *rest)
 
-    monkeypatch.setattr(course, "grade_one", interrupted)
+    monkeypatch.setattr(classroom, "grade_one", interrupted)
     assert run_class(submitted, keys, out, "-j", "1") == 130
     assert len(list((out / "results").iterdir())) == 2
     assert not (out / "grades.csv").exists()
-    assert course._workers == []
+    assert classroom._workers == []
 
 
 def test_both_files_of_a_learner_are_graded_and_told(submitted, keys, tmp_path, one_worker):
@@ -242,9 +245,9 @@ def test_the_sandbox_for_each_submission_works_where_namespaces_do_not_nest():
     notebook = handed_in(task2=EXIT)
     notebook["cells"] += map(code, looks)
     result = grade(as_bytes(notebook), NAME, KEY, worker=worker, timeout=5)
-    assert (result["total"], result["status"]) == (12, "stopped")
-    errors = [cell["error"] for cell in result["cells"]]
-    assert "It was left out" in next(cell["error"] for cell in result["cells"] if cell["name"] == "task2_double")
+    assert (result.total, result.status) == (12, "stopped")
+    errors = [cell.error for cell in result.cells]
+    assert "It was left out" in next(cell.error for cell in result.cells if cell.name == "task2_double")
     assert all(told in error for told, error in zip(looks.values(), errors[-len(looks) :], strict=True)), errors
 
 
@@ -256,8 +259,8 @@ def test_links_and_pipes_in_the_folder_are_not_read(submitted, keys, tmp_path):
     (submitted.folder / "a folder.ipynb").mkdir()
     (submitted.folder / "cem").symlink_to(secret.parent)
     results = grade_class(submitted.folder, tmp_path / "graded", keys=keys, sandboxed=False, progress=False)
-    assert [(r["learner"], r["status"]) for r in results] == [("ann", "ungraded"), ("bob", "ungraded")]
-    assert all("no ordinary file" in r["reason"] for r in results)
+    assert [(r.learner, r.status) for r in results] == [("ann", "ungraded"), ("bob", "ungraded")]
+    assert all("no ordinary file" in r.reason for r in results)
 
 
 @pytest.mark.slow
@@ -357,7 +360,7 @@ def page_of(worker, notebook, **settings):
     from kdcourse.grading.grader import grade
 
     result = grade(as_bytes(notebook), NAME, KEY, worker=worker, timeout=10)
-    result |= {"learner": "<b>Ann</b>", "exercise": NAME, "file": "x"}
+    result = dataclasses.replace(result, learner="<b>Ann</b>", exercise=NAME, file="x")
     return feedback_page(result, KEY, **settings)
 
 
@@ -395,9 +398,8 @@ def test_no_cell_of_the_table_is_a_formula(text, written):
 
 
 def test_a_message_cannot_drive_a_terminal():
-    cell = {"kind": "check", "name": "task1_check", "error": "\x1b[2Jall points", "points": 0, "max": 1}
-    result = {"cells": [cell | {"in_hidden_test": False}], "total": 0, "max": 1, "status": "graded", "flags": []}
-    text = points_table(result, "ex")
+    cell = CellResult("check", "task1_check", error="\x1b[2Jall points", max=1)
+    text = points_table(Result("graded", max=1, cells=(cell,), exercise="ex"))
     assert "⟨U+001B⟩[2Jall points" in text
     assert "\x1b" not in text
 

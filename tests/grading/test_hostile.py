@@ -25,18 +25,18 @@ def worker(sandboxed_worker):
     """After every test an honest submission must get all points from the same worker."""
     yield sandboxed_worker
     result = graded(sandboxed_worker, handed_in())
-    assert (result["total"], result["status"], result["flags"]) == (16, "graded", [])
+    assert (result.total, result.status, result.flags) == (16, "graded", ())
 
 
 def expect(result, *, lost=(), status="graded", flag=None):
     wanted = {task: 0 if task in lost else most for task, most in POINTS.items()}
-    assert points(result) == wanted, [cell["error"] for cell in result["cells"]]
-    assert result["status"] == status, result["reason"]
-    assert result["total"] == (0 if status == "tampered" else sum(wanted.values()))
+    assert points(result) == wanted, [cell.error for cell in result.cells]
+    assert result.status == status, result.reason
+    assert result.total == (0 if status == "tampered" else sum(wanted.values()))
     if flag is None:
-        assert result["flags"] == []
+        assert result.flags == ()
     else:
-        assert any(flag in told for told in result["flags"]), result["flags"]
+        assert any(flag in told for told in result.flags), result.flags
 
 
 def test_right_wrong_and_untouched_work(worker):
@@ -45,7 +45,7 @@ def test_right_wrong_and_untouched_work(worker):
     expect(graded(worker, handed_in(task2="def double(number):\n    return 6\n")), lost=["task2"])
     no_factor = graded(worker, handed_in(task1=RIGHT["task1"].replace("temperature**2 * ", "")))
     expect(no_factor, lost=["task1"])
-    assert any("T²" in cell["error"] for cell in no_factor["cells"])
+    assert any("T²" in cell.error for cell in no_factor.cells)
 
 
 # Cells that do not end, or end too much.
@@ -75,9 +75,9 @@ while True: pass
 @pytest.mark.parametrize("text", ENDS.values(), ids=ENDS.keys())
 def test_a_cell_that_does_not_end_is_left_out_and_the_others_are_graded(worker, text):
     result = graded(worker, handed_in(task2=text), timeout=SHORT)
-    expect(result, lost=["task2"], status="stopped", flag="" if result["flags"] else None)
-    stuck = next(cell for cell in result["cells"] if cell["name"] == "task2_double")
-    assert "It was left out" in stuck["error"]
+    expect(result, lost=["task2"], status="stopped", flag="" if result.flags else None)
+    stuck = next(cell for cell in result.cells if cell.name == "task2_double")
+    assert "It was left out" in stuck.error
 
 
 def test_a_function_that_hangs_in_its_check_costs_its_task_only(worker):
@@ -137,7 +137,7 @@ for _ in range(10_000): threading.Thread(target=time.sleep, args=(100,), daemon=
 def test_what_is_not_there_to_have_is_an_error_of_its_cell(worker, text):
     result = graded(worker, handed_in(task2=text), timeout=30)
     assert points(result) == {**POINTS, "task2": 0}
-    assert next(cell for cell in result["cells"] if cell["name"] == "task2_double")["error"]
+    assert next(cell for cell in result.cells if cell.name == "task2_double").error
 
 
 def test_a_fork_bomb_ends_with_its_submission(worker):
@@ -149,7 +149,7 @@ def test_memory_that_is_shared_with_nobody_is_counted(worker):
     shared = "import mmap\nmemory = mmap.mmap(-1, 6_000_000_000)\nwhile memory.write(bytes(1_000_000)): pass"
     result = graded(worker, handed_in(task2=shared), timeout=60)
     expect(result, lost=["task2"], status="stopped", flag="imports mmap")
-    assert any("memory" in cell["error"] for cell in result["cells"])
+    assert any("memory" in cell.error for cell in result.cells)
 
 
 def test_a_process_holds_no_handle_but_its_own(worker):
@@ -161,7 +161,7 @@ def is_open(handle):
 raise ValueError(len([handle for handle in range(1024) if is_open(handle)]))
 """
     result = graded(worker, handed_in(task2=look))
-    error = next(cell for cell in result["cells"] if cell["name"] == "task2_double")["error"]
+    error = next(cell for cell in result.cells if cell.name == "task2_double").error
     assert "ValueError: 5" in error, error  # three standard streams to nowhere, requests, replies
 
 
@@ -176,7 +176,7 @@ time.sleep(100)
 """
     result = graded(worker, handed_in(task2=spread), timeout=60)
     expect(result, lost=["task2"], status="stopped", flag="imports os")
-    assert any("memory" in cell["error"] for cell in result["cells"])
+    assert any("memory" in cell.error for cell in result.cells)
 
 
 def test_children_that_go_on_in_the_background_are_gone_with_their_submission(worker):
@@ -201,14 +201,14 @@ def processes_below(worker):
 def test_200_000_lines_of_output_cost_nothing_and_are_cut_off(worker):
     result = graded(worker, handed_in(task2="for n in range(200_000): print(n)\n" + RIGHT["task2"]))
     expect(result)
-    assert all(len(cell["output"]) < 10_000 for cell in result["cells"])
-    assert len(json.dumps(result)) < 100_000
+    assert all(len(cell.output) < 10_000 for cell in result.cells)
+    assert len(json.dumps(result.as_json())) < 100_000
 
 
 def test_a_huge_message_is_cut_off(worker):
     result = graded(worker, handed_in(task2="raise ValueError('x' * 10_000_000)"))
     expect(result, lost=["task2"])
-    assert len(json.dumps(result)) < 100_000
+    assert len(json.dumps(result.as_json())) < 100_000
 
 
 # Reading what is not theirs: each cell leaves what it found in an error message.
@@ -230,14 +230,14 @@ READS = {
 @pytest.mark.parametrize("text", READS.values(), ids=READS.keys())
 def test_nothing_of_others_can_be_seen(worker, text):
     result = graded(worker, handed_in(task2=text), timeout=30)
-    error = next(cell for cell in result["cells"] if cell["name"] == "task2_double")["error"]
+    error = next(cell for cell in result.cells if cell.name == "task2_double").error
     assert "ValueError: []" in error, error
 
 
 def test_the_environment_holds_nothing_of_the_teachers(worker, monkeypatch):
     monkeypatch.setenv("GRADEBOOK_PASSWORD", "hunter2")
     result = graded(worker, handed_in(task2="import os\nraise ValueError(sorted(os.environ))"))
-    error = next(cell for cell in result["cells"] if cell["name"] == "task2_double")["error"]
+    error = next(cell for cell in result.cells if cell.name == "task2_double").error
     assert "GRADEBOOK_PASSWORD" not in error
     assert "HOME" in error
 
@@ -258,8 +258,8 @@ def double(number):
 """
     result = graded(worker, handed_in(task2=spy))
     expect(result, lost=["task2"], flag="imports sys")
-    check = next(cell for cell in result["cells"] if cell["name"] == "task2_check")
-    assert (check["error"], check["in_hidden_test"]) == (f"ValueError: found {found}", number == -7)
+    check = next(cell for cell in result.cells if cell.name == "task2_check")
+    assert (check.error, check.in_hidden_test) == (f"ValueError: found {found}", number == -7)
 
 
 # Forging.
@@ -286,8 +286,8 @@ FORGED = {
 def test_a_forged_reply_ends_the_grading_with_no_points(worker, texts):
     text = FORGE.format(texts="[" + ", ".join(texts) + "]")
     result = graded(worker, handed_in(task2=text + RIGHT["task2"]))
-    assert (result["status"], result["total"]) == ("tampered", 0)
-    assert any("imports os" in flag for flag in result["flags"])
+    assert (result.status, result.total) == ("tampered", 0)
+    assert any("imports os" in flag for flag in result.flags)
 
 
 def test_writing_on_the_standard_streams_forges_nothing(worker):
@@ -309,9 +309,9 @@ while True:
     nonce = json.loads(requests.readline())["nonce"]
 """
     result = graded(worker, handed_in(task1=text, task2=None, task3=None, task4=None))
-    assert (result["status"], result["total"]) == ("tampered", 0)
-    assert "wrong answers were accepted" in result["reason"]
-    assert any("_getframe" in flag for flag in result["flags"])
+    assert (result.status, result.total) == ("tampered", 0)
+    assert "wrong answers were accepted" in result.reason
+    assert any("_getframe" in flag for flag in result.flags)
 
 
 # Each is put at the end of a right solution of task 3; tasks 1, 2, 4 stay stubs or wrong: their points would be forged.
@@ -387,7 +387,7 @@ def test_what_checks_rely_on_is_put_back_before_they_run(worker, text):
     first["cells"].insert(2, code("import torch\nrows = torch.ones(3)\n" + text))
     for notebook in (wrong, first):
         result = graded(worker, notebook)
-        expect(result, lost=["task1", "task2", "task4"], flag="" if result["flags"] else None)
+        expect(result, lost=["task1", "task2", "task4"], flag="" if result.flags else None)
 
 
 @pytest.mark.parametrize(
@@ -442,9 +442,9 @@ sys.addaudithook(hook)
 @pytest.mark.parametrize("text", MEANWHILE.values(), ids=MEANWHILE.keys())
 def test_what_changes_checks_while_they_run_accepts_wrong_answers_and_is_caught(worker, text):
     result = graded(worker, handed_in(**{**WRONG, "task3": f"{RIGHT['task3']}\n{text}\n"}))
-    assert result["flags"]
+    assert result.flags
     # A timer or thread may also come too late, and then gains nothing.
-    assert points(result)["task1"] == 0 or (result["status"], result["total"]) == ("tampered", 0)
+    assert points(result)["task1"] == 0 or (result.status, result.total) == ("tampered", 0)
 
 
 def test_a_process_that_ends_rather_than_fail_on_wrong_answers_gets_no_points(worker):
@@ -456,7 +456,7 @@ while "action" not in frame.f_locals:
 frame.f_locals["actions"]["canary"] = lambda *a: os._exit(0)
 """
     result = graded(worker, handed_in(task2=text + RIGHT["task2"]))
-    assert (result["status"], result["total"]) == ("tampered", 0)
+    assert (result.status, result.total) == ("tampered", 0)
 
 
 def test_a_loss_of_the_package_in_place_of_ones_own_is_told(worker):

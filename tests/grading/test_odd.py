@@ -8,11 +8,11 @@ import sys
 import pytest
 from grading_fixture import EXERCISE, KEY, NAME, POINTS, RIGHT, as_bytes, cell_of, code, handed_in, points
 
-from kdcourse.grading.cells import plain_python
 from kdcourse.grading.grader import grade, make_worker
-from kdcourse.grading.kept import fingerprint
+from kdcourse.grading.inside.cells import plain_python
 from kdcourse.grading.notebooks import LARGEST, parse_notebook
 from kdcourse.grading.overlay import answers_of, assigned, imports_of, lay_over
+from kdcourse.grading.result_files import digest_of
 from kdcourse.grading.sandbox import find_sandbox
 
 
@@ -22,9 +22,9 @@ def graded(worker, notebook):
 
 
 def all_points(result):
-    assert points(result) == POINTS, [(cell["name"], cell["error"]) for cell in result["cells"] if cell["error"]]
-    assert (result["total"], result["max"], result["status"]) == (16, 16, "graded")
-    return result["flags"]
+    assert points(result) == POINTS, [(cell.name, cell.error) for cell in result.cells if cell.error]
+    assert (result.total, result.max, result.status) == (16, 16, "graded")
+    return list(result.flags)
 
 
 # What became of cells and metadata
@@ -35,8 +35,8 @@ def test_points_that_were_edited_change_nothing(sandboxed_worker):
     cell_of(notebook, "task2_check")["metadata"]["nbgrader"]["points"] = 100
     cell_of(notebook, "task1_check")["metadata"]["nbgrader"]["points"] = 1000
     result = graded(sandboxed_worker, notebook)
-    assert (result["total"], result["max"]) == (12, 16)
-    assert "the points of task1_check were edited: the key's were used" in result["flags"]
+    assert (result.total, result.max) == (12, 16)
+    assert "the points of task1_check were edited: the key's were used" in result.flags
 
 
 def test_checks_that_were_edited_are_the_keys_again(sandboxed_worker):
@@ -44,7 +44,7 @@ def test_checks_that_were_edited_are_the_keys_again(sandboxed_worker):
     cell_of(notebook, "task2_check")["source"] = "pass"
     result = graded(sandboxed_worker, notebook)
     assert points(result) == {**POINTS, "task2": 0}
-    assert result["flags"] == ["task2_check was edited: the key's was used"]
+    assert result.flags == ("task2_check was edited: the key's was used",)
 
 
 def test_checks_that_were_deleted_are_put_back(sandboxed_worker):
@@ -59,7 +59,7 @@ def test_a_task_that_was_deleted_loses_its_points_only(sandboxed_worker):
     notebook["cells"].remove(gone)
     result = graded(sandboxed_worker, notebook)
     assert points(result) == {**POINTS, "task2": 0}
-    assert "task2_double was missing: put back from the key" in result["flags"]
+    assert "task2_double was missing: put back from the key" in result.flags
 
 
 @pytest.mark.parametrize("name", ["task1_kd_loss", "task1_check", "setup", "task3_answers", "task4_table"])
@@ -111,7 +111,7 @@ def test_work_without_its_metadata_is_graded_by_names_and_by_what_it_defines(san
     untouched = copy.deepcopy(EXERCISE)
     for cell in untouched["cells"]:
         lose(cell)
-    assert graded(sandboxed_worker, untouched)["total"] == 0
+    assert graded(sandboxed_worker, untouched).total == 0
 
 
 def test_a_solution_in_a_markdown_cell_counts_and_is_told(sandboxed_worker):
@@ -125,8 +125,8 @@ def test_a_cell_that_the_learner_marked_as_graded_changes_nothing(sandboxed_work
     notebook = handed_in(task2=None)
     notebook["cells"].append(code("print('I pass')", nbgrader=role))
     result = graded(sandboxed_worker, notebook)
-    assert (result["total"], result["max"]) == (12, 16)
-    assert result["flags"] == ["a cell marked as graded that the key does not have (1)"]
+    assert (result.total, result.max) == (12, 16)
+    assert result.flags == ("a cell marked as graded that the key does not have (1)",)
 
 
 def test_cells_of_ones_own_run_where_they_stand(sandboxed_worker):
@@ -184,7 +184,7 @@ def test_plain_python_keeps_the_numbers_of_lines():
 
 def test_an_error_is_told_with_its_line(sandboxed_worker):
     result = graded(sandboxed_worker, handed_in(task2="x = 1\ndef double(number):\n    return number / 0\n\ndouble(1)"))
-    error = next(cell for cell in result["cells"] if cell["name"] == "task2_double")["error"]
+    error = next(cell for cell in result.cells if cell.name == "task2_double").error
     assert error == "ZeroDivisionError: division by zero\n  line 3: return number / 0"
 
 
@@ -209,8 +209,8 @@ def test_an_error_is_told_with_its_line(sandboxed_worker):
 )
 def test_what_is_no_notebook_gets_no_grade_and_a_reason(sandboxed_worker, data, told):
     result = graded(sandboxed_worker, data)
-    assert (result["status"], result["total"], result["max"]) == ("ungraded", 0, 16)
-    assert told in result["reason"]
+    assert (result.status, result.total, result.max) == ("ungraded", 0, 16)
+    assert told in result.reason
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_what_is_no_notebook_gets_no_grade_and_a_reason(sandboxed_worker, data, 
 )  # fmt: skip
 def test_a_notebook_of_rubbish_gets_no_points(sandboxed_worker, cells):
     result = graded(sandboxed_worker, b'{"cells": ' + cells + b"}")
-    assert (result["status"], result["total"], result["max"]) == ("graded", 0, 16)
+    assert (result.status, result.total, result.max) == ("graded", 0, 16)
 
 
 def test_numbers_that_json_should_not_hold_are_no_trouble(sandboxed_worker):
@@ -252,9 +252,9 @@ def test_a_notebook_too_large_to_read_says_how_to_make_it_smaller(tmp_path):
 def test_half_a_surrogate_pair_in_code_costs_its_task_and_breaks_nothing(sandboxed_worker):
     data = as_bytes(handed_in(task2='x = "@@"\n' + RIGHT["task2"])).replace(b"@@", b"\\ud800")
     result = graded(sandboxed_worker, data)
-    json.dumps(result, ensure_ascii=False).encode()
+    json.dumps(result.as_json(), ensure_ascii=False).encode()
     raised = graded(sandboxed_worker, handed_in(task2="raise ValueError(chr(0xD800) + chr(0xDFFF))"))
-    json.dumps(raised, ensure_ascii=False).encode()
+    json.dumps(raised.as_json(), ensure_ascii=False).encode()
     assert points(raised) == {**POINTS, "task2": 0}
 
 
@@ -292,19 +292,19 @@ def test_imports_and_answers_of_a_key():
 
 def test_a_result_is_kept_under_all_that_it_depends_on():
     data = as_bytes(handed_in())
-    same = fingerprint(data, KEY, timeout=60)
-    assert fingerprint(data, KEY, timeout=60) == same
+    same = digest_of(data, KEY, timeout=60)
+    assert digest_of(data, KEY, timeout=60) == same
     other = copy.deepcopy(KEY)
     other["cells"][-1]["source"] += "\n"
     others = [(data + b" ", KEY, 60), (data, KEY, 6), (data, other, 60)]
-    marks = {fingerprint(changed, key, timeout=timeout) for changed, key, timeout in others}
+    marks = {digest_of(changed, key, timeout=timeout) for changed, key, timeout in others}
     assert len(marks | {same}) == 4
 
 
 def test_a_plain_process_gives_the_same_points_where_there_is_no_sandbox(plain_worker):
-    assert graded(plain_worker, EXERCISE)["total"] == 0
+    assert graded(plain_worker, EXERCISE).total == 0
     stuck = grade(as_bytes(handed_in(task2="while True: pass")), NAME, KEY, worker=plain_worker, timeout=2.5)
-    assert (points(stuck), stuck["status"]) == ({**POINTS, "task2": 0}, "stopped")
+    assert (points(stuck), stuck.status) == ({**POINTS, "task2": 0}, "stopped")
 
 
 def test_a_single_file_needs_nothing_that_windows_and_macos_lack(monkeypatch):
@@ -315,7 +315,7 @@ def test_a_single_file_needs_nothing_that_windows_and_macos_lack(monkeypatch):
     worker = make_worker()
     try:
         assert worker.sandbox is None
-        assert graded(worker, handed_in())["total"] == 16
+        assert graded(worker, handed_in()).total == 16
     finally:
         worker.close()
         find_sandbox.cache_clear()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdcourse.grading.scan import suspicious
+from kdcourse.grading.inside.scan import suspicious
 
 TOLD = {
     "import os": "imports os",

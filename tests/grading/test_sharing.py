@@ -70,7 +70,7 @@ def with_stamp(source):
 
 def told(worker, key, text):
     result = grade(as_bytes(handed_in(task4=text)), NAME, key, worker=worker, timeout=10)
-    return next(cell["error"] for cell in result["cells"] if cell["name"] == "task4_rows")
+    return next(cell.error for cell in result.cells if cell.name == "task4_rows")
 
 
 def test_a_shared_cell_is_run_once_and_nobody_changes_it_for_others(sandboxed_worker):
@@ -93,9 +93,9 @@ def test_without_a_shared_process_each_submission_runs_all(plain_worker):
 def test_a_shared_cell_that_fails_fails_in_every_submission(sandboxed_worker):
     key = with_stamp("1 / 0")
     for notebook in (handed_in(), EXERCISE):
-        cells = grade(as_bytes(notebook), NAME, key, worker=sandboxed_worker, timeout=10)["cells"]
-        table = next(cell for cell in cells if cell["name"] == "task4_table")
-        assert table["error"].startswith("ZeroDivisionError")
+        cells = grade(as_bytes(notebook), NAME, key, worker=sandboxed_worker, timeout=10).cells
+        table = next(cell for cell in cells if cell.name == "task4_table")
+        assert table.error.startswith("ZeroDivisionError")
 
 
 def test_a_key_too_large_for_one_message_is_run_by_everybody(sandboxed_worker, monkeypatch):

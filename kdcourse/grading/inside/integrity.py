@@ -1,6 +1,6 @@
 """What a learner's code must not change: held before it runs, put back before each check, and reported.
 
-The grader's inner half. A check runs in the learner's own process, so this is a fence and no wall: it undoes what
+The inner half of the grader. A check runs in the learner's own process, so this is a fence and no wall: it undoes what
 replaces a function, and a canary at the end finds what it misses. A determined attacker gets through; see
 docs/teachers.md.
 """

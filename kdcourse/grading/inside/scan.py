@@ -1,6 +1,7 @@
 """Names that no exercise needs, found in a learner's cells for a person to look at; nobody loses points by this alone.
 
-The grader's inner half: the parser reads what anybody may write, so it runs in the sandbox, before any of it is run.
+The inner half of the grader. The parser reads what anybody may write, so it runs in the sandbox, before any of that is
+run.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """The process that runs a learner's cells: one request, one reply, a line of JSON each.
 
-The grader's inner half; ``python -m kdcourse.grading.worker``. Alone it serves one submission over its standard
-streams. With ``nest FD`` it imports torch once, and forks into namespaces of its own for each submission.
+The inner half of the grader: ``python -m kdcourse.grading.inside.worker``. Alone it serves one submission over its
+standard streams. With ``nest FD`` it imports torch once, and forks into namespaces of its own for each submission.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from . import isolation
 from .cells import Shell, run_cell
+from .integrity import Trust, trusted_names, wrong_namespace
 from .scan import borrowed, suspicious
-from .trust import Trust, trusted_names, wrong_namespace
 
 PRELOADED = (
     "torch", "torch._dynamo", "numpy", "matplotlib.pyplot", "pandas", "IPython.display", "kdcourse.checks",

@@ -1,7 +1,7 @@
 """Run one cell in plain Python, as Jupyter would as far as exercises need it: magics, await, output, errors in words.
 
-The grader's inner half. Nothing that a cell does may stop the reply to it: every exception is caught and described,
-output is cut off at a size.
+The inner half of the grader. Nothing that a cell does may stop the reply to it: every exception is caught and
+described, output is cut off at a size.
 """
 
 import ast

@@ -5,24 +5,23 @@ The grader. A run that is cut off continues where it was: a result is kept under
 
 import concurrent.futures
 import csv
-import hashlib
+import dataclasses
 import io
-import json
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .collect import Submission, collect, find_keys, identify, read_bytes
 from .feedback import feedback_page
 from .grader import BUDGET, TIMEOUT, grade, make_worker
-from .kept import fingerprint, kept
 from .notebooks import read_notebook, write_text
-from .report import row_of
+from .points import row_of
+from .result_files import digest_of, file_stem, read_result, write_result
+from .results import Result
 from .session import Worker
+from .submissions import Submission, collect, find_keys, identify, read_bytes
 
 _HEAD = ("learner", "exercise", "total", "max", "status", "flags", "reason", "file")
 _LAST_UID = 65534  # one user per process at a time: limits on their processes then count nobody else's
@@ -43,19 +42,19 @@ def grade_class(
     show_hidden: bool = False,
     executor: str | None = None,
     progress: bool = True,
-) -> list[dict[str, Any]]:
+) -> list[Result]:
     """Grade every notebook in a folder.
 
     Parameters
     ----------
     folder : Path
-        What learners handed in; see `collect`.
+        What learners handed in; see `submissions`.
     out : Path
-        Gets ``grades.csv``, ``feedback/`` and ``results/``, each file written whole.
+        Gets ``grades.csv``, ``feedback/`` and ``results/``, each file written atomically.
     jobs : int, optional
         How many at once; as many as there are cores by default.
     keys : Path, optional
-        Where the keys lie; see `collect.find_keys`.
+        Where the keys lie; see `submissions.find_keys`.
     timeout, budget : float
         Seconds for a cell, and for a submission.
     sandboxed : bool
@@ -69,7 +68,7 @@ def grade_class(
 
     Returns
     -------
-    list of dict
+    list of Result
         The results, sorted by learner and exercise.
 
     Raises
@@ -85,41 +84,42 @@ def grade_class(
     settings = {"timeout": timeout, "budget": budget, "sandboxed": sandboxed}
     if executor is None and sandboxed:
         make_worker(sandboxed=True)  # refuses here, before any work
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
     waiting: list[tuple[Submission, str, bytes, Path, str]] = []
     for submission in submissions:
         try:
             data = read_bytes(submission.path)
             exercise = identify(submission.path, data, found)
         except ValueError as error:
-            results.append(_nothing(submission, str(error)))
+            results.append(Result(reason=str(error), learner=submission.learner, file=submission.file))
             continue
-        mark, place = fingerprint(data, contents[exercise], **settings), out / "results" / _result_name(submission)
-        result = kept(place, mark)
+        digest = digest_of(data, contents[exercise], **settings)
+        place = out / "results" / f"{file_stem(submission.learner, submission.file)}.json"
+        result = read_result(place, digest)
         if result is None:
-            waiting.append((submission, exercise, data, place, mark))
+            waiting.append((submission, exercise, data, place, digest))
         else:
             results.append(result)
     with _Bar(len(submissions), len(results), progress) as bar, _pool(executor, jobs, len(waiting)) as submit:
         futures = {}
-        for submission, exercise, data, place, mark in waiting:
+        for submission, exercise, data, place, digest in waiting:
             future = submit(grade_one, data, submission.path.name, contents[exercise], settings)
-            futures[future] = (submission, exercise, place, mark)
+            futures[future] = (submission, exercise, place, digest)
         for future in concurrent.futures.as_completed(futures):
-            submission, exercise, place, mark = futures[future]
-            result = future.result() | {
-                "learner": submission.learner, "file": submission.file, "exercise": exercise, "mark": mark,
-            }  # fmt: skip
-            write_text(place, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+            submission, exercise, place, digest = futures[future]
+            result = dataclasses.replace(
+                future.result(), learner=submission.learner, file=submission.file, exercise=exercise, digest=digest
+            )
+            write_result(place, result)
             results.append(result)
             bar.update()
-    _flag_twice(results)
-    results.sort(key=lambda result: (result["learner"].casefold(), result["exercise"], result["file"]))
+    results = _flag_twice(results)
+    results.sort(key=lambda result: (result.learner.casefold(), result.exercise, result.file))
     _write_out(out, results, contents, show_hidden)
     return results
 
 
-def grade_one(data: bytes, name: str, key: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def grade_one(data: bytes, name: str, key: Mapping[str, Any], settings: Mapping[str, Any]) -> Result:
     """Grade one submission in this thread's worker; runs here or on another machine."""
     if getattr(_mine, "settings", None) != settings["sandboxed"]:
         with _lock:
@@ -189,34 +189,18 @@ class _Bar:
             self.bar.close()
 
 
-def _nothing(submission: Submission, reason: str) -> dict[str, Any]:
-    return {
-        "learner": submission.learner, "file": submission.file, "exercise": "", "status": "ungraded", "reason": reason,
-        "total": 0.0, "max": 0.0, "flags": [], "cells": [],
-    }  # fmt: skip
-
-
-def _result_name(submission: Submission) -> str:
-    return f"{_file_name(submission.learner, submission.file)}.json"
-
-
-def _file_name(learner: str, file: str) -> str:
-    """Return a name for a file that no other submission has and every file system takes."""
-    tail = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
-    plain = re.sub(r"[^\w.-]+", "_", learner).strip("._")[:60]
-    return f"{plain or 'learner'}-{tail}"
-
-
-def _flag_twice(results: list[dict[str, Any]]) -> None:
-    """All files of a learner are graded and say so; which one counts is for the teacher to decide."""
-    count = Counter((result["learner"].casefold(), result["exercise"]) for result in results if result["exercise"])
+def _flag_twice(results: list[Result]) -> list[Result]:
+    """Flag results of one learner for one exercise; which one counts is for the teacher to decide."""
+    count = Counter((result.learner.casefold(), result.exercise) for result in results if result.exercise)
+    flagged = []
     for result in results:
-        others = count[result["learner"].casefold(), result["exercise"]] - 1
-        if others > 0:
-            result["flags"] = [*result["flags"], f"{others} more by this learner for this exercise"]
+        others = count[result.learner.casefold(), result.exercise] - 1
+        more = (f"{others} more by this learner for this exercise",) if others > 0 else ()
+        flagged.append(dataclasses.replace(result, flags=result.flags + more))
+    return flagged
 
 
-def _write_out(out: Path, results: list[dict[str, Any]], keys: Mapping[str, Mapping], show_hidden: bool) -> None:
+def _write_out(out: Path, results: list[Result], keys: Mapping[str, Mapping], show_hidden: bool) -> None:
     rows = [row_of(result) for result in results]
     tasks = sorted({name for row in rows for name in row} - set(_HEAD), key=lambda name: (len(name), name))
     text = io.StringIO()
@@ -224,6 +208,6 @@ def _write_out(out: Path, results: list[dict[str, Any]], keys: Mapping[str, Mapp
     table.writeheader()
     table.writerows(rows)
     for result in results:
-        page = feedback_page(result, keys.get(result["exercise"]), show_hidden=show_hidden)
-        write_text(out / "feedback" / f"{_file_name(result['learner'], result['file'])}.html", page)
+        page = feedback_page(result, keys.get(result.exercise), show_hidden=show_hidden)
+        write_text(out / "feedback" / f"{file_stem(result.learner, result.file)}.html", page)
     write_text(out / "grades.csv", text.getvalue())
