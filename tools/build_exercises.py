@@ -29,9 +29,9 @@ KINDS = {  # of a cell in the source: nbgrader's grade, solution, locked
 }
 
 
-def assemble(source: Path) -> NotebookNode:
+def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     """Return the key of a source, not executed: nbgrader's metadata, and its grade ids as cell ids."""
-    notebook = open_source(source, f"exercises/{source.stem}/{source.stem}.ipynb")
+    notebook = open_source(source, f"exercises/{source.stem}/{source.stem}.ipynb", root)
     notebook.cells[0].metadata["locked"] = "title"
     notebook.cells[1].metadata["locked"] = "course_setup"
     used: set[str] = set()
@@ -76,12 +76,12 @@ def _role(cell: NotebookNode, name: str) -> dict | None:
     return role
 
 
-def build(source: Path, root: Path = ROOT, *, again: bool = False) -> str:
+def build(source: Path, root: Path = ROOT, *, execution: str = "changed") -> str:
     """Build key, exercise and the package's key, each written atomically; return in words whether it was executed."""
-    notebook = assemble(source)
+    notebook = assemble(source, root)
     key = root / "solutions" / source.stem / f"{source.stem}.ipynb"
     key.parent.mkdir(parents=True, exist_ok=True)
-    done = keep_or_execute(notebook, key, again=again)
+    done = keep_or_execute(notebook, key, execution=execution)
     nbformat.validate(notebook)
     write_text(key, nbformat.writes(notebook) + "\n")
     for path, text in _derived(key, root).items():
@@ -100,7 +100,7 @@ def _derived(key: Path, root: Path) -> dict[Path, str]:
 def problems(source: Path, root: Path = ROOT) -> list[str]:
     """Return what is wrong with what was built from a source, as sentences."""
     key = root / "solutions" / source.stem / f"{source.stem}.ipynb"
-    fresh = assemble(source)
+    fresh = assemble(source, root)
     found = built_problems(key, fresh, source)
     if not key.exists():
         return found
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = []
     for source in sources:
         if not options.check:
-            print(f"{source.stem}: {build(source, again=options.execute)}", flush=True)
+            print(f"{source.stem}: {build(source, execution='always' if options.execute else 'changed')}", flush=True)
         found += problems(source)
     found += orphans()
     print("\n".join(found) if found else f"{len(sources)} exercises are what their sources give")

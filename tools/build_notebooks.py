@@ -21,13 +21,13 @@ from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, open_
 
 from kdcourse.grading.notebooks import write_text
 
-SOURCES = ROOT / "notebooks" / "source"
 NOTEBOOKS = ROOT / "notebooks"
+SOURCES = NOTEBOOKS / "source"
 
 
-def assemble(source: Path) -> NotebookNode:
+def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     """Return the notebook of a source, not executed: badge, first cell, fixed cell ids, no other metadata."""
-    notebook = open_source(source, f"notebooks/{source.stem}.ipynb")
+    notebook = open_source(source, f"notebooks/{source.stem}.ipynb", root)
     used: set[str] = set()
     for cell in notebook.cells:
         cell["metadata"] = {key: value for key, value in cell.metadata.items() if key == "tags"}
@@ -35,18 +35,18 @@ def assemble(source: Path) -> NotebookNode:
     return notebook
 
 
-def build(source: Path, *, again: bool = False) -> str:
+def build(source: Path, root: Path = ROOT, *, execution: str = "changed") -> str:
     """Build one notebook, written atomically; return in words whether it was executed."""
-    notebook, target = assemble(source), NOTEBOOKS / f"{source.stem}.ipynb"
-    done = keep_or_execute(notebook, target, again=again)
+    notebook, target = assemble(source, root), root / "notebooks" / f"{source.stem}.ipynb"
+    done = keep_or_execute(notebook, target, execution=execution)
     nbformat.validate(notebook)
     write_text(target, nbformat.writes(notebook) + "\n")
     return done
 
 
-def problems(source: Path) -> list[str]:
+def problems(source: Path, root: Path = ROOT) -> list[str]:
     """Return what is wrong with the built notebook of a source, as sentences."""
-    return built_problems(NOTEBOOKS / f"{source.stem}.ipynb", assemble(source), source)
+    return built_problems(root / "notebooks" / f"{source.stem}.ipynb", assemble(source, root), source)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = []
     for source in sources:
         if not options.check:
-            print(f"{source.stem}: {build(source, again=options.execute)}", flush=True)
+            print(f"{source.stem}: {build(source, execution='always' if options.execute else 'changed')}", flush=True)
         found += problems(source)
     orphans = {path.stem for path in NOTEBOOKS.glob("*.ipynb")} - {source.stem for source in SOURCES.glob("*.py")}
     found += [f"{stem}.ipynb has no source" for stem in sorted(orphans)]

@@ -1,6 +1,7 @@
 """What chapters and exercises are built with alike: the badge, the first cell, cell ids, execution, clean outputs."""
 
 import hashlib
+import re
 import time
 import tomllib
 from collections.abc import Iterable
@@ -13,36 +14,98 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 500_000  # bytes of a built notebook
+KERNEL_NAME = "kdcourse (.venv)"  # as tools/environment.py names the kernel of .venv
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = "▶ *A live widget appears here when you run this cell.*"
 
+# Lines of at most 75 characters, which a printed page does not cut.
 SETUP = """\
-# Run this cell first. Where the course is missing (on Colab) it is installed; where it is there, nothing changes.
+# Run this cell first. Where the course is missing, as on Colab, it is
+# installed; where it is there, nothing changes.
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
-if importlib.util.find_spec("kdcourse") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "kdcourse @ git+REPOSITORY@vVERSION"], check=True)
+ARCHIVE = "REPOSITORY/archive/refs/tags/vVERSION.zip"
+
+
+class Stop(Exception):
+    def _render_traceback_(self):  # the message says enough
+        return [str(self)]
+
+
+def is_missing():
+    importlib.invalidate_caches()
+    specs = map(importlib.util.find_spec, ["kdcourse", "torch"])
+    return any(spec is None or spec.origin is None for spec in specs)
+
+
+if is_missing():
+    for folder in [Path.cwd(), *Path.cwd().parents]:
+        if Path(folder, "kdcourse", "__init__.py").exists():
+            raise Stop(
+                f"The course is in {folder}, and this kernel, "
+                f"{sys.executable}, cannot use it.\\n"
+                "Choose .venv as the kernel and run this cell again.\\n"
+                "No .venv in that folder? `make lab` there makes one; "
+                "README says how without make."
+            )
+    print("The course is being installed. This takes a minute.")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    course = f"kdcourse @ {ARCHIVE}"
+    done = subprocess.run([*pip, course], capture_output=True, text=True)
+    if is_missing():
+        lines = done.stderr.splitlines() or ["Restart the kernel."]
+        errors = [x for x in lines if x.lower().startswith("error")]
+        raise Stop(
+            f"The course could not be installed from {ARCHIVE}\\n"
+            f"pip says: {(errors or lines)[-1][:400]}\\n"
+            "Is this machine online? Does the address open in a browser "
+            "in which nobody is signed in?"
+        )
 
 import kdcourse
 
 kdcourse.check_env()"""
 
 
-def project() -> tuple[str, str]:
-    """Return the repository's address and the version, from the one place where they stand."""
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return table["urls"]["Repository"].removesuffix("/"), table["version"]
+def project(root: Path = ROOT) -> tuple[str, str]:
+    """Return the repository's address and the version, from the one place where they stand.
+
+    Parameters
+    ----------
+    root : Path
+        A checkout. A folder without ``pyproject.toml``, a teacher's for example, gets this checkout's.
+
+    Raises
+    ------
+    ValueError
+        If the address is not one of GitHub, from which alone Colab and Binder open a notebook.
+    """
+    path = root / "pyproject.toml"
+    table = tomllib.loads((path if path.exists() else ROOT / path.name).read_text(encoding="utf-8"))["project"]
+    return check_address(table["urls"]["Repository"]), table["version"]
 
 
-def setup_cell() -> str:
+def check_address(address: str) -> str:
+    """Return a repository's address without a slash at its end, or raise a ValueError that says what it looks like."""
+    address = address.strip().removesuffix("/").removesuffix(".git")
+    if not re.fullmatch(r"https://github\.com/[A-Za-z0-9-]+/[A-Za-z0-9._-]+", address):
+        raise ValueError(
+            f"the address must look like https://github.com/OWNER/REPOSITORY, got {address!r}: "
+            "Colab opens notebooks from GitHub only."
+        )
+    return address
+
+
+def setup_cell(root: Path = ROOT) -> str:
     """Return the first cell's code, the same in every chapter and exercise."""
-    repository, version = project()
+    repository, version = project(root)
     return SETUP.replace("REPOSITORY", repository).replace("VERSION", version)
 
 
-def open_source(source: Path, path: str) -> NotebookNode:
+def open_source(source: Path, path: str, root: Path = ROOT) -> NotebookNode:
     """Return the notebook of a py:percent source with the badge, the first cell and glossary links; metadata as read.
 
     Parameters
@@ -51,22 +114,25 @@ def open_source(source: Path, path: str) -> NotebookNode:
         Its first cell is markdown and begins with the title.
     path : str
         Where the notebook lies in the repository; the badge opens it on Colab.
+    root : Path
+        The checkout whose address and version are stamped.
     """
-    repository, version = project()
+    repository, version = project(root)
+    owner_and_name = repository.removeprefix("https://github.com/")
     notebook = jupytext.read(source, fmt="py:percent")
-    colab = f"https://colab.research.google.com/github/{repository.split('github.com/')[1]}/blob/v{version}/{path}"
+    colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/v{version}/{path}"
     badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
     first = notebook.cells[0]
     if first.cell_type != "markdown" or not first.source.startswith("# "):
         raise ValueError(f"{source.name}: the first cell must be markdown and begin with the title, '# …'.")
     title, _, rest = first.source.partition("\n")
     first.source = f"{title}\n\n{badge}\n{rest}".rstrip()
-    notebook.cells.insert(1, nbformat.v4.new_code_cell(setup_cell()))
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(setup_cell(root)))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](glossary:", f"]({repository}/blob/v{version}/docs/glossary.md#")
     notebook.metadata = NotebookNode(
-        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        kernelspec={"display_name": KERNEL_NAME, "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -124,7 +190,7 @@ def keep_outputs(fresh: NotebookNode, target: Path) -> bool:
     return True
 
 
-def keep_or_execute(notebook: NotebookNode, target: Path, *, again: bool = False) -> str:
+def keep_or_execute(notebook: NotebookNode, target: Path, *, execution: str = "changed") -> str:
     """Give a fresh notebook its outputs: those built before if the code is the same, or else by executing it.
 
     Parameters
@@ -133,16 +199,24 @@ def keep_or_execute(notebook: NotebookNode, target: Path, *, again: bool = False
         Assembled and not executed; changed in place.
     target : Path
         What was built before, and the place to execute in.
-    again : bool
-        Execute also if the code is the same: the package may have changed.
+    execution : str
+        ``"changed"`` executes if the code differs from what was built, ``"always"`` also if it does not, because the
+        package may have changed, ``"never"`` raises instead.
 
     Returns
     -------
     str
         What was done, in words.
+
+    Raises
+    ------
+    ValueError
+        If nothing may be executed and the code differs.
     """
-    if not again and keep_outputs(notebook, target):
+    if execution != "always" and keep_outputs(notebook, target):
         return "same code, outputs kept (--execute runs it again)"
+    if execution == "never":
+        raise ValueError(f"{target.name} is not what its source gives, and must be executed: build it first")
     seconds = execute(notebook, target.parent)
     clean(notebook)
     return f"executed, {seconds:.0f} s"

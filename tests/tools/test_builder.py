@@ -17,17 +17,21 @@ import math
 # %%
 print(math.factorial(5))
 """
+PROJECT = """\
+[project]
+version = "1.0"
+[project.urls]
+Repository = "https://github.com/owner/course"
+"""
 
 
 @pytest.fixture
 def chapter(tmp_path, monkeypatch):
     """A source, built once: its outputs say 120."""
-    (tmp_path / "source").mkdir()
-    monkeypatch.setattr(build_notebooks, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(notebook_parts, "setup_cell", lambda: "pass")  # the first cell has tests of its own
-    source = tmp_path / "source" / "42_chapter.py"
+    monkeypatch.setattr(notebook_parts, "setup_cell", lambda root: "pass")  # the first cell has tests of its own
+    source = tmp_path / "42_chapter.py"
     source.write_text(SOURCE, encoding="utf-8")
-    assert build_notebooks.build(source).startswith("executed")
+    assert build(source).startswith("executed")
     return source
 
 
@@ -41,8 +45,28 @@ def nothing_runs(monkeypatch):
     monkeypatch.setattr(notebook_parts, "execute", refuse)
 
 
+@pytest.fixture(autouse=True)
+def root(tmp_path):
+    """A checkout with what a builder reads and writes."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    return tmp_path
+
+
+def build(source, **settings):
+    return build_notebooks.build(source, source.parent, **settings)
+
+
+def problems(source):
+    return build_notebooks.problems(source, source.parent)
+
+
+def path_of(source):
+    return source.parent / "notebooks" / f"{source.stem}.ipynb"
+
+
 def built(source):
-    return nbformat.read(source.parent.parent / f"{source.stem}.ipynb", as_version=4)
+    return nbformat.read(path_of(source), as_version=4)
 
 
 def change(source, old, new):
@@ -53,23 +77,23 @@ def change(source, old, new):
 
 def test_a_change_of_text_keeps_the_outputs_and_executes_nothing(chapter, nothing_runs):
     change(chapter, "# One sentence.\n", "# Another sentence.\n#\n# And one more.\n")
-    assert build_notebooks.build(chapter).startswith("same code, outputs kept")
-    assert build_notebooks.problems(chapter) == []
+    assert build(chapter).startswith("same code, outputs kept")
+    assert problems(chapter) == []
     assert "Another sentence." in built(chapter).cells[0].source
     assert built(chapter).cells[-1].outputs[0].text == "120\n"
 
 
 def test_a_cell_of_text_may_come_or_go(chapter, nothing_runs):
     change(chapter, "# %%\nprint", "# %% [markdown]\n# Between two cells of code.\n\n# %%\nprint")
-    build_notebooks.build(chapter)
-    assert build_notebooks.problems(chapter) == []
+    build(chapter)
+    assert problems(chapter) == []
     assert [cell.cell_type for cell in built(chapter).cells] == ["markdown", "code", "code", "markdown", "code"]
 
 
 def test_another_first_cell_keeps_the_outputs_too(chapter, nothing_runs, monkeypatch):
-    monkeypatch.setattr(notebook_parts, "setup_cell", lambda: "pass  # of another address")
-    build_notebooks.build(chapter)
-    assert build_notebooks.problems(chapter) == []
+    monkeypatch.setattr(notebook_parts, "setup_cell", lambda root: "pass  # of another address")
+    build(chapter)
+    assert problems(chapter) == []
     assert built(chapter).cells[1].source == "pass  # of another address"
 
 
@@ -84,18 +108,25 @@ def test_another_first_cell_keeps_the_outputs_too(chapter, nothing_runs, monkeyp
 def test_a_change_of_code_executes(chapter, nothing_runs, old, new):
     change(chapter, old, new)
     with pytest.raises(AssertionError, match="executed"):
-        build_notebooks.build(chapter)
+        build(chapter)
+
+
+def test_where_nothing_may_run_changed_code_is_refused_and_unchanged_is_built(chapter, nothing_runs):
+    build(chapter, execution="never")
+    change(chapter, "factorial(5)", "factorial(6)")
+    with pytest.raises(ValueError, match=r"42_chapter\.ipynb .*build it first"):
+        build(chapter, execution="never")
 
 
 def test_a_changed_cell_gets_its_new_output(chapter):
     change(chapter, "factorial(5)", "factorial(6)")
-    assert build_notebooks.build(chapter).startswith("executed")
+    assert build(chapter).startswith("executed")
     assert built(chapter).cells[-1].outputs[0].text == "720\n"
 
 
 def test_the_same_code_is_executed_on_request(chapter, nothing_runs):
     with pytest.raises(AssertionError, match="executed"):
-        build_notebooks.build(chapter, again=True)
+        build(chapter, execution="always")
 
 
 @pytest.mark.parametrize(
@@ -107,16 +138,16 @@ def test_the_same_code_is_executed_on_request(chapter, nothing_runs):
     ],
 )
 def test_outputs_that_are_not_those_of_one_whole_run_are_not_kept(chapter, nothing_runs, spoil):
-    path = chapter.parent.parent / f"{chapter.stem}.ipynb"
+    path = path_of(chapter)
     notebook = nbformat.read(path, as_version=4)
     spoil(notebook.cells)
     nbformat.write(notebook, path)
     with pytest.raises(AssertionError, match="executed"):
-        build_notebooks.build(chapter)
+        build(chapter)
 
 
 def test_building_twice_gives_the_same_bytes(chapter, nothing_runs):
-    path = chapter.parent.parent / f"{chapter.stem}.ipynb"
+    path = path_of(chapter)
     before = path.read_bytes()
-    build_notebooks.build(chapter)
+    build(chapter)
     assert path.read_bytes() == before
