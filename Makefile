@@ -11,7 +11,7 @@ JOBS ?= 2
 ORDER ?= random
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check lint doctests quick unit tests browser notebooks-test notebooks bench docs clean
+.PHONY: always help lab test check lint doctests quick unit tests browser notebooks-test notebooks bench docs clean
 
 help:
 	@head -2 Makefile | sed 's/^# //'
@@ -71,17 +71,12 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+# Always asked: what is in order is left alone, what an earlier try left half made is made anew.
+$(VENV)/.lab $(VENV)/.dev: always
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer (python.org)."; exit 1; }
+	@$(PYTHON) tools/environment.py $(patsubst .%,%,$(@F))
 
-$(VENV)/.lab: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e '.[lab]'
-	touch $@
-
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e '.[dev,peers]'
-	touch $@ $(VENV)/.lab
+always:
 
 clean:
 	rm -rf $(VENV) .venv-* artifacts site build *.egg-info

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from environment import KERNEL_NAME
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 500_000  # bytes of a built notebook
-KERNEL_NAME = "kdcourse (.venv)"  # as tools/environment.py names the kernel of .venv
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = "▶ *A live widget appears here when you run this cell.*"
 
