@@ -1,0 +1,22 @@
+"""Drawings of the methods: who is told what by whom, what is frozen, where gradients go. Every chapter opens with one."""
+
+from .answers import draw_cohort, draw_generations, draw_schedule, draw_soft_targets, draw_teacher_and_student
+from .features import draw_attention_transfer, draw_exits, draw_fitnets, draw_hooks
+from .representations import draw_crd, draw_info_nce, draw_triplet
+from .svg import Drawing
+
+__all__ = [
+    "Drawing",
+    "draw_attention_transfer",
+    "draw_cohort",
+    "draw_crd",
+    "draw_exits",
+    "draw_fitnets",
+    "draw_generations",
+    "draw_hooks",
+    "draw_info_nce",
+    "draw_schedule",
+    "draw_soft_targets",
+    "draw_teacher_and_student",
+    "draw_triplet",
+]

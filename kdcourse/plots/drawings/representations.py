@@ -1,0 +1,108 @@
+"""Drawings of methods that hand over relations between samples: RKD, InfoNCE, CRD. Chapters 04 and 05."""
+
+import math
+
+from .svg import Drawing, Point
+
+SHALLOW = (0.7, 0.75, 0.45)
+
+
+def draw_triplet() -> Drawing:
+    """Draw what RKD keeps: distances between points, and the angles that three of them make."""
+    drawing = Drawing(
+        780, 330,
+        alt="The same three digits as points in the teacher's space and in the student's. The student's triangle is "
+        "turned, moved and half as large. Its distances, divided by their mean, and its angles are the same: "
+        "both losses are 0.",
+    )  # fmt: skip
+    triangle = {"a": (96.0, 232.0), "b": (310.0, 210.0), "c": (196.0, 76.0)}
+    turned = {name: _turned(point) for name, point in triangle.items()}
+    for points, role in ((triangle, "teacher"), (turned, "student")):
+        drawing.line([*points.values(), points["a"]], role=role, width=2)
+        centre = [sum(values) / 3 for values in zip(*points.values(), strict=True)]
+        for letter, (x, y) in points.items():
+            drawing.circle(x, y, 9, role=role)
+            away = math.hypot(x - centre[0], y - centre[1])
+            drawing.text(x + 26 * (x - centre[0]) / away, y + 26 * (y - centre[1]) / away, letter, role=role, bold=True)
+    drawing.text(200, 292, "teacher's space", role="teacher", bold=True)
+    drawing.text(668, 292, "student's space", role="student", bold=True)
+    drawing.line([(178, 98), (196, 112), (216, 98)], role="kd", width=2.4)
+    drawing.text(196, 136, "angle", role="kd", size=17)
+    drawing.text(212, 244, "distance", role="kd", size=17)
+    drawing.box(386, 112, 170, 84, ["equal up to", "scale and turn?"], role="kd")
+    drawing.arrow([(330, 154), (382, 154)])
+    drawing.arrow([(600, 154), (560, 154)])
+    return drawing
+
+
+def _turned(point: Point) -> Point:
+    """Return a point after a turn by 75 degrees, at 0.55 of the size, in another place."""
+    angle, x, y = math.radians(75), point[0] - 200, point[1] - 173
+    return (
+        668 + 0.55 * (math.cos(angle) * x - math.sin(angle) * y),
+        150 + 0.55 * (math.sin(angle) * x + math.cos(angle) * y),
+    )
+
+
+def draw_info_nce() -> Drawing:
+    """Draw InfoNCE's square: every student row against every teacher row, the diagonal should win."""
+    drawing = Drawing(
+        780, 340,
+        alt="A square of similarities. Rows are the student's embeddings of five images, columns the teacher's of the "
+        "same five. In each row a softmax runs over the columns. The diagonal, an image with itself, should get all "
+        "of it; the other cells are negatives, two of them of the same class.",
+    )  # fmt: skip
+    shades = [[0.85 if i == j else 0.12 + 0.1 * ((i * 3 + j * 5) % 3) for j in range(5)] for i in range(5)]
+    shades[0][3] = shades[3][0] = 0.6
+    drawing.cells(300, 76, 44, shades, role="kd")
+    for place in range(5):
+        drawing.text(322 + 44 * place, 58, f"t{place + 1}", role="teacher", size=17)
+        drawing.text(278, 98 + 44 * place, f"s{place + 1}", role="student", size=17)
+        drawing.line(
+            [(300 + 44 * place, 76 + 44 * place), (344 + 44 * place, 76 + 44 * place), (344 + 44 * place, 120 + 44 * place),
+             (300 + 44 * place, 120 + 44 * place), (300 + 44 * place, 76 + 44 * place)], role="student", width=2.6,
+        )  # fmt: skip
+    drawing.text(410, 28, "teacher's embeddings", role="teacher", bold=True)
+    drawing.text(140, 176, "student's", role="student", bold=True)
+    drawing.text(140, 200, "embeddings", role="student", bold=True)
+    drawing.arrow([(540, 98), (590, 98)])
+    drawing.text(600, 98, "softmax of a row", anchor="start")
+    drawing.arrow([(590, 274), (524, 274)], role="student", width=1.8)
+    drawing.text(600, 274, "the same image", role="student", anchor="start")
+    drawing.arrow([(590, 174), (456, 106)], role="quiet", width=1.6)
+    drawing.text(600, 174, "same class: a", role="quiet", anchor="start")
+    drawing.text(600, 198, "false negative", role="quiet", anchor="start")
+    return drawing
+
+
+def draw_crd() -> Drawing:
+    """Draw CRD: two memories with a slot for every sample, negatives drawn from other classes."""
+    drawing = Drawing(
+        800, 370,
+        alt="CRD. A linear head and a normalisation on each side turn features into unit vectors. Each network has a "
+        "memory with one slot for every training image. For one image, the student's vector is compared with its own "
+        "slot in the teacher's memory, the positive, and with slots of other classes, the negatives. Each comparison "
+        "is a yes or no question. Afterwards the image's own slots move towards the new vectors.",
+    )  # fmt: skip
+    drawing.network(34, 34, 96, 66, (0.7, 1.0, 0.8), "teacher", role="teacher", frozen=True)
+    drawing.network(34, 230, 96, 60, SHALLOW, "student", role="student")
+    for y, role in ((40, "teacher"), (232, "student")):
+        drawing.arrow([(138, y + 26), (168, y + 26)], role=role)
+        drawing.box(172, y, 122, 52, "head, ÷ norm", role=role, size=16)
+    drawing.cells(380, 46, 30, [[0.15 if n not in (2, 4, 5, 9) else 0.75 for n in range(12)]], role="teacher")
+    drawing.text(380, 24, "teacher's memory: a slot for each image", role="teacher", anchor="start", size=17)
+    drawing.cells(380, 250, 30, [[0.15 if n != 2 else 0.75 for n in range(12)]], role="student")
+    drawing.text(380, 304, "student's memory, used the other way round", role="student", anchor="start", size=17)
+    drawing.arrow([(298, 258), (330, 258), (330, 168), (392, 168)], role="student")
+    drawing.box(396, 142, 330, 54, "same image, yes or no?", role="kd")
+    drawing.arrow([(455, 80), (455, 138)], role="teacher")
+    drawing.text(446, 110, "own slot", role="teacher", anchor="end", size=17)
+    for place in (4, 5, 9):
+        drawing.arrow([(395 + 30 * place, 80), (395 + 30 * place, 138)], role="quiet", width=1.6)
+    drawing.text(738, 110, "others", role="quiet", size=17)
+    drawing.arrow([(298, 62), (376, 62)], role="teacher", width=1.8)
+    drawing.text(334, 44, "moves", role="teacher", size=15)
+    drawing.line([(680, 200), (680, 226), (770, 226), (770, 336), (233, 336)], role="student", dashed=True)
+    drawing.arrow([(233, 336), (233, 290)], role="student", gradient=True)
+    drawing.arrow([(233, 336), (82, 336), (82, 322)], role="student", gradient=True)
+    return drawing
