@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, open_source
+from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, kept_metadata, open_source
 
 from kdcourse.grading.notebooks import write_text
 
@@ -28,11 +28,36 @@ SOURCES = NOTEBOOKS / "source"
 def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     """Return the notebook of a source, not executed: badge, first cell, fixed cell ids, no other metadata."""
     notebook = open_source(source, f"notebooks/{source.stem}.ipynb", root)
+    notebook.cells.append(nbformat.v4.new_markdown_cell(ways_on(source, root)))
     used: set[str] = set()
     for cell in notebook.cells:
-        cell["metadata"] = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        cell["metadata"] = kept_metadata(cell)
         cell["id"] = cell_id(cell.source, used)
     return notebook
+
+
+def ways_on(source: Path, root: Path = ROOT) -> str:
+    """Return the last cell: links to the chapters before and after, the exercise, the glossary and the traps."""
+    chapters = sorted(source.parent.glob("*.py"))
+    place = chapters.index(source)
+    links = []
+    if place > 0:
+        links.append(f"← [{title_of(chapters[place - 1])}]({chapters[place - 1].stem}.ipynb)")
+    links += [
+        f"[{title_of(exercise)}](../exercises/{exercise.stem}/{exercise.stem}.ipynb)"
+        for exercise in sorted((root / "solutions").glob(f"ex{source.stem[:2]}_*.py"))
+    ]
+    links += ["[Glossary](../docs/glossary.md)", "[Traps](../docs/traps.md)"]
+    if place + 1 < len(chapters):
+        links.append(f"[{title_of(chapters[place + 1])}]({chapters[place + 1].stem}.ipynb) →")
+    return "---\n\n" + " · ".join(links)
+
+
+def title_of(source: Path) -> str:
+    """Return a source's title, a chapter's with its number: ``02 Soft targets``, ``Exercise 02: soft targets``."""
+    lines = source.read_text(encoding="utf-8").splitlines()
+    title = next(line for line in lines if line.startswith("# # ")).removeprefix("# # ")
+    return f"{source.stem[:2]} {title}" if source.stem[:2].isdigit() else title
 
 
 def build(source: Path, root: Path = ROOT, *, execution: str = "changed") -> str:

@@ -5,6 +5,7 @@ import re
 import time
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -128,15 +129,73 @@ def open_source(source: Path, path: str, root: Path = ROOT) -> NotebookNode:
     title, _, rest = first.source.partition("\n")
     first.source = f"{title}\n\n{badge}\n{rest}".rstrip()
     notebook.cells.insert(1, nbformat.v4.new_code_cell(setup_cell(root)))
+    up = "../" * path.count("/")
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](glossary:", f"]({repository}/blob/v{version}/docs/glossary.md#")
+            cell.source = link_words(cell.source, f"{up}docs/glossary.md", root)
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": KERNEL_NAME, "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def link_words(markdown: str, glossary: str, root: Path = ROOT) -> str:
+    """Give links such as ``[T](glossary:temperature)`` the glossary's address, and what it says as hover text.
+
+    Parameters
+    ----------
+    markdown : str
+        Text of a cell.
+    glossary : str
+        Address of the glossary's page, seen from the notebook.
+    root : Path
+        The checkout, whose glossary is read.
+
+    Raises
+    ------
+    ValueError
+        If the glossary has no such word.
+    """
+
+    def link(match: re.Match[str]) -> str:
+        word = match[1]
+        if word not in read_glossary(root):
+            raise ValueError(f"docs/glossary.md has no {word!r}.")
+        return f']({glossary}#{word} "{read_glossary(root)[word]}")'
+
+    return re.sub(r"\]\(glossary:([^)]*)\)", link, markdown)
+
+
+@cache
+def read_glossary(root: Path = ROOT) -> dict[str, str]:
+    """Return the glossary's words by anchor, each with its first sentence as plain text."""
+    text = (root / "docs" / "glossary.md").read_text(encoding="utf-8")
+    entries = {}
+    for entry in text.split("\n### ")[1:]:
+        word, _, meaning = entry.partition("\n")
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(meaning.split("\n\n")[0].split()))
+        first = re.split(r"(?<=[.:]) (?=[A-Zα-ω])", plain)[0].strip()
+        entries[anchor_of(word)] = first.replace('"', "'").replace("`", "").replace("*", "")
+    return entries
+
+
+def anchor_of(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def kept_metadata(cell: NotebookNode) -> dict[str, object]:
+    """Return the metadata of a source's cell that readers get: tags, and whether the code is collapsed.
+
+    A cell with the tag ``claims`` (assertions that guard the text) or ``plumbing`` (helpers) is collapsed.
+    """
+    tags = cell.metadata.get("tags", [])
+    kept: dict[str, object] = {"tags": tags} if tags else {}
+    if {"claims", "plumbing"} & set(tags):
+        kept["jupyter"] = {"source_hidden": True}
+    return kept
 
 
 def cell_id(source: str, used: set[str]) -> str:
@@ -235,9 +294,10 @@ def clean(notebook: NotebookNode) -> None:
             if output.output_type == "stream" and output.name == "stderr":
                 continue  # progress bars; a warning that matters belongs in the text
             if WIDGET_VIEW in output.get("data", {}):
-                output = nbformat.v4.new_output(
-                    "display_data", {"text/markdown": WIDGET_NOTE, "text/plain": WIDGET_NOTE.replace("*", "")}
-                )
+                data = {kind: text for kind, text in output.data.items() if kind in ("text/html", "text/plain")}
+                if "text/html" not in data:  # a widget that has nothing to say without a kernel
+                    data = {"text/markdown": WIDGET_NOTE, "text/plain": WIDGET_NOTE.replace("*", "")}
+                output = nbformat.v4.new_output("display_data", data)
             kept.append(output)
         cell.outputs = kept
 

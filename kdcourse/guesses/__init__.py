@@ -1,7 +1,7 @@
 """Guesses: the questions that a chapter asks before it shows, each with its answer, under a key. All chapters.
 
-One TOML file a chapter, such as ``02.toml``. A chapter says ``guess("02.first-slider")``; the answer stands here, so that
-no cell of the notebook gives it away.
+One TOML file a chapter, such as ``02.toml``. A chapter says ``guess("02.first-slider")``. The answer stands here, so
+that no cell of the notebook gives it away.
 """
 
 import difflib

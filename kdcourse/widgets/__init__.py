@@ -11,6 +11,7 @@ from .clock import Mark
 from .cohort import CohortTrainer
 from .exits import ExitsExplorer, GenerationsExplorer
 from .explorers import HelloSlider, TemperatureExplorer, hello_slider
+from .guess_buttons import guess
 from .live import LiveTrainer
 from .negatives import NegativesExplorer
 from .relations import RelationExplorer
@@ -33,5 +34,6 @@ __all__ = [
     "ScheduleRun",
     "Shown",
     "TemperatureExplorer",
+    "guess",
     "hello_slider",
 ]

@@ -23,12 +23,11 @@ import torch
 import torch.nn.functional as F
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.models import count_parameters, make_student_mlp
 from kdcourse.plots import show
 from kdcourse.training import accuracy, count_errors, pick_device, train
-from kdcourse.widgets import hello_slider
+from kdcourse.widgets import guess, hello_slider
 
 # %% [markdown]
 # The table above names your **device**. With a GPU everything here is quicker; without one nothing is missing. On Colab,
@@ -45,6 +44,8 @@ device = pick_device()
 mnist = load_mnist(device=device)
 for name, split in mnist._asdict().items():
     print(f"{name:<9} {tuple(split.images.shape)}")
+
+# %% tags=["claims"]
 assert [len(split.labels) for split in mnist] == [55_000, 5_000, 10_000]
 
 # %%
@@ -55,15 +56,11 @@ show(ax, alt="Twenty handwritten digits in two rows of ten, dark on white, in ma
 # %% [markdown]
 # ## Guess first
 #
-# Chapters ask you to **predict** before a cell runs. Change the letter, then run on. A wrong guess costs nothing, and what
-# surprised you is what you will remember.
-#
-# **Predict.** A network with one hidden layer of 128 units sees each of the 55,000 training images once. How many of the
-# 10,000 test images does it then get right?
-# (a) about half  (b) about 80 %  (c) more than 90 %
+# Chapters ask you to **guess** before they show. Run the cell and click an answer, then go on. A wrong guess costs nothing, and
+# what surprised you is what you will remember.
 
 # %%
-prediction = "b"  # your guess: "a", "b" or "c"
+guess("00.one-pass")
 
 # %% [markdown]
 # The whole course uses one training loop. `train` takes a network, batches, an [objective](glossary:objective) and an optimizer. The
@@ -84,7 +81,8 @@ losses = [step.loss for step in train(student, minibatches(*mnist.train), object
 # %%
 share = accuracy(student, *mnist.test)
 print(f"{share:.1%} of the test images are right after {len(losses)} steps")
-check_prediction(prediction, answer="c", because="most digits are easy; what is interesting are the last few per cent")
+
+# %% tags=["claims"]
 assert share > 0.9
 
 # %%
@@ -100,6 +98,8 @@ show(ax, alt="The loss falls steeply from 2.3 to below 1 in fifty steps, then sl
 # %%
 start, end = losses[0].item(), torch.stack(losses[-50:]).mean().item()
 print(f"first batch {start:.2f} nats, mean of the last fifty batches {end:.2f}; log 10 is {math.log(10):.2f}")
+
+# %% tags=["claims"]
 assert abs(start - math.log(10)) < 0.3
 assert 0.2 < end < 0.4
 
@@ -108,20 +108,17 @@ assert 0.2 < end < 0.4
 #
 # Some networks come trained, each with a record of how it was made, which `zoo.provenance("teacher_mlp")` shows. They are
 # the [teachers](glossary:teacher) of this course, and small networks such as ours will be their [students](glossary:student). We load one teacher.
-#
-# **Predict.** A teacher with about 14 times as many weights, well trained. How many errors does it make where our
-# student makes a few hundred?
-# (a) as many  (b) less than half as many  (c) none
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("00.teacher-errors")
 
 # %%
 teacher = zoo.load("teacher_mlp", device=device)
 for name, network in {"teacher": teacher, "student": student}.items():
     errors = count_errors(network, *mnist.test)
     print(f"{name}: {count_parameters(network):>9,} weights and biases, {errors:>3} errors of 10,000")
-check_prediction(prediction, answer="b", because="size and longer training help, and some digits nobody can read")
+
+# %% tags=["claims"]
 assert 0 < count_errors(teacher, *mnist.test) < count_errors(student, *mnist.test) / 2
 assert 13 < count_parameters(teacher) / count_parameters(student) < 15
 assert zoo.provenance("teacher_mlp")["epochs"] == 20
@@ -151,7 +148,7 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 # ## Summary
 #
 # - Cells run from top to bottom; the first is the same everywhere and changes nothing that is installed.
-# - You guess, then the machine answers. Every number in the text is checked by a cell.
+# - You guess, then the machine answers. Every number in the text is checked by a collapsed cell below it.
 # - `train` is the loop; an objective is a function that returns the terms of the loss.
 # - Teachers come trained (`kdcourse zoo` lists them), data comes inside the package.
 #
@@ -163,5 +160,3 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 #    reports a gain of ten errors.
 #
 # From chapter 01 on each chapter has an exercise of its own in the folder `exercises`, with cells that check your answer at once.
-#
-# Next: [01, teacher and student](01_teacher_and_student.ipynb).

@@ -80,14 +80,15 @@ def test_a_change_of_text_keeps_the_outputs_and_executes_nothing(chapter, nothin
     assert build(chapter).startswith("same code, outputs kept")
     assert problems(chapter) == []
     assert "Another sentence." in built(chapter).cells[0].source
-    assert built(chapter).cells[-1].outputs[0].text == "120\n"
+    assert built(chapter).cells[-2].outputs[0].text == "120\n"
 
 
 def test_a_cell_of_text_may_come_or_go(chapter, nothing_runs):
     change(chapter, "# %%\nprint", "# %% [markdown]\n# Between two cells of code.\n\n# %%\nprint")
     build(chapter)
     assert problems(chapter) == []
-    assert [cell.cell_type for cell in built(chapter).cells] == ["markdown", "code", "code", "markdown", "code"]
+    kinds = [cell.cell_type for cell in built(chapter).cells]
+    assert kinds == ["markdown", "code", "code", "markdown", "code", "markdown"]
 
 
 def test_another_first_cell_keeps_the_outputs_too(chapter, nothing_runs, monkeypatch):
@@ -121,7 +122,7 @@ def test_where_nothing_may_run_changed_code_is_refused_and_unchanged_is_built(ch
 def test_a_changed_cell_gets_its_new_output(chapter):
     change(chapter, "factorial(5)", "factorial(6)")
     assert build(chapter).startswith("executed")
-    assert built(chapter).cells[-1].outputs[0].text == "720\n"
+    assert built(chapter).cells[-2].outputs[0].text == "720\n"
 
 
 def test_the_same_code_is_executed_on_request(chapter, nothing_runs):
@@ -132,9 +133,9 @@ def test_the_same_code_is_executed_on_request(chapter, nothing_runs):
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda cells: cells[-1].update(execution_count=7),
-        lambda cells: cells[-1].update(execution_count=None, outputs=[]),
-        lambda cells: cells[-1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])),
+        lambda cells: cells[-2].update(execution_count=7),
+        lambda cells: cells[-2].update(execution_count=None, outputs=[]),
+        lambda cells: cells[-2].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])),
     ],
 )
 def test_outputs_that_are_not_those_of_one_whole_run_are_not_kept(chapter, nothing_runs, spoil):

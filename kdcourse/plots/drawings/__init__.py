@@ -1,4 +1,4 @@
-"""Drawings of the methods: who is told what by whom, what is frozen, where gradients go. Every chapter opens with one."""
+"""Drawings of the methods: who is told what by whom, what is frozen, where gradients go."""
 
 from .answers import draw_cohort, draw_generations, draw_schedule, draw_soft_targets, draw_teacher_and_student
 from .features import draw_attention_transfer, draw_exits, draw_fitnets, draw_hooks

@@ -1,4 +1,7 @@
-"""Drawings of methods that hand over answers: soft targets, generations, cohorts, schedules. Chapters 01, 02, 06, 07."""
+"""Drawings of methods that hand over answers: soft targets, generations, cohorts, schedules.
+
+Chapters 01, 02, 06 and 07.
+"""
 
 import math
 

@@ -44,7 +44,7 @@ def draw_fitnets() -> Drawing:
     )  # fmt: skip
     _stages(drawing, 150, 34, ("stage 1", "stage 2", "stage 3", "head"), role="teacher", width=104)
     drawing.text(24, 62, "teacher", role="teacher", anchor="start", bold=True)
-    drawing.lock(108, 62, role="teacher")
+    drawing.lock(114, 62, role="teacher")
     _stages(drawing, 150, 292, ("stage 1", "stage 2", "stage 3", "head"), role="student", width=104)
     drawing.text(24, 320, "student", role="student", anchor="start", bold=True)
     drawing.box(256, 204, 168, 48, "regressor 1×1", role="student", dashed=True)
@@ -72,7 +72,7 @@ def draw_attention_transfer() -> Drawing:
     ):  # fmt: skip
         drawing.text(22, y + 52, name, role=role, anchor="start", bold=True)
         if role == "teacher":
-            drawing.lock(104, y + 52, role=role)
+            drawing.lock(112, y + 52, role=role)
         for number in range(count):
             drawing.box(146 + 12 * number, y + 9 * number, 78, 78, role=role)
         drawing.text(312, y + 14, "mean of", role=role, size=17)
@@ -90,9 +90,9 @@ def draw_exits() -> Drawing:
     """Draw a network that teaches itself: its deepest exit is the target of the shallower ones."""
     drawing = Drawing(
         780, 340,
-        alt="Three stages in a row with a classifier, an exit, after each. All exits learn from the labels. The deepest "
-        "exit's answer, detached, is also the soft target of the two shallower exits. An image whose answer is sure "
-        "enough may leave at an early exit.",
+        alt="Three stages in a row with a classifier, an exit, after each. All exits learn from the labels. The "
+        "deepest exit's answer, detached, is also the soft target of the two shallower exits. An image whose answer "
+        "is sure enough may leave at an early exit.",
     )  # fmt: skip
     drawing.text(14, 240, "image", role="quiet", anchor="start")
     drawing.arrow([(76, 240), (112, 240)], role="student")

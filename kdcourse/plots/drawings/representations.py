@@ -58,10 +58,8 @@ def draw_info_nce() -> Drawing:
     for place in range(5):
         drawing.text(322 + 44 * place, 58, f"t{place + 1}", role="teacher", size=17)
         drawing.text(278, 98 + 44 * place, f"s{place + 1}", role="student", size=17)
-        drawing.line(
-            [(300 + 44 * place, 76 + 44 * place), (344 + 44 * place, 76 + 44 * place), (344 + 44 * place, 120 + 44 * place),
-             (300 + 44 * place, 120 + 44 * place), (300 + 44 * place, 76 + 44 * place)], role="student", width=2.6,
-        )  # fmt: skip
+        x, y = 300 + 44 * place, 76 + 44 * place
+        drawing.line([(x, y), (x + 44, y), (x + 44, y + 44), (x, y + 44), (x, y)], role="student", width=2.6)
     drawing.text(410, 28, "teacher's embeddings", role="teacher", bold=True)
     drawing.text(140, 176, "student's", role="student", bold=True)
     drawing.text(140, 200, "embeddings", role="student", bold=True)

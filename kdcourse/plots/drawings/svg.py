@@ -1,9 +1,10 @@
 """What drawings are made of: boxes, networks, bars and arrows on one sheet, as SVG text.
 
-A sheet brings a soft background of its own, so that it is legible on every page. Where the page is dark and shows the
-SVG inline, the sheet follows it (JupyterLab, VS Code, Colab, the course's site).
+A sheet brings a soft background of its own, so that it is legible on every page; where the page's colour scheme is
+dark, the sheet is dark too.
 """
 
+import base64
 import html
 from collections.abc import Sequence
 
@@ -18,9 +19,6 @@ DARK = {
     "paper": "#20242a", "fill": "#2b3038", "ink": "#e8eaed", "quiet": "#a9b0b9", "teacher": "#e8eaed",
     "student": "#79b8ff", "kd": "#f0a07c", "ce": "#6cd39a", "peer": "#d7a3d2",
 }  # fmt: skip
-DARK_PAGES = (
-    '[data-jp-theme-light="false"]', "body.vscode-dark", "html[theme=dark]", 'html[data-theme="dark"]',
-)  # fmt: skip
 SIZE = 19  # of text: still legible when the drawing is shown at half its width
 
 
@@ -155,29 +153,39 @@ class Drawing:
         self.lock(x + 292, y, role="quiet")
         self.text(x + 318, y, "frozen", role="quiet", anchor="start", size=17)
 
+    def to_html(self) -> str:
+        """Return the sheet as an image inside HTML: notebooks keep it and its description, trusted or not."""
+        data = base64.b64encode(self.to_svg().encode()).decode()
+        return (
+            f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}" width="{self.width:g}" '
+            'style="max-width: 100%; height: auto">'
+        )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": self.to_html(), "text/plain": self.alt}
+
     def to_svg(self) -> str:
         """Return the sheet as SVG text, with its description inside."""
         alt = html.escape(self.alt)
         paper = f'<rect width="{self.width:g}" height="{self.height:g}" rx="12" {_fill("paper")}/>'
         shapes = "".join([paper, *self._shapes])
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="kd-drawing" viewBox="0 0 {self.width:g} {self.height:g}" '
-            f'width="{self.width:g}" role="img" aria-label="{alt}" style="max-width: 100%; height: auto" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
+            f'width="{self.width:g}" role="img" aria-label="{alt}" '
             'font-family="system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif">'
-            f"<title>{alt}</title><style>{_rules(shapes)}</style>{shapes}</svg>"
+            f"<title>{alt}</title><style>{_dark_rules(shapes)}</style>{shapes}</svg>"
         )
 
 
-def _rules(shapes: str) -> str:
-    """Return the style rules that repaint these shapes on a dark page."""
-    rules = []
-    for kind in ("fill", "stroke"):
-        for role, colour in DARK.items():
-            sign = f'data-{kind}="{role}"'
-            if sign in shapes:
-                chosen = ",".join(f"{page} .kd-drawing [{sign}]" for page in DARK_PAGES)
-                rules.append(f"{chosen}{{{kind}:{colour}}}")
-    return "".join(rules)
+def _dark_rules(shapes: str) -> str:
+    """Return the style rules that repaint these shapes where the page's colour scheme is dark."""
+    rules = [
+        f"[{sign}]{{{kind}:{colour}}}"
+        for kind in ("fill", "stroke")
+        for role, colour in DARK.items()
+        if (sign := f'data-{kind}="{role}"') in shapes
+    ]
+    return f"@media (prefers-color-scheme: dark){{{''.join(rules)}}}"
 
 
 def _fill(role: str) -> str:
