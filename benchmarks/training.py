@@ -23,8 +23,9 @@ from benchmarks._timing import median, write_json
 from kdcourse import zoo
 from kdcourse.data import load_mnist
 from kdcourse.models import make_student_mlp
-from kdcourse.recipes import distill, make_adam, make_soft_target_objective
-from kdcourse.training import Knobs, choose_threads, count_errors, predict_logits, train
+from kdcourse.objectives import soft_target_objective
+from kdcourse.recipes import distill, make_adam
+from kdcourse.training import choose_threads, count_errors, predict_logits, train
 
 TEMPERATURE, ALPHA = 4.0, 0.7
 
@@ -137,7 +138,7 @@ def what_bounds_a_step(batch_size: int, *, repeats: int) -> dict:
     student, teacher = make_student_mlp(), zoo.load("teacher_mlp")
     data = (*mnist, predict_logits(teacher, mnist.images))
     optimizer = make_adam(list(student.parameters()))
-    objective = make_soft_target_objective(Knobs(TEMPERATURE, ALPHA))
+    objective = partial(soft_target_objective, temperature=TEMPERATURE, alpha=ALPHA)
     order = torch.randperm(len(mnist.labels))
     steps = len(order) // batch_size
     batches = [tuple(tensor[order[i::steps][:batch_size]] for tensor in data) for i in range(steps)]

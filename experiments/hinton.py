@@ -145,7 +145,7 @@ def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argp
     fit(
         student, tensors, make_objective(arm, temperature=options.temperature, bfloat16=options.bfloat16), optimizer,
         epochs=epochs, batch_size=options.batch_size, seed=seed, after_step=lambda step: scheduler.step(),
-        stateful={"scheduler": scheduler}, checkpoint=checkpoint, progress=options.progress,
+        parts={"scheduler": scheduler}, checkpoint=checkpoint, progress=options.progress,
     )  # fmt: skip
     row = {
         "arm": name, "seed": seed, "images": len(tensors[1]), "epochs": epochs, **measure(student, arm, data),

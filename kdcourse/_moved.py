@@ -1,11 +1,19 @@
-"""Modules that moved: their old names still import, so that a notebook downloaded long ago keeps working."""
+"""Old names: modules that moved still import under them, and a renamed argument is answered with its new name.
 
+A notebook that was downloaded long ago keeps working, or says what to change.
+"""
+
+import functools
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Old name to new name, both inside the package.
 MOVED = {
@@ -52,3 +60,30 @@ class MovedModules(MetaPathFinder, Loader):
 def keep_old_names(package: str) -> None:
     """Let the old names of ``MOVED`` be imported from a package."""
     sys.meta_path.append(MovedModules(package, MOVED))
+
+
+def renamed(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function answer to the old name of an argument with an error that names the new one.
+
+    Examples
+    --------
+    >>> @renamed(seed="seeds")
+    ... def sweep(*, seeds):
+    ...     return list(seeds)
+    >>> sweep(seed=range(3))
+    Traceback (most recent call last):
+    ...
+    TypeError: sweep() takes no argument 'seed': it is called 'seeds'.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old, new in new_names.items():
+                if old in kwargs:
+                    raise TypeError(f"{function.__name__}() takes no argument {old!r}: it is called {new!r}.")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

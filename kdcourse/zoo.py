@@ -193,7 +193,7 @@ def train_teacher(
         seed=seed,
         augment=recipe.augment,
         after_step=after_step,
-        stateful={"scheduler": scheduler, "average": average},
+        parts={"scheduler": scheduler, "average": average},
         checkpoint=checkpoint,
         evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
         progress=progress,

@@ -11,6 +11,8 @@
 # in a terminal with `kdcourse grade ex01_teacher_and_student.ipynb`; on Colab put an exclamation mark in front.
 
 # %% locked="setup"
+from functools import partial
+
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -26,8 +28,9 @@ from kdcourse.checks import (
     check_soften,
 )
 from kdcourse.data import load_mnist
-from kdcourse.losses import kd_loss, soften
+from kdcourse.losses import soften
 from kdcourse.models import make_mlp
+from kdcourse.objectives import label_objective
 from kdcourse.plots import show
 from kdcourse.sweeps import mean_interval, sweep
 from kdcourse.training import predict_logits
@@ -261,37 +264,26 @@ check_ensemble_logits(ensemble_logits, seed=2006)
 def train_small(start, end, **settings):
     part = {"train": tuple(tensor[start:end] for tensor in mnist.train), "test": mnist.test}
     return sweep(
-        student=lambda: make_mlp(32), data=part, seed=range(3), lr=3e-3, baselines=(), keep_models=True, progress=False,
-        **settings,
+        make_student=lambda: make_mlp(32), data=part, seeds=range(3), lr=3e-3, baselines=(), keep_models=True,
+        progress=False, **settings,
     )  # fmt: skip
 
 
-def labels_only(student, images, labels):
-    return {"ce": F.cross_entropy(student(images), labels)}
-
-
-def smoothed_labels(student, images, labels):
-    return {"ce": F.cross_entropy(student(images), labels, label_smoothing=0.1)}
-
-
-clinics = [train_small(500 * k, 500 * (k + 1), epochs=25, objective={"clinic": labels_only}) for k in range(4)]
+smoothed_labels = partial(label_objective, label_smoothing=0.1)
+clinics = [train_small(500 * k, 500 * (k + 1), epochs=25, objective={"clinic": label_objective}) for k in range(4)]
 given_labels = train_small(
-    5000, 8000, epochs=10, objective={"no_teacher": labels_only, "label_smoothing": smoothed_labels}
+    5000, 8000, epochs=10, objective={"no_teacher": label_objective, "label_smoothing": smoothed_labels}
 )
 
 
 # %% locked="task4_runs"
-def ensemble_only(student, images, labels, teacher_logits):
-    return {"kd": kd_loss(student(images), teacher_logits, temperature=1)}
-
-
 def vote(images, seed):
     members = [predict_logits(clinic.model.iloc[seed], images) for clinic in clinics]
     return ensemble_logits(torch.stack(members))  # (4, N, 10) -> (N, 10)
 
 
 opinions = torch.stack([vote(mnist.train.images[5000:8000], seed) for seed in range(3)])  # (3, 3000, 10)
-distilled = train_small(5000, 8000, epochs=10, objective={"distilled": ensemble_only}, teacher=opinions)
+distilled = train_small(5000, 8000, epochs=10, teacher=opinions, temperature=1, alpha=1.0)  # the vote alone
 runs = pd.concat([distilled, given_labels])
 errors = {arm: group.sort_values("seed").test_errors.tolist() for arm, group in runs.groupby("arm")}
 errors["one clinic"] = clinics[0].test_errors.tolist()

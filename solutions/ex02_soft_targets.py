@@ -20,7 +20,6 @@ from kdcourse.losses import kd_loss
 from kdcourse.models import make_student_mlp
 from kdcourse.plots import show
 from kdcourse.sweeps import sweep
-from kdcourse.training import predict_logits
 
 # %% [markdown] locked="task1_text"
 # ## Task 1: the loss
@@ -204,18 +203,9 @@ check_picture(answers)
 # %% locked="task4_runs"
 mnist, teacher = load_mnist(), zoo.load("hinton_teacher")
 few = mnist.train.take(1000)
-teacher_logits = predict_logits(teacher, few.images)  # (1000, 10)
-
-
-def objective(student, images, labels, teacher_logits, *, temperature, alpha):
-    logits = student(images)  # (B, K)
-    kd = kd_loss(logits, teacher_logits, temperature=temperature)
-    return {"kd": alpha * kd, "ce": (1 - alpha) * F.cross_entropy(logits, labels)}
-
-
 runs = sweep(
-    student=make_student_mlp, data={"train": (*few, teacher_logits), "test": mnist.test}, seed=range(5), epochs=20, lr=3e-3,
-    objective={"distilled": objective}, temperature=4, alpha=0.9, progress=False,
+    make_student=make_student_mlp, data={"train": few, "test": mnist.test}, teacher=teacher, seeds=range(5), epochs=20,
+    lr=3e-3, temperature=4, alpha=0.9, progress=False,
 )  # fmt: skip
 errors = {arm: group.sort_values("seed").test_errors.tolist() for arm, group in runs.groupby("arm")}
 print(errors)

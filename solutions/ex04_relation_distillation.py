@@ -28,6 +28,7 @@ from kdcourse.checks import (
 from kdcourse.data import load_mnist
 from kdcourse.losses import gram_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
 from kdcourse.models import make_mlp
+from kdcourse.objectives import label_objective
 from kdcourse.plots import show
 from kdcourse.sweeps import compare, sweep
 from kdcourse.training import evaluating
@@ -265,19 +266,15 @@ check_invariance_picture(answers)
 
 # %% locked="task5_baselines"
 budget = {
-    "student": lambda: make_mlp(128, 32), "seed": range(4), "epochs": 11, "batch_size": 50, "lr": 3e-3,
+    "make_student": lambda: make_mlp(128, 32), "seeds": range(4), "epochs": 11, "batch_size": 50, "lr": 3e-3,
     "data": {"train": (*few, embeddings), "test": mnist.test}, "stacked": False, "progress": False,
 }  # fmt: skip
 
 
-def from_labels(student, images, labels, *ignored, label_smoothing):
-    return {"ce": F.cross_entropy(student(images), labels, label_smoothing=label_smoothing)}
-
-
 without = sweep(
     objective={
-        "no_teacher": partial(from_labels, label_smoothing=0.0),
-        "label_smoothing": partial(from_labels, label_smoothing=0.1),
+        "no_teacher": label_objective,
+        "label_smoothing": partial(label_objective, label_smoothing=0.1),
     },
     baselines=(),
     **budget,

@@ -298,7 +298,7 @@ check_push_picture(answers)
 
 # %% locked="task5_without"
 budget = {
-    "student": lambda: make_mlp(64, 32), "seed": range(4), "epochs": 6, "batch_size": 50, "lr": 4e-3,
+    "make_student": lambda: make_mlp(64, 32), "seeds": range(4), "epochs": 6, "batch_size": 50, "lr": 4e-3,
     "data": {"train": (*few, torch.arange(1000), embeddings_t), "test": mnist.test},
     "parts": {"projection": lambda: nn.Linear(32, 64), "queue": lambda: EmbeddingQueue(64, 256)},
     "stacked": False, "progress": False,

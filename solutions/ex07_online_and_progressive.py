@@ -29,6 +29,7 @@ from kdcourse.checks import (
 from kdcourse.data import load_mnist
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_mlp
+from kdcourse.objectives import label_objective
 from kdcourse.plots import show
 from kdcourse.recipes import make_adam, mutual_learning
 from kdcourse.sweeps import mean_interval
@@ -225,10 +226,6 @@ print("each digit among the easiest 200:", dict(enumerate(tenth)))
 # **Reference** Chapter 07, mutual learning and its ensemble form; `kdcourse.losses.mutual_ensemble_loss`; trap 51.
 
 # %% locked="task4_picture"
-
-
-def label_objective(student, images, labels, *, label_smoothing=0.0):
-    return {"ce": F.cross_entropy(student(images), labels, label_smoothing=label_smoothing)}
 
 
 def make_student(seed, width):

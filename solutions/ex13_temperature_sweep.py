@@ -103,7 +103,7 @@ check_sweep_objective(my_objective, seed=2015)
 def run_sweep(make_student, data, *, temperatures, seeds, epochs):
     ### BEGIN SOLUTION
     return sweep(
-        student=make_student, data=data, seed=seeds, epochs=epochs, lr=1e-2, batch_size=100,
+        make_student=make_student, data=data, seeds=seeds, epochs=epochs, lr=1e-2, batch_size=100,
         objective={"distilled": my_objective}, temperature=list(temperatures), alpha=0.9, baselines=(), progress=False,
     )  # fmt: skip
     ### END SOLUTION

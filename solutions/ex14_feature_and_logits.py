@@ -29,8 +29,9 @@ from kdcourse.checks import (
 from kdcourse.data import load_mnist
 from kdcourse.losses import HintRegressor, hint_loss, kd_loss
 from kdcourse.models import make_mlp
+from kdcourse.objectives import label_objective
 from kdcourse.plots import show
-from kdcourse.recipes.distillation import make_adam
+from kdcourse.recipes import make_adam
 from kdcourse.sweeps import mean_interval
 from kdcourse.training import count_errors, evaluating, fit
 
@@ -248,15 +249,11 @@ print(chosen)
 
 
 # %% locked="task5_baselines"
-def labels_only(student, images, labels, *ignored, label_smoothing):
-    return {"ce": F.cross_entropy(student(images), labels, label_smoothing=label_smoothing)}
-
-
 def errors_from_labels(seed, label_smoothing):
     torch.manual_seed(seed)
     student = make_student()
     optimizer = make_adam(list(student.parameters()), lr=1e-2)
-    objective = partial(labels_only, label_smoothing=label_smoothing)
+    objective = partial(label_objective, label_smoothing=label_smoothing)
     fit(student, data, objective, optimizer, epochs=7, batch_size=100, seed=seed, progress=False)
     return count_errors(student, *mnist.test)
 

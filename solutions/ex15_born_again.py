@@ -12,6 +12,8 @@
 # put an exclamation mark in front.
 
 # %% locked="setup"
+from functools import partial
+
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -28,9 +30,9 @@ from kdcourse.checks import (
 from kdcourse.data import load_mnist
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_student_mlp
+from kdcourse.objectives import label_objective
 from kdcourse.plots import show
-from kdcourse.recipes.distillation import make_adam
-from kdcourse.recipes.generations import Ensemble
+from kdcourse.recipes import Ensemble, make_adam
 from kdcourse.sweeps import mean_interval
 from kdcourse.training import count_errors, fit, predict_logits
 
@@ -72,12 +74,9 @@ def train_one(model, data, objective, *, epochs, seed):
 # %% solution="task1_born_again"
 def my_born_again(make_model, images, labels, *, temperatures, alpha, seed, epochs):
     ### BEGIN SOLUTION
-    def from_labels(student, images, labels):
-        return {"ce": F.cross_entropy(student(images), labels)}
-
     torch.manual_seed(seed)
     models = [make_model()]
-    train_one(models[0], (images, labels), from_labels, epochs=epochs, seed=seed)
+    train_one(models[0], (images, labels), label_objective, epochs=epochs, seed=seed)
     for number, temperature in enumerate(temperatures, start=1):
 
         def taught(student, images, labels, teacher_logits, temperature=temperature):
@@ -225,14 +224,6 @@ check_chosen(chosen, held_out_errors)
 
 
 # %% locked="task4_independent"
-def from_labels(student, images, labels):
-    return {"ce": F.cross_entropy(student(images), labels)}
-
-
-def smoothed(student, images, labels):
-    return {"ce": F.cross_entropy(student(images), labels, label_smoothing=0.1)}
-
-
 def trained(objective, seed):
     torch.manual_seed(seed)
     model = make_student_mlp()
@@ -240,9 +231,10 @@ def trained(objective, seed):
     return model
 
 
-independent = {seed: [trained(from_labels, seed + number) for number in range(3)] for seed in range(0, 40, 10)}
+independent = {seed: [trained(label_objective, seed + number) for number in range(3)] for seed in range(0, 40, 10)}
 independent_errors = {seed: [count_errors(model, *test) for model in group] for seed, group in independent.items()}
 together_errors = {seed: count_errors(Ensemble(group), *test) for seed, group in independent.items()}
+smoothed = partial(label_objective, label_smoothing=0.1)
 smoothing_errors = {seed: count_errors(trained(smoothed, seed + 2), *test) for seed in independent}
 
 

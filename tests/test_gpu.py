@@ -13,21 +13,19 @@ from torch import nn
 from kdcourse.data import load_mnist
 from kdcourse.losses import CRDLoss
 from kdcourse.models import capture, make_cnn, make_mlp
+from kdcourse.objectives import label_objective
 from kdcourse.recipes import (
     born_again,
     difficulty_by_loss,
     difficulty_by_margin,
     distilbert,
     distill,
-    distill_ensemble,
-    distill_unlabelled,
     fitnets,
     make_adam,
-    make_label_objective,
     mutual_learning,
     progressive,
 )
-from kdcourse.training import Knobs, accuracy, fit, predict_logits, train
+from kdcourse.training import accuracy, fit, predict_logits, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -89,7 +87,7 @@ def test_captured_features_are_on_the_models_device_and_train_it(data):
 
 def test_models_and_images_on_different_devices_are_refused_by_name(data):
     student = make()
-    step = train(student, [on("cuda", data)], make_label_objective(), make_adam(list(student.parameters())))
+    step = train(student, [on("cuda", data)], label_objective, make_adam(list(student.parameters())))
     with pytest.raises(ValueError, match="the model is on cpu, the images are on cuda"):
         next(step)
 
@@ -99,7 +97,7 @@ def test_the_loop_itself_never_waits_for_the_device(data):
     student = make().cuda()
     batches = [on("cuda", [tensor[start : start + 50] for tensor in data]) for start in (0, 50, 100, 150)]
     optimizer = make_adam(list(student.parameters()))
-    steps = train(student, batches, make_label_objective(), optimizer)
+    steps = train(student, batches, label_objective, optimizer)
     first = next(steps)  # kernels are loaded, the optimizer's state is made
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -124,7 +122,7 @@ def test_a_run_continued_from_its_checkpoint_goes_on_as_the_whole_run(data, tmp_
                 raise KeyboardInterrupt
 
         return student, fit(
-            student, data, make_label_objective(), optimizer, epochs=3, batch_size=50, progress=False,
+            student, data, label_objective, optimizer, epochs=3, batch_size=50, progress=False,
             checkpoint=path, checkpoint_seconds=0, after_step=interrupt if epochs < 3 else None,
         )  # fmt: skip
 
@@ -146,16 +144,6 @@ def run_distill(device, data):
     return distill(student, teacher, data, **FEW), [student]
 
 
-def run_unlabelled(device, data):
-    student, teacher = make().to(device), make(make_mlp, 32, seed=1).to(device)
-    return distill_unlabelled(student, teacher, data[0][:100], labelled=data, alpha=0.8, **FEW), [student]
-
-
-def run_ensemble(device, data):
-    student = make().to(device)
-    return distill_ensemble(student, [make(seed=seed).to(device) for seed in (1, 2)], data, **FEW), [student]
-
-
 def run_mutual(device, data):
     students = [make(seed=seed).to(device) for seed in (1, 2, 3)]
     return mutual_learning(students, data, **FEW), students
@@ -172,24 +160,19 @@ def run_crd(device, data):
     torch.manual_seed(2)
     crd = CRDLoss(12, 20, len(data[0]), embedding_dim=16, num_negatives=32, temperature=0.2).to(device)
 
-    def make_objective(knobs: Knobs):
-        def objective(student, images, labels, teacher_logits, index):
-            with torch.no_grad(), capture(teacher, "3") as taught:
-                teacher(images)
-            with capture(student, "3") as learned:
-                logits = student(images)
-            return {"ce": F.cross_entropy(logits, labels), "crd": 0.1 * crd(learned["3"], taught["3"], index, labels)}
-
-        return objective
+    def objective(student, images, labels, teacher_logits, index, *, crd):
+        with torch.no_grad(), capture(teacher, "3") as taught:
+            teacher(images)
+        with capture(student, "3") as learned:
+            logits = student(images)
+        return {"ce": F.cross_entropy(logits, labels), "crd": 0.1 * crd(learned["3"], taught["3"], index, labels)}
 
     index = torch.arange(len(data[0]), device=device)
-    history = distill(
-        student, teacher, (*data, index), make_objective=make_objective, learned_parts={"crd": crd}, **FEW
-    )
+    history = distill(student, teacher, (*data, index), objective=objective, parts={"crd": crd}, **FEW)
     return history, [student, crd]
 
 
-RECIPES = [run_distill, run_unlabelled, run_ensemble, run_mutual, run_progressive, run_crd]
+RECIPES = [run_distill, run_mutual, run_progressive, run_crd]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)

@@ -27,12 +27,12 @@ def test_names_that_never_existed_are_still_unknown():
 
 
 def test_the_names_that_notebooks_imported_are_still_there():
-    from kdcourse.language import init_student_from_teacher, make_distilbert_objective, mask_words
+    from kdcourse.language import distilbert_objective, init_student_from_teacher, mask_words
     from kdcourse.models_exits import ExitNet, make_exit_cnn, make_exit_head, predict_early
     from kdcourse.schedules import constant, cosine, linear, piecewise, progress_of, step
 
     for name in (
-        init_student_from_teacher, make_distilbert_objective, mask_words, ExitNet, make_exit_cnn, make_exit_head,
+        init_student_from_teacher, distilbert_objective, mask_words, ExitNet, make_exit_cnn, make_exit_head,
         predict_early, constant, cosine, linear, piecewise, progress_of, step,
     ):  # fmt: skip
         assert callable(name)

@@ -16,7 +16,7 @@ from torch import nn
 from kdcourse.data.mnist import MNIST
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_cnn, make_mlp
-from kdcourse.recipes import make_soft_target_objective
+from kdcourse.objectives import soft_target_objective
 from kdcourse.training import Knobs, predict_logits
 from kdcourse.widgets import Canvas, LiveTrainer, TemperatureExplorer, hello_slider
 
@@ -331,13 +331,10 @@ def test_the_status_line_tells_steps_speed_and_errors(make_live):
 
 
 def test_an_error_in_a_tick_goes_to_the_status_line_stops_the_clock_and_makes_close_raise(make_live):
-    def broken(knobs):
-        def objective(student, images, labels, teacher_logits):
-            raise ZeroDivisionError("one <over> zero")
+    def broken(student, images, labels, teacher_logits):
+        raise ZeroDivisionError("one <over> zero")
 
-        return objective
-
-    live = make_live(make_objective=broken)
+    live = make_live(objective=broken)
     live.play.value = 1
     assert "ZeroDivisionError: one &lt;over&gt; zero" in live.status.value
     live.play.value = 2
@@ -350,7 +347,7 @@ def test_an_error_in_a_tick_goes_to_the_status_line_stops_the_clock_and_makes_cl
 
 
 def test_step_raises_the_error_itself(make_live):
-    live = make_live(make_objective=lambda knobs: lambda student, *batch: {})
+    live = make_live(objective=lambda student, *batch: {})
     with pytest.raises(ValueError, match="an objective returns a dict"):
         live.step(1)
     with pytest.raises(RuntimeError):
@@ -421,7 +418,7 @@ def test_step_needs_a_positive_integer(make_live, count):
 
 
 def test_the_default_objective_is_hintons(make_live):
-    one, other = make_live(), make_live(make_objective=make_soft_target_objective)
+    one, other = make_live(), make_live(objective=soft_target_objective)
     one.step(5)
     other.step(5)
     assert torch.equal(weights(one.arms["distilled"].student), weights(other.arms["distilled"].student))

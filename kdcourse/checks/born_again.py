@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
-from ..recipes.distillation import make_adam
+from ..recipes import make_adam
 from ..training import fit
 from ._core import (
     Case,

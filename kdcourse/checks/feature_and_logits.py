@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
-from ..recipes.distillation import make_adam
+from ..recipes import make_adam
 from ..training import count_errors, fit
 from ._core import Case, Slip, as_number, check_values, fail, name_of, new_generator, passed
 from ._verdicts import check_verdicts

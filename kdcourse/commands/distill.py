@@ -100,10 +100,10 @@ def distillation_report(
     """
     mnist = load_mnist(device=device)
     runs = sweep(
-        student=make_student,
+        make_student=make_student,
         data=mnist,
         teacher=teacher,
-        seed=list(seeds),
+        seeds=list(seeds),
         temperature=temperature,
         alpha=alpha,
         epochs=epochs,

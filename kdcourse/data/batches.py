@@ -3,7 +3,7 @@
 Chapters 01 and 02. A batch is a tuple: images, labels, then whatever a method needs, sliced alike.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -130,6 +130,33 @@ def minibatches(
     [4, 4, 2]
     """
     return Minibatches(*tensors, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+
+
+def check_nothing_cached(tensors: Sequence[Tensor]) -> None:
+    """Raise if images that will be augmented stand beside values that were computed from the images as they are.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Images, labels, then further tensors aligned by sample. A floating-point tensor of two or more dimensions among
+        the further ones is taken for cached logits or features.
+
+    Examples
+    --------
+    >>> images, labels, teacher_logits = torch.rand(4, 1, 28, 28), torch.arange(4), torch.randn(4, 10)
+    >>> check_nothing_cached((images, labels))
+    >>> check_nothing_cached((images, labels, teacher_logits))
+    Traceback (most recent call last):
+    ...
+    ValueError: augment cannot be used beside cached logits or features ...
+    """
+    for place, tensor in enumerate(tensors[2:], start=2):
+        if tensor.is_floating_point() and tensor.dim() > 1:
+            raise ValueError(
+                f"augment cannot be used beside cached logits or features (tensor {place} of the data, shape "
+                f"{tuple(tensor.shape)}): they belong to the images as they are, not to augmented ones. Call the "
+                "teacher inside the objective, on the batch that the student sees."
+            )
 
 
 def jitter(images: Tensor, generator: torch.Generator, *, pixels: int = 2) -> Tensor:

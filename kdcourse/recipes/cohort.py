@@ -4,17 +4,18 @@ Chapter 07.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import combinations
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..losses import mutual_learning_loss
-from ..training import History, Knobs, Objective, fit
-from .distillation import MakeOptimizer, check_nothing_shared, make_adam
-
-CohortLoss = Callable[..., list[Tensor]]
+from ..objectives import mutual_objective
+from ..training import History, MakeOptimizer, TrainingOptions
+from ..training.options import Evaluate, fit_with, takes_training_options
+from .distillation import check_nothing_shared
 
 
 class Cohort(nn.Module):
@@ -78,37 +79,14 @@ class Optimizers:
             optimizer.load_state_dict(state)
 
 
-def make_mutual_objective(knobs: Knobs, *, loss: CohortLoss = mutual_learning_loss) -> Objective:
-    """Build the objective of a cohort, one term per student: ``student 0``, ``student 1``, …
-
-    Parameters
-    ----------
-    knobs : Knobs
-        Only ``temperature`` is read, at each step.
-    loss : callable
-        ``mutual_learning_loss``, or ``mutual_ensemble_loss`` for the average of the peers' logits.
-    """
-
-    def objective(cohort: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        losses = loss(cohort(images), labels, temperature=knobs.temperature)
-        # Peers are detached in each loss, so their sum gives every student the gradient of its own.
-        return {f"student {number}": term for number, term in enumerate(losses)}
-
-    return objective
-
-
+@takes_training_options()
 def mutual_learning(
     students: Sequence[nn.Module],
     data: tuple[Tensor, Tensor],
     *,
     temperature: float = 1.0,
-    loss: CohortLoss = mutual_learning_loss,
-    epochs: int = 5,
-    batch_size: int = 128,
-    seed: int = 0,
-    make_optimizer: MakeOptimizer | Sequence[MakeOptimizer] = make_adam,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    progress: bool = False,
+    loss: Callable[..., list[Tensor]] = mutual_learning_loss,
+    **options: Unpack[TrainingOptions],
 ) -> History:
     """Train a cohort of students that teach each other; no teacher is needed.
 
@@ -123,13 +101,10 @@ def mutual_learning(
         T > 0; 1 in the paper.
     loss : callable
         ``mutual_learning_loss`` (pairwise), or ``mutual_ensemble_loss`` (average of the peers' logits).
-    epochs, batch_size, seed, progress
-        As in ``kdcourse.training.fit``. All students see the same batches.
-    make_optimizer : callable or sequence of callables
-        Called once per student with its parameters; or one callable for each student.
-    evaluate : callable, optional
-        ``evaluate(model) -> dict[str, float]``, called for each student after each epoch and recorded as
-        ``student 0 accuracy`` and so on.
+    **options
+        Any of :class:`kdcourse.training.TrainingOptions`. All students see the same batches. ``make_optimizer`` is
+        called once per student with its parameters, ``evaluate`` for each student after each epoch; what it returns
+        is recorded as ``student 0 accuracy`` and so on.
 
     Returns
     -------
@@ -139,7 +114,7 @@ def mutual_learning(
     Raises
     ------
     ValueError
-        For fewer than two students, students that share parameters, or another number of optimizers than students.
+        For fewer than two students, or students that share parameters.
 
     Notes
     -----
@@ -152,27 +127,22 @@ def mutual_learning(
     ----------
     Zhang, Xiang, Hospedales, Lu (2018), arXiv:1706.00384, section 3 and algorithm 1.
     """
-    cohort = Cohort(students)
-    makers = [make_optimizer] * len(students) if callable(make_optimizer) else list(make_optimizer)
-    if len(makers) != len(students):
-        raise ValueError(f"need one optimizer for all or one per student, got {len(makers)} for {len(students)}.")
-    optimizers = Optimizers(make(list(one.parameters())) for make, one in zip(makers, students, strict=True))
-    return fit(
-        cohort,
-        data,
-        make_mutual_objective(Knobs(temperature=temperature), loss=loss),
-        cast(Optimizer, optimizers),
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        evaluate=None if evaluate is None else _evaluate_each(students, evaluate),
-        progress=progress,
-    )
+    cohort, evaluate = Cohort(students), options["evaluate"]
+    each: TrainingOptions = {
+        **options,
+        "evaluate": None if evaluate is None else _evaluate_each(students, evaluate),
+        "make_optimizer": lambda parameters: make_optimizers(students, options["make_optimizer"]),
+    }
+    objective = partial(mutual_objective, temperature=temperature, loss=loss)
+    return fit_with(each, cohort, data, objective, list(cohort.parameters()))
 
 
-def _evaluate_each(
-    students: Sequence[nn.Module], evaluate: Callable[[nn.Module], dict[str, float]]
-) -> Callable[[nn.Module], dict[str, float]]:
+def make_optimizers(students: Sequence[nn.Module], make_optimizer: MakeOptimizer) -> Optimizer:
+    """Build one optimizer for each student, behind the interface of one."""
+    return cast(Optimizer, Optimizers(make_optimizer(list(student.parameters())) for student in students))
+
+
+def _evaluate_each(students: Sequence[nn.Module], evaluate: Evaluate) -> Evaluate:
     def evaluate_each(cohort: nn.Module) -> dict[str, float]:
         return {
             f"student {number} {name}": value

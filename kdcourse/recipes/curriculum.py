@@ -4,20 +4,21 @@ Chapter 07.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._arguments import check_alpha, check_floating, check_labels, check_temperature
+from .._arguments import check_floating, check_labels
 from ..data.batches import Minibatches, Transform
-from ..training import History, Knobs, Objective, Step, fit, predict_logits
-from ..training.checkpoints import fingerprint
+from ..objectives import soft_target_objective
+from ..training import History, Objective, TrainingOptions, predict_logits
+from ..training.options import takes_training_options
 from ..training.schedules import Schedule, linear, progress_of
-from .distillation import MakeOptimizer, check_nothing_shared, make_adam, make_soft_target_objective
+from .distillation import check_nothing_shared, distill_from_logits, sampled
 
 Difficulty = Callable[[Tensor, Tensor], Tensor]
 
@@ -131,64 +132,18 @@ class CurriculumBatches(Minibatches):
         return self._easiest_first  # nothing is drawn per epoch, so nothing needs to be drawn again on resuming
 
 
-class ScheduledKnobs(Knobs):
-    """Knobs that schedules turn: call ``advance`` after each step.
-
-    Parameters
-    ----------
-    temperature, alpha : callable
-        Schedules, functions of progress in [0, 1].
-    total : int
-        Count of steps. The last one has the schedules' end values.
-
-    Raises
-    ------
-    ValueError
-        If a schedule leaves the range of its knob at any step: before training, not in the middle of it.
-    """
-
-    def __init__(self, *, temperature: Schedule, alpha: Schedule, total: int) -> None:
-        self._path = [(temperature(p), alpha(p)) for p in (progress_of(step, total) for step in range(total))]
-        for step_temperature, step_alpha in self._path:
-            check_temperature(step_temperature)
-            check_alpha(step_alpha)
-        super().__init__(*self._path[0])
-        self.step = 0
-
-    def advance(self, step: Step | None = None) -> None:
-        """Set the knobs for the next step; after the last one they stay."""
-        self._go_to(min(self.step + 1, len(self._path) - 1))
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the position."""
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a position."""
-        self._go_to(state["step"])
-
-    def _go_to(self, step: int) -> None:
-        self.step = step
-        self.temperature, self.alpha = self._path[step]
-
-
+@takes_training_options()
 def progressive(
     student: nn.Module,
     teacher: nn.Module,
     data: tuple[Tensor, Tensor],
     *,
-    temperature: Schedule = linear(8.0, 2.0),  # noqa: B008
-    alpha: Schedule = linear(0.9, 0.5),  # noqa: B008
+    temperature: float | Schedule = linear(8.0, 2.0),  # noqa: B008
+    alpha: float | Schedule = linear(0.9, 0.5),  # noqa: B008
     difficulty: Difficulty | None = difficulty_by_loss,
     pace: Schedule = linear(0.2, 1.0),  # noqa: B008
-    make_objective: Callable[[Knobs], Objective] = make_soft_target_objective,
-    epochs: int = 5,
-    batch_size: int = 128,
-    seed: int = 0,
-    make_optimizer: MakeOptimizer = make_adam,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    checkpoint: str | os.PathLike | None = None,
-    progress: bool = False,
+    objective: Objective = soft_target_objective,
+    **options: Unpack[TrainingOptions],
 ) -> History:
     """Distil while temperature and alpha follow schedules and samples come from easy to hard.
 
@@ -198,18 +153,18 @@ def progressive(
         The student is trained in place, the teacher is not changed.
     data : tuple of (images, labels)
         Shapes (N, ...) and (N,).
-    temperature, alpha : callable
-        Schedules from ``kdcourse.schedules``; the last step trains with their end values. By default T falls from 8
-        to 2 and α from .9 to .5: the run ends with the labels at half the weight, not at none.
+    temperature, alpha : float, or schedule
+        Knobs as in ``distill``; the last step trains with a schedule's end value. By default T falls from 8 to 2 and α
+        from .9 to .5: the run ends with the labels at half the weight, not at none.
     difficulty : callable, optional
         ``difficulty(teacher_logits, labels) -> Tensor (N,)``, larger is harder: ``difficulty_by_loss``,
         ``difficulty_by_margin``, the negative of one for an anti-curriculum. None takes every epoch in random order.
     pace : callable
         The easiest share of the data that a batch may come from, a schedule in (0, 1].
-    make_objective : callable
-        ``make_objective(knobs) -> objective``; it must read the knobs at each step.
-    epochs, batch_size, seed, make_optimizer, evaluate, checkpoint, progress
+    objective : callable
         As in ``distill``.
+    **options
+        Any of :class:`kdcourse.training.TrainingOptions`.
 
     Returns
     -------
@@ -227,28 +182,7 @@ def progressive(
     make_batches: Callable[..., Minibatches] = Minibatches
     if difficulty is not None:
         make_batches = partial(CurriculumBatches, difficulty=difficulty(teacher_logits, labels), pace=pace)
-    knobs = ScheduledKnobs(temperature=temperature, alpha=alpha, total=epochs * math.ceil(len(images) / batch_size))
-    return fit(
-        student,
-        (images, labels, teacher_logits),
-        make_objective(knobs),
-        make_optimizer(list(student.parameters())),
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        evaluate=evaluate,
-        after_step=knobs.advance,
-        stateful={"knobs": knobs},
-        settings={
-            "temperature": _sampled(temperature), "alpha": _sampled(alpha), "pace": _sampled(pace),
-            "teacher": fingerprint(teacher) if checkpoint else "",
-        },
-        checkpoint=checkpoint,
-        progress=progress,
-        make_batches=make_batches,
+    return distill_from_logits(
+        student, teacher, teacher_logits, data, temperature=temperature, alpha=alpha, objective=objective,
+        options=options, settings={"pace": sampled(pace)}, make_batches=make_batches,
     )  # fmt: skip
-
-
-def _sampled(schedule: Schedule) -> str:
-    """A schedule as the values it takes: two that agree in them are the same to a checkpoint."""
-    return " ".join(f"{schedule(tenth / 10):g}" for tenth in range(11))

@@ -3,20 +3,23 @@
 Chapter 09.
 """
 
-import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from ..data import mask_words
-from ..losses import distilbert_terms
-from ..training import History, Objective, evaluating, fit
+from ..objectives import distilbert_objective
+from ..training import History, TrainingOptions
 from ..training.checkpoints import fingerprint
-from .distillation import MakeOptimizer, check_nothing_shared, make_adam
+from ..training.options import fit_with, takes_training_options
+from .distillation import check_nothing_shared
 from .student_layers import init_student_from_teacher
 
 
+@takes_training_options(epochs=1, batch_size=32)
 def distilbert(
     student: nn.Module,
     teacher: nn.Module,
@@ -32,13 +35,7 @@ def distilbert(
     kd_weight: float = 5.0,
     mlm_weight: float = 2.0,
     cosine_weight: float = 1.0,
-    epochs: int = 1,
-    batch_size: int = 32,
-    seed: int = 0,
-    make_optimizer: MakeOptimizer = make_adam,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    checkpoint: str | os.PathLike | None = None,
-    progress: bool = False,
+    **options: Unpack[TrainingOptions],
 ) -> History:
     """Distil a masked language model as DistilBERT was: layers copied, words hidden afresh in each batch, three terms.
 
@@ -57,10 +54,8 @@ def distilbert(
         Which blocks are copied, as in :func:`kdcourse.recipes.init_student_from_teacher`.
     temperature, kd_weight, mlm_weight, cosine_weight : float
         As in :func:`kdcourse.losses.distilbert_terms`.
-    epochs, batch_size, seed, evaluate, checkpoint, progress
-        As in ``kdcourse.training.fit``. The seed also owns which words are hidden.
-    make_optimizer : callable
-        ``make_optimizer(parameters) -> Optimizer``.
+    **options
+        Any of :class:`kdcourse.training.TrainingOptions`. The seed also decides which words are hidden.
 
     Returns
     -------
@@ -86,10 +81,11 @@ def distilbert(
         raise ValueError(f"data must be (input_ids, attention_mask), got {len(data)} tensors: words are hidden here.")
     if initialize:
         layer_map = init_student_from_teacher(student, teacher, layer_map)
-    masker = _Masker(data[0].device, seed)
-    triple = make_distilbert_objective(
-        teacher, temperature=temperature, kd_weight=kd_weight, mlm_weight=mlm_weight, cosine_weight=cosine_weight
-    )
+    masker = _Masker(data[0].device, options["seed"])
+    triple = partial(
+        distilbert_objective, teacher=teacher, temperature=temperature, kd_weight=kd_weight, mlm_weight=mlm_weight,
+        cosine_weight=cosine_weight,
+    )  # fmt: skip
 
     def objective(student: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         masked, labels = mask_words(
@@ -98,23 +94,18 @@ def distilbert(
         )  # fmt: skip
         return triple(student, masked, attention_mask, labels)
 
-    return fit(
+    return fit_with(
+        options,
         student,
         data,
         objective,
-        make_optimizer(list(student.parameters())),
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        evaluate=evaluate,
-        stateful={"masker": masker},
-        checkpoint=checkpoint,
+        list(student.parameters()),
+        parts={"masker": masker},
         settings={
             "temperature": temperature, "weights": f"{kd_weight:g} {mlm_weight:g} {cosine_weight:g}",
             "probability": probability, "layer_map": str(layer_map),
-            "teacher": fingerprint(teacher) if checkpoint else "",
+            "teacher": fingerprint(teacher) if options["checkpoint"] else "",
         },
-        progress=progress,
     )  # fmt: skip
 
 
@@ -129,49 +120,3 @@ class _Masker:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.generator.set_state(state["generator"])
-
-
-def make_distilbert_objective(
-    teacher: nn.Module,
-    *,
-    temperature: float = 2.0,
-    kd_weight: float = 5.0,
-    mlm_weight: float = 2.0,
-    cosine_weight: float = 1.0,
-) -> Objective:
-    """Build DistilBERT's objective for :func:`kdcourse.training.train`.
-
-    Parameters
-    ----------
-    teacher : nn.Module
-        A masked language model of ``transformers``. It runs in evaluation mode and without gradients at every step,
-        whatever mode it stands in; its own mode and ``requires_grad`` are left as they are.
-    temperature, kd_weight, mlm_weight, cosine_weight : float
-        See :func:`kdcourse.losses.distilbert_terms`.
-
-    Returns
-    -------
-    callable
-        ``objective(student, input_ids, attention_mask, labels) -> dict`` with the terms ``"kd"``, ``"mlm"`` and
-        ``"cosine"``.
-    """
-
-    def objective(student: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        tokens = {"input_ids": input_ids, "attention_mask": attention_mask}
-        with evaluating(teacher):
-            taught = teacher(**tokens, output_hidden_states=True)
-        learned = student(**tokens, output_hidden_states=True)
-        return distilbert_terms(
-            learned.logits,  # (B, L, K)
-            taught.logits,
-            labels,
-            learned.hidden_states[-1],  # (B, L, D)
-            taught.hidden_states[-1],
-            attention_mask=attention_mask,
-            temperature=temperature,
-            kd_weight=kd_weight,
-            mlm_weight=mlm_weight,
-            cosine_weight=cosine_weight,
-        )
-
-    return objective

@@ -4,17 +4,21 @@ Chapters 01 and 06.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._arguments import check_alpha, check_temperature
-from ..training import History, fit
-from .distillation import MakeOptimizer, check_nothing_shared, distill, make_adam, make_label_objective
+from ..objectives import label_objective
+from ..training import History, TrainingOptions
+from ..training.options import fit_with, takes_training_options
+from .distillation import check_nothing_shared, distill
 
 
 class Ensemble(nn.Module):
@@ -48,60 +52,6 @@ class Ensemble(nn.Module):
         return log_probs.logsumexp(dim=0) - math.log(len(self.members))  # (B, K)
 
 
-def distill_ensemble(
-    student: nn.Module,
-    teachers: Sequence[nn.Module],
-    data: tuple[Tensor, ...],
-    *,
-    temperature: float = 4.0,
-    alpha: float = 0.7,
-    epochs: int = 5,
-    batch_size: int = 128,
-    seed: int = 0,
-    make_optimizer: MakeOptimizer = make_adam,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    progress: bool = False,
-) -> History:
-    """Distil an ensemble into one student that costs a fraction of it.
-
-    Parameters
-    ----------
-    student : nn.Module
-        Trained in place.
-    teachers : sequence of nn.Module
-        Their mean probabilities are the teacher's; none is changed.
-    data, temperature, alpha, epochs, batch_size, seed, make_optimizer, evaluate, progress
-        As in ``distill``.
-
-    Returns
-    -------
-    History
-        With terms ``kd`` and ``ce``, already weighted.
-
-    Raises
-    ------
-    ValueError
-        As in ``distill``, or if there are no teachers.
-
-    References
-    ----------
-    Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 4.
-    """
-    return distill(
-        student,
-        Ensemble(teachers),
-        data,
-        temperature=temperature,
-        alpha=alpha,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        make_optimizer=make_optimizer,
-        evaluate=evaluate,
-        progress=progress,
-    )
-
-
 @dataclass
 class BornAgain:
     """What ``born_again`` gives; index g is generation g + 1.
@@ -131,6 +81,7 @@ class BornAgain:
         return Ensemble(self.generations)
 
 
+@takes_training_options()
 def born_again(
     make_model: Callable[[], nn.Module],
     data: tuple[Tensor, Tensor],
@@ -139,12 +90,7 @@ def born_again(
     temperature: float | Sequence[float] = 4.0,
     alpha: float = 0.7,
     teacher: nn.Module | None = None,
-    epochs: int = 5,
-    batch_size: int = 128,
-    seed: int = 0,
-    make_optimizer: MakeOptimizer = make_adam,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    progress: bool = False,
+    **options: Unpack[TrainingOptions],
 ) -> BornAgain:
     """Train the same architecture again and again, each generation taught by the one before.
 
@@ -163,13 +109,11 @@ def born_again(
         The share of the previous generation's term, in [0, 1].
     teacher : nn.Module, optional
         A trained model that teaches the first generation. Not changed, and not part of the ensemble.
-    epochs, batch_size, make_optimizer, progress
-        As in ``distill``, for each generation.
-    seed : int
-        Generation g (from 0) has seed + g, for its weights, its dropout and its order of samples. The caller's
-        random numbers stay as they were.
-    evaluate : callable, optional
-        ``evaluate(model) -> dict[str, float]``, called after each epoch, and with the ensemble at the end.
+    **options
+        Any of :class:`kdcourse.training.TrainingOptions`, for each generation. Generation g (from 0) has seed + g, for
+        its weights, its dropout and its sample order; the caller's random numbers stay as they were. ``evaluate`` is
+        also called with the ensemble at the end. Each generation has a checkpoint of its own, with ``.g`` after the
+        name.
 
     Returns
     -------
@@ -197,44 +141,32 @@ def born_again(
     temperatures = _one_per_generation(temperature, distilled)
     result, device = BornAgain(), data[0].device
     for generation in range(generations):
-        with _random_numbers_of(seed + generation):
+        own: TrainingOptions = {
+            **options,
+            "seed": options["seed"] + generation,
+            "checkpoint": _numbered(options["checkpoint"], generation),
+        }
+        with _random_numbers_of(own["seed"]):
             model = make_model().to(device)
             for earlier in result.generations:
                 check_nothing_shared(model, earlier, "two generations")
             # `is not None`: a model with a length, such as an nn.Sequential, has a truth value of its own.
             if teacher is not None:
-                history = distill(
-                    model,
-                    teacher,
-                    data,
-                    temperature=temperatures[generation - generations],  # aligned at the last generation
-                    alpha=alpha,
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    seed=seed + generation,
-                    make_optimizer=make_optimizer,
-                    evaluate=evaluate,
-                    progress=progress,
-                )
+                own_temperature = temperatures[generation - generations]  # aligned at the last generation
+                history = distill(model, teacher, data, temperature=own_temperature, alpha=alpha, **own)
             else:
-                history = fit(
-                    model,
-                    data,
-                    make_label_objective(),
-                    make_optimizer(list(model.parameters())),
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    seed=seed + generation,
-                    evaluate=evaluate,
-                    progress=progress,
-                )
+                history = fit_with(own, model, data, label_objective, list(model.parameters()))
         result.generations.append(model)
         result.histories.append(history)
         result.evaluations += history.evaluations[-1:]
         teacher = model
-    if evaluate is not None:
-        result.ensemble_evaluation = evaluate(result.ensemble)
+    if options["evaluate"] is not None:
+        result.ensemble_evaluation = options["evaluate"](result.ensemble)
     return result
+
+
+def _numbered(checkpoint: str | os.PathLike | None, generation: int) -> str | None:
+    return None if checkpoint is None else f"{os.fspath(checkpoint)}.{generation}"
 
 
 def _one_per_generation(temperature: float | Sequence[float], distilled: int) -> list[float]:

@@ -3,16 +3,19 @@
 Chapter 03.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import os
+from functools import partial
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from ..losses import HintRegressor, hint_loss
-from ..models import capture
-from ..training import History, Objective, evaluating, fit
-from .distillation import MakeOptimizer, check_nothing_shared, distill, make_adam
+from ..losses import HintRegressor
+from ..models import capture, evaluating
+from ..objectives import hint_objective
+from ..training import History, TrainingOptions
+from ..training.options import fit_with, takes_training_options
+from .distillation import check_nothing_shared, distill
 
 
 class FitNetsHistory(NamedTuple):
@@ -30,6 +33,7 @@ class FitNetsHistory(NamedTuple):
     kd: History
 
 
+@takes_training_options()
 def fitnets(
     student: nn.Module,
     teacher: nn.Module,
@@ -41,12 +45,7 @@ def fitnets(
     hint_epochs: int = 2,
     temperature: float = 4.0,
     alpha: float = 0.7,
-    epochs: int = 5,
-    batch_size: int = 128,
-    seed: int = 0,
-    make_optimizer: MakeOptimizer = make_adam,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    progress: bool = False,
+    **options: Unpack[TrainingOptions],
 ) -> FitNetsHistory:
     """Train a student in the two stages of FitNets.
 
@@ -61,12 +60,13 @@ def fitnets(
     regressor : nn.Module, optional
         Carries the guided layer's features to the hint's shape, and learns with the student in the first stage. By
         default a ``HintRegressor`` that fits both layers.
-    hint_epochs, epochs : int
-        Passes over the data in the first and in the second stage.
+    hint_epochs : int
+        Passes over the data in the first stage; ``epochs`` counts those of the second.
     temperature, alpha : float
-        Of the second stage.
-    batch_size, seed, make_optimizer, evaluate, progress
-        As in ``distill``. Each stage has an optimizer of its own.
+        Knobs of the second stage.
+    **options
+        Any of :class:`kdcourse.training.TrainingOptions`. Each stage has an optimizer of its own, and a checkpoint of
+        its own: that of the first has ``.hint`` after its name.
 
     Returns
     -------
@@ -89,49 +89,27 @@ def fitnets(
     """
     check_nothing_shared(student, teacher)
     if regressor is None:
-        regressor = _make_regressor(student, teacher, data[0][:1], student_layer, teacher_layer, seed)
-    hint = fit(
+        regressor = _make_regressor(student, teacher, data[0][:1], student_layer, teacher_layer, options["seed"])
+    objective = partial(
+        hint_objective, teacher=teacher, regressor=regressor, student_layer=student_layer, teacher_layer=teacher_layer
+    )
+    checkpoint = options["checkpoint"]
+    first_stage: TrainingOptions = {
+        **options, "epochs": hint_epochs, "evaluate": None,
+        "checkpoint": None if checkpoint is None else f"{os.fspath(checkpoint)}.hint",
+    }  # fmt: skip
+    hint = fit_with(
+        first_stage,
         student,
         data[:1],
-        make_hint_objective(teacher, regressor, student_layer=student_layer, teacher_layer=teacher_layer),
-        make_optimizer([*student.parameters(), *regressor.parameters()]),
-        epochs=hint_epochs,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
+        objective,
+        [*student.parameters(), *regressor.parameters()],
+        parts={"regressor": regressor},
+        settings={"student_layer": student_layer, "teacher_layer": teacher_layer},
     )
-    kd = distill(
-        student,
-        teacher,
-        data,
-        temperature=temperature,
-        alpha=alpha,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed + 1,  # another order than in the first stage
-        make_optimizer=make_optimizer,
-        evaluate=evaluate,
-        progress=progress,
-    )
+    second_stage: TrainingOptions = {**options, "seed": options["seed"] + 1}  # another order than in the first stage
+    kd = distill(student, teacher, data, temperature=temperature, alpha=alpha, **second_stage)
     return FitNetsHistory(hint, kd)
-
-
-def make_hint_objective(
-    teacher: nn.Module, regressor: nn.Module, *, student_layer: str, teacher_layer: str
-) -> Objective:
-    """Build the objective of the first stage: the hint alone, from images alone.
-
-    The teacher runs on every batch, in evaluation mode: its feature maps of a whole data set would fill the memory.
-    """
-
-    def objective(student: nn.Module, images: Tensor, *ignored: Tensor) -> dict[str, Tensor]:
-        with evaluating(teacher), capture(teacher, teacher_layer) as teacher_features:
-            teacher(images)
-        with capture(student, student_layer) as student_features:
-            student(images)
-        return {"hint": hint_loss(regressor(student_features[student_layer]), teacher_features[teacher_layer])}
-
-    return objective
 
 
 def _make_regressor(

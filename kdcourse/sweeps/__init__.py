@@ -3,7 +3,8 @@
 ``sweep`` trains, ``compare`` takes paired differences, ``format_comparison`` makes them readable.
 """
 
+from ..objectives import soft_target_objective
 from .comparing import compare, format_comparison, mean_interval
-from .running import soft_target_objective, sweep
+from .running import sweep
 
 __all__ = ["compare", "format_comparison", "mean_interval", "soft_target_objective", "sweep"]

@@ -3,7 +3,6 @@
 Chapters 02 to 07.
 """
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -13,21 +12,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._arguments import check_alpha, check_temperature
+from ..data.batches import check_nothing_cached
 from ..training import predict_logits
-from .grid import Axis, name_of
+from .grid import Axis
 from .jobs import Tensors
 
 BASELINES = ("no_teacher", "label_smoothing")
 
 
-def check_seeds(seed: Iterable[int]) -> list[int]:
+def check_seeds(values: Iterable[int]) -> list[int]:
     """Return the seeds as a list; raise unless they are different non-negative integers."""
-    if isinstance(seed, int):
-        seed = [seed]
-    seeds = [int(value) for value in seed]
+    seeds = [int(value) for value in ([values] if isinstance(values, int) else values)]
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise ValueError(
-            f"seed needs one or more different non-negative integers, such as range(5), got {seeds[:10]}. Each is a "
+            f"seeds needs one or more different non-negative integers, such as range(5), got {seeds[:10]}. Each is a "
             "repetition of the whole experiment; a repeated one would count the same run twice."
         )
     return seeds
@@ -69,28 +67,12 @@ def check_executor(executor: Any) -> None:
         )
 
 
-def check_factory(student: Any) -> None:
-    """Raise unless a student is a function that builds one."""
-    if isinstance(student, nn.Module) or not callable(student):
+def check_factory(make_student: Any) -> None:
+    """Raise unless it is a function that builds a student."""
+    if isinstance(make_student, nn.Module) or not callable(make_student):
         raise ValueError(
-            f"student must be a function that builds a student, got {type(student).__name__}. Every seed draws its own "
-            "weights, so pass make_student, not make_student()."
-        )
-
-
-def check_keywords(objective: Any, names: list[str]) -> None:
-    """Raise unless an objective is a function that takes all of the names as keywords."""
-    if not callable(objective):
-        raise ValueError(f"an objective is a function of student and batch, got {type(objective).__name__}.")
-    parameters = inspect.signature(objective).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    taken = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    unknown = [name for name in names if name not in taken]
-    if unknown:
-        raise ValueError(
-            f"the objective {name_of(objective)} has no keyword {unknown[0]!r}; it has {taken}. A knob that reaches "
-            "nothing would be swept in vain. Knobs are keyword-only: def objective(student, images, labels, *, …)."
+            f"make_student must be a function that builds a student, got {type(make_student).__name__}. Every seed "
+            "draws its own weights, so pass the function, not its result: make_student=make_small, not make_small()."
         )
 
 
@@ -124,6 +106,8 @@ def read_splits(data: Any) -> tuple[Tensors, dict[str, Tensors]]:
 
 def cache_logits(axis: Axis, train: Tensors, seeds: list[int], *, augmented: bool) -> Axis:
     """Return the teacher axis with logits in place of models."""
+    if augmented:
+        check_nothing_cached(train)
     values = {name: _teacher_logits(value, train, seeds) for name, value in axis.values.items()}
     if augmented and any(value is not None for value in values.values()):
         raise ValueError(

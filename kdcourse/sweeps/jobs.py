@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
+from ..objectives import with_knobs
 from ..training import Objective, threads_asked_for
 from ..training.progress import progress_bar
 from .caching import fingerprint, read_rows, write_rows
@@ -131,11 +132,14 @@ def _run(job: Job, tick: Callable[[int], object] = lambda steps: None) -> Rows:
 
 def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) -> Rows:
     choices = dict(job.group.choices)
-    student, optimizer, epochs, batch_size, augment = (
+    make_student, make_optimizer, epochs, batch_size, augment = (
         choices.pop(name) for name in ("student", "optimizer", "epochs", "batch_size", "augment")
     )
     lr, teacher_logits = choices.pop("lr", None), choices.pop("teacher", None)
     objective: Objective = choices.pop("objective")
+    schedules = {name: choices.pop(name) for name in ("temperature", "alpha") if callable(choices.get(name))}
+    if schedules:
+        objective = with_knobs(objective, schedules)
 
     tensors = job.train if teacher_logits is None else (*job.train[:2], teacher_logits, *job.train[2:])
     orders = Orders(
@@ -146,11 +150,11 @@ def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) ->
         epochs=epochs,
         augment=augment,
     )
-    programs = [Program(student, job.parts, seed=seed, device=device) for seed in job.seeds]
+    programs = [Program(make_student, job.parts, seed=seed, device=device) for seed in job.seeds]
     stacked = stacks_well(programs[0], device) if job.stacked is None else job.stacked
     engine = (Stack if stacked else Loop)(programs, arms=len(job.group.arms))
     knobs = choices | job.group.knobs(like=next(programs[0].parameters()))
-    make_optimizer = optimizer if lr is None else partial(optimizer, lr=lr)
+    make_optimizer = make_optimizer if lr is None else partial(make_optimizer, lr=lr)
 
     start = time.perf_counter()
     with _explained(stacked):
@@ -208,8 +212,8 @@ def _submit(waiting: dict[int, Job], executor: Executor) -> dict[Future, int]:
             except Exception as error:
                 raise ValueError(
                     f"a process can only be sent what another can import, and this cannot be: {error}. Define "
-                    "student, objective and the rest at the top of a module, not as a lambda or inside a function; or "
-                    "pass executor='processes', which sends functions along."
+                    "make_student, objective and the rest at the top of a module, not as a lambda or inside a "
+                    "function; or pass executor='processes', which sends functions along."
                 ) from None
     return {executor.submit(_run, job): number for number, job in waiting.items()}
 

@@ -20,8 +20,8 @@ class Program(nn.Module):
 
     Parameters
     ----------
-    student : callable
-        ``student() -> nn.Module``.
+    make_student : callable
+        ``make_student() -> nn.Module``.
     parts : mapping from str to callable
         ``part() -> nn.Module``, such as a hint regressor; the objective gets it under its name.
     seed : int
@@ -30,10 +30,10 @@ class Program(nn.Module):
         Weights are drawn on the CPU whatever the device, so that a seed means the same everywhere.
     """
 
-    def __init__(self, student: MakeModule, parts: Mapping[str, MakeModule], *, seed: int, device: torch.device):
+    def __init__(self, make_student: MakeModule, parts: Mapping[str, MakeModule], *, seed: int, device: torch.device):
         super().__init__()
         torch.manual_seed(seed)
-        self.student = student()
+        self.student = make_student()
         self.parts = nn.ModuleDict({name: make() for name, make in parts.items()})
         self.seed, self.random_state = seed, torch.get_rng_state()
         self.to(device)
@@ -73,9 +73,12 @@ class Orders:
         self.batch_size, self.epochs = batch_size, epochs
         self.steps = epochs * -(-len(self.samples) // batch_size)
 
-    def weight(self, step: int, size: int) -> float:
-        """Return what a batch counts in the mean over the samples of the last epoch; 0 in the epochs before."""
-        return size / len(self.samples) if step >= self.steps - self.steps // self.epochs else 0.0
+    def weight(self, step: int) -> float:
+        """Return the share of a step's batch in the samples of the last epoch; 0 in the epochs before."""
+        per_epoch = self.steps // self.epochs
+        batch = step - (self.steps - per_epoch)
+        size = min(self.batch_size, len(self.samples) - batch * self.batch_size)
+        return size / len(self.samples) if batch >= 0 else 0.0
 
     def together(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of all seeds side by side, each tensor (S, B, ...)."""

@@ -10,15 +10,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .._arguments import check_alpha, check_temperature
-from ..losses import kd_loss
-from ..recipes.distillation import make_adam
-from ..training import Objective
-from ..training.schedules import Schedule
+from .._moved import renamed
+from ..objectives import check_keywords, label_objective, soft_target_objective
+from ..training import Objective, make_adam
 from .grid import BUDGET, Axis, make_axis, make_groups
 from .inputs import (
     BASELINES,
@@ -27,7 +24,6 @@ from .inputs import (
     check_counts,
     check_executor,
     check_factory,
-    check_keywords,
     check_knobs,
     check_seeds,
     read_splits,
@@ -36,54 +32,18 @@ from .jobs import Job, Metric, Where, run_all
 from .programs import MakeModule
 from .stacking import Predict
 
-Knob = float | Tensor | Schedule
 
-
-def soft_target_objective(
-    student: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    teacher_logits: Tensor,
-    *,
-    temperature: Knob = 4.0,
-    alpha: Knob = 0.7,
-    loss: Callable[..., Tensor] = kd_loss,
-    progress: float = 0.0,
-) -> dict[str, Tensor]:
-    """Distil from cached logits: α times a loss on soft targets, and 1 - α times the cross-entropy.
-
-    Parameters
-    ----------
-    student : nn.Module
-    images, labels : Tensor
-        Shapes (B, ...) and (B,).
-    teacher_logits : Tensor, shape (B, K)
-    temperature, alpha : float, or callable
-        Constants, or schedules of progress from ``kdcourse.schedules``.
-    loss : callable
-        ``loss(student_logits, teacher_logits, *, temperature)``.
-    progress : float
-        How far training is, in [0, 1].
-    """
-    temperature = temperature(progress) if callable(temperature) else temperature
-    alpha = alpha(progress) if callable(alpha) else alpha
-    check_temperature(temperature)
-    check_alpha(alpha)
-    logits = student(images)  # (B, K)
-    kd = loss(logits, teacher_logits, temperature=temperature)
-    return {"kd": alpha * kd, "ce": (1 - alpha) * F.cross_entropy(logits, labels)}
-
-
+@renamed(student="make_student", optimizer="make_optimizer", seed="seeds")
 def sweep(
     *,
-    student: MakeModule | Any,
+    make_student: MakeModule | Any,
     data: Any,
-    seed: Iterable[int],
+    seeds: Iterable[int],
     epochs: int | Sequence[int],
     objective: Objective | Any = soft_target_objective,
     teacher: nn.Module | Tensor | Any = None,
     batch_size: int | Sequence[int] = 128,
-    optimizer: Callable[..., Optimizer] | Any = make_adam,
+    make_optimizer: Callable[..., Optimizer] | Any = make_adam,
     lr: float | Sequence[float] | None = None,
     augment: Any = None,
     parts: Mapping[str, MakeModule] | None = None,
@@ -102,21 +62,21 @@ def sweep(
 
     One seed means one set of initial weights and one order of samples for every arm: differences between arms can be
     taken seed by seed, as ``compare`` does. Each student gets the numbers of an ordinary run: ``torch.manual_seed(s)``,
-    ``student()``, and ``kdcourse.training.fit(…, seed=s)``.
+    ``make_student()``, and ``kdcourse.training.fit(…, seed=s)``.
 
-    Every argument from ``objective`` to ``augment``, ``student``, ``epochs`` and every knob may be one value, a list
-    (swept), or a dict of named choices (swept). Numbers reach the objective as scalar tensors, so that one program
+    Every argument from ``objective`` to ``augment``, ``make_student``, ``epochs`` and every knob may be one value, a
+    list (swept), or a dict of named choices (swept). Numbers reach the objective as scalar tensors, so that one program
     holds them all; where all arms agree in a number, as that number. Anything else, and all in a dict, is a choice,
     handed over as it is, with a program for each.
 
     Parameters
     ----------
-    student : callable
-        ``student() -> nn.Module``, drawing its weights from torch's global generator.
+    make_student : callable
+        ``make_student() -> nn.Module``, drawing its weights from torch's global generator.
     data : MNIST, or mapping with keys train, held_out and test, or tuple of Tensor
         Each split a tuple of tensors (N, ...): images, labels, then what the objective needs. ``held_out`` and
         ``test`` are for evaluation and may be missing; a plain tuple is the training split.
-    seed : iterable of int
+    seeds : iterable of int
         At least one.
     epochs, batch_size : int
         Budget of every arm and baseline.
@@ -126,8 +86,8 @@ def sweep(
     teacher : nn.Module or Tensor of shape (N, K) or (S, N, K), optional
         Its logits on the training images, computed once, become the third tensor of each batch. With a first
         dimension S each seed has its own teacher, as a generation of born-again networks does.
-    optimizer : callable
-        ``optimizer(parameters) -> Optimizer``; with ``lr`` given, ``optimizer(parameters, lr=lr)``.
+    make_optimizer : callable
+        ``make_optimizer(parameters) -> Optimizer``; with ``lr`` given, ``make_optimizer(parameters, lr=lr)``.
     lr : float, optional
         Learning rate.
     augment : callable, optional
@@ -187,12 +147,12 @@ def sweep(
     --------
     >>> from kdcourse.models import make_mlp
     >>> data = torch.rand(64, 1, 28, 28), torch.arange(64) % 10, torch.randn(64, 10)
-    >>> settings = dict(student=lambda: make_mlp(8), data=data, epochs=1, progress=False)
-    >>> runs = sweep(seed=range(2), temperature=[2, 8], **settings)
+    >>> settings = dict(make_student=lambda: make_mlp(8), data=data, epochs=1, progress=False)
+    >>> runs = sweep(seeds=range(2), temperature=[2, 8], **settings)
     >>> list(runs.arm.unique())
     ['temperature=2', 'temperature=8', 'no_teacher', 'label_smoothing']
     """
-    seeds = check_seeds(seed)
+    seeds = check_seeds(seeds)
     check_baselines(baselines, label_smoothing)
     if keep_models and cache is not None:
         raise ValueError("keep_models and cache exclude one another: the cache keeps rows of the table, not weights.")
@@ -200,8 +160,9 @@ def sweep(
     axes = {
         name: make_axis(name, value)
         for name, value in {
-            "student": student, "optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "augment": augment,
-            "objective": objective, "teacher": teacher, **({} if lr is None else {"lr": lr}), **knobs,
+            "student": make_student, "optimizer": make_optimizer, "epochs": epochs, "batch_size": batch_size,
+            "augment": augment, "objective": objective, "teacher": teacher,
+            **({} if lr is None else {"lr": lr}), **knobs,
         }.items()
     }  # fmt: skip
     check_counts(axes["epochs"])
@@ -245,7 +206,7 @@ def sweep(
     if not any(axis.varied for axis in budget):
         runs = runs.drop(columns=["method", "budget"])
     runs.attrs = {
-        "seed": seeds,
+        "seeds": seeds,
         "axes": {axis.name: list(axis.values) for axis in [*method, *budget]},
         "baselines": list(baselines),
         "label_smoothing": label_smoothing,
@@ -257,18 +218,8 @@ def sweep(
     return runs
 
 
-def _label_objective(
-    student: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *ignored: Tensor,
-    label_smoothing: float | Tensor,
-    predict: Predict,
-) -> dict[str, Tensor]:
-    """Cross-entropy with smoothed labels, as ``F.cross_entropy`` has it; there the share cannot be a tensor."""
-    log_q = F.log_softmax(predict(student, images), dim=-1)  # (B, K)
-    ce = F.nll_loss(log_q, labels)
-    return {"ce": (1 - label_smoothing) * ce - label_smoothing * log_q.mean()}
+def _label_objective(student: nn.Module, *batch: Tensor, predict: Predict, label_smoothing: float) -> dict[str, Tensor]:
+    return label_objective(partial(predict, student), *batch, label_smoothing=label_smoothing)
 
 
 def _logits_of(student: nn.Module, images: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 Chapters 02 to 07. Letters: S seeds, A arms (one set of knobs each) per seed, B samples in a batch, K classes.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
-from ..training import Objective, evaluating, train
+from ..models import evaluating
+from ..training import Objective, WithProgress, train
 from ..training.loop import check_every_part_learns, sum_terms
-from ..training.schedules import progress_of
 from .batching import DifferencesOnly, linear
 from .programs import Orders, Program
 
@@ -82,11 +81,11 @@ class Stack:
         _check_elementwise(optimizer)
         by_arm = {name: value for name, value in knobs.items() if isinstance(value, Tensor)}
         shared = {name: value for name, value in knobs.items() if name not in by_arm}
-        clock = _Clock(objective, orders.steps)
+        objective = WithProgress(objective, orders.steps)
 
         def loss(weights: dict, buffers: dict, batch: tuple[Tensor, ...], by_arm: dict) -> tuple[Tensor, dict]:
             state = weights | buffers
-            total = sum_terms(functional_call(self.base, state, (clock, batch, shared | by_arm)))
+            total = sum_terms(functional_call(self.base, state, (objective, batch, shared | by_arm)))
             # A buffer that was written in place is up to date; one that was replaced, as in a queue, comes back here.
             return total, {name: state[name] for name, buffer in buffers.items() if state[name] is not buffer}
 
@@ -96,7 +95,6 @@ class Stack:
         torch.manual_seed(self.programs[0].seed)  # of the dropout masks
         self.base.train()
         for step, batch in enumerate(orders.together()):
-            clock.step = step
             with DifferencesOnly():
                 losses, replaced = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
             self.buffers |= {name: buffer.detach() for name, buffer in replaced.items()}
@@ -106,7 +104,7 @@ class Stack:
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-            mean += orders.weight(step, batch[0].shape[1]) * losses.detach()
+            mean += orders.weight(step) * losses.detach()
             tick(math.prod(self.shape))
         return mean
 
@@ -162,9 +160,9 @@ class Loop:
                 torch.set_rng_state(program.random_state)  # dropout goes on where drawing the weights had ended
                 own = {name: float(knob[arm]) if isinstance(knob, Tensor) else knob for name, knob in knobs.items()}
                 optimizer = make_optimizer([weight for weight in program.parameters() if weight.requires_grad])
-                clock = _Clock(partial(objective, **dict(program.parts.items()), **own), orders.steps)
-                for step in train(program.student, clock.watching(orders.alone(row)), clock, optimizer):
-                    mean[row, arm] += orders.weight(step.index, clock.samples) * step.loss
+                bound = WithProgress(partial(objective, **dict(program.parts.items()), **own), orders.steps)
+                for step in train(program.student, orders.alone(row), bound, optimizer):
+                    mean[row, arm] += orders.weight(step.index) * step.loss
                     tick(1)
         return mean
 
@@ -202,22 +200,3 @@ def _check_elementwise(optimizer: Optimizer) -> None:
 
 def _ignoring_parts(predict: Predict) -> Callable[..., Tensor]:
     return lambda student, images, **parts: predict(student, images)
-
-
-class _Clock:
-    """An objective that is told how far training is, if it has a keyword ``progress``."""
-
-    def __init__(self, objective: Objective, steps: int) -> None:
-        self.objective, self.steps, self.step, self.samples = objective, steps, -1, 0
-        self.asked = "progress" in inspect.signature(objective).parameters
-
-    def __call__(self, student: nn.Module, *batch: Tensor, **knobs: Any) -> dict[str, Tensor]:
-        if self.asked:
-            knobs["progress"] = progress_of(self.step, self.steps)
-        return self.objective(student, *batch, **knobs)
-
-    def watching(self, batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
-        """Count the batches that pass."""
-        for self.step, batch in enumerate(batches):
-            self.samples = len(batch[0])
-            yield batch

@@ -9,18 +9,24 @@ from .devices import choose_threads, pick_device, seed_everything, threads_asked
 from .evaluation import accuracy, count_errors, predict_logits
 from .fitting import History, Stateful, fit
 from .loop import Knobs, Objective, Step, train
+from .options import MakeOptimizer, TrainingOptions, make_adam
+from .schedules import WithProgress
 
 __all__ = [
     "History",
     "Knobs",
+    "MakeOptimizer",
     "Objective",
     "Stateful",
     "Step",
+    "TrainingOptions",
+    "WithProgress",
     "accuracy",
     "choose_threads",
     "count_errors",
     "evaluating",
     "fit",
+    "make_adam",
     "pick_device",
     "predict_logits",
     "seed_everything",

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..data.batches import Minibatches, Transform
+from .._moved import renamed
+from ..data.batches import Minibatches, Transform, check_nothing_cached
 from .checkpoints import load_checkpoint, save_checkpoint
 from .loop import Objective, Step, train
 from .progress import progress_bar
+from .schedules import WithProgress
 
 
 class Stateful(Protocol):
@@ -48,6 +50,7 @@ class History:
         return max((len(values) for values in self.terms.values()), default=0)
 
 
+@renamed(stateful="parts")
 def fit(
     student: nn.Module,
     data: Iterable[Tensor],
@@ -60,7 +63,7 @@ def fit(
     augment: Transform | None = None,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     after_step: Callable[[Step], None] | None = None,
-    stateful: Mapping[str, Stateful] | None = None,
+    parts: Mapping[str, Stateful] | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 30.0,
     settings: Mapping[str, Any] | None = None,
@@ -75,31 +78,21 @@ def fit(
         Trained in place.
     data : tuple of Tensor, each of shape (N, ...)
         Images, labels and further tensors aligned by sample, such as cached teacher logits.
-    objective, optimizer
+    objective : callable
+        As in ``train``. If it has a keyword ``progress``, it gets how far training is, from 0 to 1.
+    optimizer : torch.optim.Optimizer
         As in ``train``.
-    epochs, batch_size : int
-        Passes over the data, and samples per step.
-    seed : int
-        Owner of the order of samples and of the augmentation. It is independent of torch's global generator,
-        which dropout and weight initialisation draw from (``torch.manual_seed``).
-    augment : callable, optional
-        ``augment(images, generator) -> images``, such as ``kdcourse.data.jitter``.
-    evaluate : callable, optional
-        ``evaluate(student) -> dict[str, float]``, called after each epoch.
+    epochs, batch_size, seed, augment, evaluate, checkpoint, progress
+        As in :class:`kdcourse.training.TrainingOptions`.
     after_step : callable, optional
         ``after_step(step)``, called after each step: a scheduler, a weight constraint, a weight average.
-    stateful : mapping from str to object with state_dict, optional
-        What ``after_step`` or the objective remembers (scheduler, weight average, contrastive memory, hint
-        regressor), saved and restored with the checkpoint.
-    checkpoint : path, optional
-        Written whole or not at all, every ``checkpoint_seconds`` and at the end. If the file exists, training
-        continues from it and ends in the same bits as if it had never been stopped.
+    parts : mapping from str to object with state_dict, optional
+        What the objective or ``after_step`` learns or remembers (hint regressor, contrastive memory, scheduler, weight
+        average), saved in the checkpoint and restored from it.
     checkpoint_seconds : float
         Time between checkpoints, in seconds.
     settings : mapping from str to number or str, optional
         Further settings that a checkpoint must agree in, such as the objective's temperature and alpha.
-    progress : bool
-        Show a progress bar.
     make_batches : callable
         Called as ``Minibatches`` is, for another order of the samples, such as a curriculum.
 
@@ -115,10 +108,12 @@ def fit(
         If the loss stops being finite; the message names the epoch and the term.
     """
     data = tuple(data)
+    if augment is not None:
+        check_nothing_cached(data)
     generator = torch.Generator().manual_seed(seed)
     batches = make_batches(*data, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
-    parts: dict[str, Any] = {"student": student, "optimizer": optimizer, "batches": batches}
-    parts |= {f"stateful.{name}": part for name, part in (stateful or {}).items()}
+    saved: dict[str, Any] = {"student": student, "optimizer": optimizer, "batches": batches}
+    saved |= {f"parts.{name}": part for name, part in (parts or {}).items()}
     settings = {
         **(settings or {}),
         "epochs": epochs, "batch_size": batch_size, "seed": seed, "samples": len(data[0]), "augment": bool(augment),
@@ -127,8 +122,9 @@ def fit(
     history, recorded = History(), []
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
-        history = History(**load_checkpoint(path, parts, settings))
+        history = History(**load_checkpoint(path, saved, settings))
 
+    objective = WithProgress(objective, len(batches), first_step=history.steps)
     saved_at = time.monotonic()
     with progress_bar(total=len(batches), done=history.steps, show=progress) as bar:
         for step in train(student, batches, objective, optimizer, first_index=history.steps):
@@ -145,10 +141,10 @@ def fit(
             if path is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 _record(history, recorded)
                 _check_finite(history, batches)  # a broken student must not replace a good checkpoint
-                save_checkpoint(path, parts, settings, vars(history))
+                save_checkpoint(path, saved, settings, vars(history))
                 saved_at = time.monotonic()
     if path is not None:
-        save_checkpoint(path, parts, settings, vars(history))
+        save_checkpoint(path, saved, settings, vars(history))
     return history
 
 

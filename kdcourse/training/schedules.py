@@ -4,11 +4,17 @@ Chapter 07. A schedule takes progress in [0, 1] and returns a number. It remembe
 ``pickle`` and called in any order; ``progress_of`` says where a step stands, and the last step stands at exactly 1.
 """
 
+import inspect
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from .loop import Objective
 
 Schedule = Callable[[float], float]
 
@@ -121,6 +127,37 @@ def piecewise(points: Sequence[tuple[float, float]]) -> Schedule:
     for _, value in points:
         _check_finite("every value", value)
     return partial(_piecewise, points=tuple(points))
+
+
+class WithProgress:
+    """An objective that is told how far training is, if it has a keyword ``progress``.
+
+    Parameters
+    ----------
+    objective : callable
+        ``objective(student, *batch, **knobs) -> dict[str, Tensor]``.
+    steps : int
+        Count of steps of the whole run.
+    first_step : int
+        Index of the step of the first call; not 0 when a run is continued.
+
+    Examples
+    --------
+    >>> objective = WithProgress(lambda student, *, progress: {"share": progress}, steps=3)
+    >>> [objective(None) for step in range(3)]
+    [{'share': 0.0}, {'share': 0.5}, {'share': 1.0}]
+    """
+
+    def __init__(self, objective: Objective, steps: int, *, first_step: int = 0) -> None:
+        self.objective, self.steps, self.step = objective, steps, first_step
+        self.wanted = "progress" in inspect.signature(objective).parameters
+
+    def __call__(self, student: nn.Module, *batch: Tensor, **knobs: Any) -> dict[str, Tensor]:
+        """Call the objective for the next step."""
+        if self.wanted:
+            knobs["progress"] = progress_of(self.step, self.steps)
+        self.step += 1
+        return self.objective(student, *batch, **knobs)
 
 
 def _constant(progress: float, *, value: float) -> float:

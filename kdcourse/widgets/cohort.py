@@ -5,7 +5,8 @@ Chapter 07. Letters: S students, N held-out images, K classes, M measurements.
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import ipywidgets
 import torch
@@ -15,8 +16,9 @@ from torch.optim import Optimizer
 
 from ..data.mnist import MNIST
 from ..losses import kd_loss, mutual_ensemble_loss, mutual_learning_loss
-from ..recipes import Cohort, MakeOptimizer, Optimizers, make_adam, make_label_objective, make_mutual_objective
-from ..training import Knobs, Objective, count_errors, predict_logits
+from ..objectives import label_objective, mutual_objective, with_knobs
+from ..recipes import Cohort, make_optimizers
+from ..training import Knobs, MakeOptimizer, Objective, count_errors, make_adam, predict_logits
 from .clock import Clocked, Mark
 from .cohort_picture import MOST, CohortPicture
 from .controls import check_on_slider, is_snap, make_row, temperature_slider
@@ -71,7 +73,7 @@ class CohortRace(Race):
         self.students = list(students)
         alone = copy.deepcopy(self.students[0])
         self._enter("cohort", Cohort(self.students), objective)
-        self._enter("alone", alone, make_label_objective())
+        self._enter("alone", alone, label_objective)
         self._start()
 
     @property
@@ -94,7 +96,7 @@ class CohortRace(Race):
 
     def _optimize(self, student: nn.Module) -> Optimizer:
         if isinstance(student, Cohort):
-            return cast(Optimizer, Optimizers(self._optimize(one) for one in self.students))
+            return make_optimizers(self.students, self.make_optimizer)
         return super()._optimize(student)
 
     def _start(self) -> None:
@@ -219,7 +221,8 @@ class CohortTrainer(Clocked):
         layout = ipywidgets.Layout(width="300px", max_width="100%")
         self.way = ipywidgets.Dropdown(options=list(WAYS), value=way, description="learn from", layout=layout)
         self._race: CohortRace = CohortRace(
-            students, data.train, measured, objective=make_mutual_objective(self._knobs, loss=self._loss),
+            students, data.train, measured,
+            objective=with_knobs(partial(mutual_objective, loss=self._loss), self._knobs),
             make_optimizer=make_optimizer, batch_size=batch_size, seed=seed,
         )  # fmt: skip
         self._picture = CohortPicture(len(students))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from .._arguments import check_alpha
 from ..data.mnist import MNIST
-from ..recipes import MakeOptimizer, make_adam, make_soft_target_objective
-from ..training import Knobs, Objective, predict_logits
+from ..objectives import soft_target_objective
+from ..training import Knobs, MakeOptimizer, Objective, make_adam, predict_logits
 from .clock import Clocked, Mark
 from .controls import alpha_slider, check_on_slider, is_snap, make_row, temperature_slider
 from .inputs import add_teacher_logits, take_measured
@@ -40,8 +40,9 @@ class LiveTrainer(Clocked):
         Of ``data.train``, if they are there already; otherwise computed once, here.
     knobs : Knobs, optional
         T and α to begin with, T from 0.5 to 20. The sliders write into this object, and follow it if a cell does.
-    make_objective : callable
-        ``make_objective(knobs) -> objective``; the objective is called with images, labels and teacher logits.
+    objective : callable
+        ``objective(student, images, labels, teacher_logits, **knobs) -> dict[str, Tensor]``; it gets the knobs that it
+        has keywords for.
     make_optimizer : callable
         ``make_optimizer(parameters) -> Optimizer``; every student has its own.
     batch_size, seed : int
@@ -93,7 +94,7 @@ class LiveTrainer(Clocked):
         *,
         teacher_logits: Tensor | None = None,
         knobs: Knobs | None = None,
-        make_objective: Callable[[Knobs], Objective] = make_soft_target_objective,
+        objective: Objective = soft_target_objective,
         make_optimizer: MakeOptimizer = make_adam,
         batch_size: int = 128,
         seed: int = 0,
@@ -107,7 +108,7 @@ class LiveTrainer(Clocked):
         self._test = data.test
         self._race: SideBySide = SideBySide(
             student, add_teacher_logits(student, teacher, data, teacher_logits), measured,
-            make_objective=make_objective, knobs=self.knobs, make_optimizer=make_optimizer, batch_size=batch_size,
+            objective=objective, knobs=self.knobs, make_optimizer=make_optimizer, batch_size=batch_size,
             seed=seed,
         )  # fmt: skip
         self._picture = LivePicture(predict_logits(teacher, measured.images), measured)

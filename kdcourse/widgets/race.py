@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from ..data import Minibatches
 from ..recipes import MakeOptimizer
-from ..training import Knobs, Objective, Step, evaluating, train
+from ..training import Knobs, Objective, Step, WithProgress, evaluating, train
 
 EVALUATION_PART = 500  # images per unit of work
 ENDLESS = 10**9  # epochs
@@ -174,7 +174,8 @@ class Race:
             while True:
                 yield self._batch
 
-        return train(arm.student, batches(), arm.objective, arm.optimizer)
+        objective = WithProgress(arm.objective, self.total, first_step=self.step)
+        return train(arm.student, batches(), objective, arm.optimizer)
 
     def _evaluate_now(self) -> None:
         for _ in self._evaluate(list(self.arms.values())):

@@ -11,8 +11,8 @@ import ipywidgets
 from torch import Tensor, nn
 
 from ..data.mnist import MNIST
-from ..recipes import MakeOptimizer, make_adam, make_soft_target_objective
-from ..training import Knobs, Objective, count_errors
+from ..objectives import soft_target_objective
+from ..training import MakeOptimizer, Objective, count_errors, make_adam
 from ..training.schedules import Schedule, piecewise, progress_of, step
 from .clock import PLAYING, Clocked
 from .controls import alpha_slider, is_snap, make_row, temperature_slider
@@ -41,8 +41,9 @@ class ScheduleEditor(Clocked):
         Of ``data.train``, if they are there already; otherwise computed once, here.
     epochs, batch_size, seed : int
         Of each run.
-    make_objective : callable
-        ``make_objective(knobs) -> objective``; the objective is called with images, labels and teacher logits.
+    objective : callable
+        ``objective(student, images, labels, teacher_logits, **knobs) -> dict[str, Tensor]``; it gets the knobs that it
+        has keywords for.
     make_optimizer : callable
         ``make_optimizer(parameters) -> Optimizer``.
     held_out : int
@@ -100,7 +101,7 @@ class ScheduleEditor(Clocked):
         teacher_logits: Tensor | None = None,
         epochs: int = 3,
         batch_size: int = 128,
-        make_objective: Callable[[Knobs], Objective] = make_soft_target_objective,
+        objective: Objective = soft_target_objective,
         make_optimizer: MakeOptimizer = make_adam,
         seed: int = 0,
         held_out: int = 2000,
@@ -108,9 +109,9 @@ class ScheduleEditor(Clocked):
         super().__init__()
         self._measured, self._test = take_measured(data, held_out), data.test
         self._data = add_teacher_logits(student, teacher, data, teacher_logits)
-        self._student, self._make_objective, self._make_optimizer = (
+        self._student, self._objective, self._make_optimizer = (
             copy.deepcopy(student),
-            make_objective,
+            objective,
             make_optimizer,
         )
         self._order: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
@@ -279,7 +280,7 @@ class ScheduleEditor(Clocked):
         temperature, alpha = self.temperature_schedule, self.alpha_schedule
         race = ScheduledRace(
             copy.deepcopy(self._student), self._data, self._measured, temperature=temperature, alpha=alpha,
-            make_objective=self._make_objective, make_optimizer=self._make_optimizer, **self._order,
+            objective=self._objective, make_optimizer=self._make_optimizer, **self._order,
         )  # fmt: skip
         self._begun += 1
         name = f"{self._begun} {SHORT.get(self.preset.value, self.preset.value)}"

@@ -3,16 +3,16 @@
 Chapter 07. No widgets in here: ``ScheduleEditor`` draws the schedules and what comes of them.
 """
 
-from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ..data import Minibatches
-from ..recipes import MakeOptimizer, ScheduledKnobs
-from ..training import Knobs, Objective, Step
+from ..objectives import with_knobs
+from ..training import MakeOptimizer, Objective
 from ..training.schedules import Schedule, constant, cosine, linear, progress_of
-from .race import Arm, Race
+from .race import Race
 
 PROGRESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the five sliders
 LINES, STAGES = "straight lines", "five stages"  # what is between them
@@ -59,8 +59,8 @@ class ScheduledRace(Race):
         Images and labels that the errors are counted on.
     temperature, alpha : callable
         Schedules. The last step trains with their end values.
-    make_objective : callable
-        ``make_objective(knobs) -> objective``.
+    objective : callable
+        ``objective(student, images, labels, teacher_logits, **knobs)``; it gets the knobs that it has keywords for.
     make_optimizer, batch_size, seed, epochs
         As in ``Race``.
     """
@@ -73,7 +73,7 @@ class ScheduledRace(Race):
         *,
         temperature: Schedule,
         alpha: Schedule,
-        make_objective: Callable[[Knobs], Objective],
+        objective: Objective,
         make_optimizer: MakeOptimizer,
         batch_size: int,
         seed: int,
@@ -82,15 +82,9 @@ class ScheduledRace(Race):
         super().__init__(
             data, held_out, make_optimizer=make_optimizer, batch_size=batch_size, seed=seed, epochs=epochs
         )  # fmt: skip
-        total = count_steps(data, batch_size=batch_size, epochs=epochs)
-        self.knobs = ScheduledKnobs(temperature=temperature, alpha=alpha, total=total)
-        self.arm = self._enter("scheduled", student, make_objective(self.knobs), self.knobs)
+        scheduled = with_knobs(objective, SimpleNamespace(temperature=temperature, alpha=alpha))
+        self.arm = self._enter("scheduled", student, scheduled)
         self._start()
-
-    def _train(self, arm: Arm) -> Iterator[Step]:
-        for taken in super()._train(arm):
-            self.knobs.advance(taken)  # after each step, as ``progressive`` does: the first has the first values
-            yield taken
 
 
 class ScheduleRun:

@@ -4,12 +4,11 @@ Chapter 02. No widgets in here: ``LiveTrainer`` turns its knobs and draws what i
 """
 
 import copy
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..recipes import MakeOptimizer, make_label_objective
-from ..training import Knobs, Objective, count_errors
+from ..objectives import label_objective, with_knobs
+from ..training import Knobs, MakeOptimizer, Objective, count_errors
 from .race import Arm, Race
 
 
@@ -24,8 +23,8 @@ class SideBySide(Race):
         Training images, labels and teacher logits, aligned by sample.
     held_out : tuple of Tensor
         Images and labels that the errors are counted on.
-    make_objective : callable
-        ``make_objective(knobs) -> objective`` for the distilled student and its fork.
+    objective : callable
+        ``objective(student, images, labels, teacher_logits, **knobs)`` of the distilled student and its fork.
     knobs : Knobs
         Of the distilled student.
     make_optimizer, batch_size, seed
@@ -38,17 +37,17 @@ class SideBySide(Race):
         data: tuple[Tensor, Tensor, Tensor],
         held_out: tuple[Tensor, Tensor],
         *,
-        make_objective: Callable[[Knobs], Objective],
+        objective: Objective,
         knobs: Knobs,
         make_optimizer: MakeOptimizer,
         batch_size: int,
         seed: int,
     ) -> None:
         super().__init__(data, held_out, make_optimizer=make_optimizer, batch_size=batch_size, seed=seed)
-        self.make_objective = make_objective
+        self.objective = objective
         plain = copy.deepcopy(student)
-        self._enter("distilled", student, make_objective(knobs), knobs)
-        self._enter("no teacher", plain, make_label_objective())
+        self._enter("distilled", student, with_knobs(objective, knobs), knobs)
+        self._enter("no teacher", plain, label_objective)
         self._start()
 
     def fork(self) -> Arm:
@@ -59,7 +58,7 @@ class SideBySide(Race):
         assert knobs is not None  # the distilled student has knobs
         optimizer = self._optimize(student)
         optimizer.load_state_dict(copy.deepcopy(source.optimizer.state_dict()))
-        arm = Arm("fork", student, optimizer, self.make_objective(knobs), knobs, [], [], dict(source.terms))
+        arm = Arm("fork", student, optimizer, with_knobs(self.objective, knobs), knobs, [], [], dict(source.terms))
         if self._evaluated < self.step:
             self._evaluate_now()
         arm.steps, arm.errors = source.steps[-1:], source.errors[-1:]

@@ -28,6 +28,7 @@ from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.losses import kd_loss, soften
 from kdcourse.models import count_parameters, make_mlp, make_student_mlp, size_in_bytes
+from kdcourse.objectives import label_objective
 from kdcourse.plots import show
 from kdcourse.recipes import Ensemble
 from kdcourse.sweeps import compare, format_comparison, sweep
@@ -256,16 +257,7 @@ assert 14 < work["teacher"] / work["student"] < 15
 # student has seen little; and so that you need not wait. The first of each kind share a [seed](glossary:seed), and so do the
 # second, and so on: the same initial weights, the same order of images. So we look at the [paired
 # difference](glossary:paired-difference), seed by seed.
-
-
-# %%
-def distilled(student, images, labels, teacher_logits, *, temperature, alpha):
-    logits = student(images)  # (B, 10)
-    kd = kd_loss(logits, teacher_logits, temperature=temperature)
-    return {"kd": alpha * kd, "ce": (1 - alpha) * F.cross_entropy(logits, labels)}
-
-
-# %% [markdown]
+#
 # From a few differences we get a 95 % [interval](glossary:confidence-interval): the range in which the true mean difference can well lie. A method is
 # *clearly* better where the whole interval is on its side of zero. What it has to beat are the first two, our
 # [baselines](glossary:baseline).
@@ -278,8 +270,8 @@ prediction = "a"  # your guess: "a", "b" or "c"
 
 # %%
 runs = sweep(
-    student=make_student_mlp, data={"train": mnist.train.take(2000), "test": mnist.test}, seed=range(4),
-    epochs=20, lr=3e-3, objective={"distilled": distilled}, temperature=8, alpha=0.9, progress=False,
+    make_student=make_student_mlp, data={"train": mnist.train.take(2000), "test": mnist.test}, seeds=range(4),
+    epochs=20, lr=3e-3, temperature=8, alpha=0.9, progress=False,
     teacher={"MLP": teacher, "CNN": models["CNN teacher"]},
 )  # fmt: skip
 comparison = compare(runs)
@@ -338,17 +330,13 @@ def make_small():
     return make_mlp(32)
 
 
-def labels_only(student, images, labels):
-    return {"ce": F.cross_entropy(student(images), labels)}
-
-
 def part_of_train(start, end):
     return {"train": tuple(tensor[start:end] for tensor in mnist.train), "test": mnist.test}
 
 
 def train_alone(data, *, make=make_small, epochs=30, name="no_teacher", baselines=()):
     return sweep(
-        student=make, data=data, seed=range(3), epochs=epochs, lr=3e-3, objective={name: labels_only},
+        make_student=make, data=data, seeds=range(3), epochs=epochs, lr=3e-3, objective={name: label_objective},
         baselines=baselines, keep_models=True, progress=False,
     )  # fmt: skip
 
@@ -373,8 +361,7 @@ assert max(voting) < members.min()
 further = part_of_train(5000, 9000)
 opinions = torch.stack([predict_logits(ensemble, further["train"][0]) for ensemble in ensembles])  # (3, 4000, 10)
 student_runs = sweep(
-    student=make_small, data=further, seed=range(3), epochs=8, lr=3e-3, objective={"distilled": distilled},
-    teacher=opinions, temperature=2, alpha=1.0, baselines=(), progress=False,
+    make_student=make_small, data=further, seeds=range(3), epochs=8, lr=3e-3, teacher=opinions, temperature=2, alpha=1.0, baselines=(), progress=False,
 )  # fmt: skip
 voting_runs = pd.DataFrame({"arm": "ensemble", "seed": range(3), "test_errors": voting})
 pooled = train_alone(part_of_train(0, 5000), epochs=6, name="pooled")
@@ -412,8 +399,7 @@ inside = train_alone(part_of_train(0, 2000), make=lambda: make_mlp(64), epochs=2
 public = part_of_train(2000, 4000)
 answers = torch.stack([predict_logits(model, public["train"][0]) for model in inside.model])  # (3, 2000, 10)
 outside = sweep(
-    student=lambda: make_mlp(64), data=public, seed=range(3), epochs=20, lr=3e-3, objective={"distilled": distilled},
-    teacher=answers, temperature=4, alpha=1.0, progress=False,
+    make_student=lambda: make_mlp(64), data=public, seeds=range(3), epochs=20, lr=3e-3, teacher=answers, temperature=4, alpha=1.0, progress=False,
 )  # fmt: skip
 print(
     "teacher inside:",

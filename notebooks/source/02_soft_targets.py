@@ -27,6 +27,7 @@ from kdcourse.checks import check_prediction
 from kdcourse.data import jitter, load_mnist, minibatches
 from kdcourse.losses import distillation_loss, kd_loss, soften
 from kdcourse.models import count_parameters, make_hinton_student, make_student_mlp
+from kdcourse.objectives import with_knobs
 from kdcourse.plots import COLORS, show
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
@@ -504,22 +505,21 @@ assert cached > 0.05
 # %% [markdown]
 # ## The trainer
 #
-# An [objective](glossary:objective) takes the student and a batch, and returns the terms of the loss, already weighted, by name. It
-# reads $T$ and $\alpha$ from `knobs` at each step, so that somebody can turn them meanwhile.
+# An [objective](glossary:objective) takes the student and a batch, and returns the terms of the loss, already weighted, by name. Its
+# knobs, such as $T$ and $\alpha$, are keywords.
 
 
 # %%
-def make_objective(knobs):
-    def objective(student, images, labels, teacher_logits):
-        logits = student(images)  # (B, K)
-        kd = kd_loss(logits, teacher_logits, temperature=knobs.temperature)
-        ce = F.cross_entropy(logits, labels)
-        return {"kd": knobs.alpha * kd, "ce": (1 - knobs.alpha) * ce}
-
-    return objective
+def objective(student, images, labels, teacher_logits, *, temperature, alpha, loss=kd_loss):
+    logits = student(images)  # (B, K)
+    kd = loss(logits, teacher_logits, temperature=temperature)
+    return {"kd": alpha * kd, "ce": (1 - alpha) * F.cross_entropy(logits, labels)}
 
 
 # %% [markdown]
+# The course has it as `kdcourse.objectives.soft_target_objective`. `with_knobs(objective, knobs)` reads the knobs anew at each step,
+# so that somebody can turn them meanwhile.
+#
 # The loop knows nothing about distillation. It is a [generator](glossary:generator): it takes one step, hands over what
 # happened, and sleeps until somebody asks for the next. Whoever asks may look, draw, turn knobs, or stop.
 
@@ -546,7 +546,7 @@ torch.manual_seed(0)
 student, knobs, history = make_student_mlp().to(device), Knobs(temperature=2.0, alpha=0.7), []
 optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
 batches = minibatches(mnist.train.images, mnist.train.labels, cache, batch_size=128)
-for index, terms in my_train(student, batches, make_objective(knobs), optimizer):
+for index, terms in my_train(student, batches, with_knobs(objective, knobs), optimizer):
     history.append(terms)
     if index == 150:
         knobs.temperature = 8.0
@@ -583,7 +583,7 @@ assert values["kd"][151:171].mean() > values["kd"][130:150].mean()
 def new_live_trainer(seed):
     torch.manual_seed(seed)
     student, knobs = make_student_mlp().to(device), Knobs(temperature=4.0, alpha=0.7)
-    return LiveTrainer(student, teacher, mnist, teacher_logits=cache, knobs=knobs, make_objective=make_objective)
+    return LiveTrainer(student, teacher, mnist, teacher_logits=cache, knobs=knobs, objective=objective)
 
 
 recorded = new_live_trainer(seed=1)
@@ -633,17 +633,10 @@ live
 #
 # We use 2,000 images. With few images a teacher has something to add: it has seen 60,000.
 
-
 # %%
-def objective(student, images, labels, teacher_logits, *, temperature, alpha, loss=kd_loss):
-    logits = student(images)  # (B, K)
-    kd = loss(logits, teacher_logits, temperature=temperature)
-    return {"kd": alpha * kd, "ce": (1 - alpha) * F.cross_entropy(logits, labels)}
-
-
 few = {"train": (*mnist.train.take(2000), cache[:2000]), "test": mnist.test}
 runs = sweep(
-    student=make_student_mlp, data=few, seed=range(5), epochs=20, lr=3e-3, progress=False,
+    make_student=make_student_mlp, data=few, seeds=range(5), epochs=20, lr=3e-3, progress=False,
     objective={"distilled": objective}, temperature=[2, 8], loss=[kd_loss, kd_without_t2], alpha=0.5,
     executor="processes",  # one for each core
 )  # fmt: skip
@@ -690,8 +683,8 @@ def make_student():
 def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
     data = {"train": (*split, logits), "held_out": mnist.held_out, "test": mnist.test}
     return sweep(
-        student=make_student, data=data, seed=range(seeds), epochs=epochs, lr=3e-3, keep_models=True, progress=False,
-        objective={"distilled": objective}, temperature=20, alpha=alpha, executor="processes",
+        make_student=make_student, data=data, seeds=range(seeds), epochs=epochs, lr=3e-3, keep_models=True,
+        objective={"distilled": objective}, temperature=20, alpha=alpha, executor="processes", progress=False,
     )  # fmt: skip
 
 

@@ -777,8 +777,8 @@ def objective(student, images, labels, teacher_logits, *teachers, regressor, pro
 grid = {"kd": (0.5, 0.9), "hint": (1, 10), "attention": (10, 1000), "contrastive": (0.5, 2)}
 parts = {"regressor": lambda: HintRegressor(8, 32), "projection": lambda: nn.Linear(16, 64)}
 budget = dict(
-    student=make_student_cnn, parts=parts, epochs=EPOCHS, batch_size=25, optimizer=make_optimizer, progress=False,
-    executor="processes",
+    make_student=make_student_cnn, parts=parts, epochs=EPOCHS, batch_size=25, make_optimizer=make_optimizer,
+    progress=False, executor="processes",
 )  # fmt: skip
 
 
@@ -787,7 +787,7 @@ def methods(named):
 
 
 choice = sweep(
-    data={"train": (*few, *cached), "held_out": mnist.held_out.take(1000)}, seed=range(100, 100 + CHOICE_SEEDS), baselines=[],
+    data={"train": (*few, *cached), "held_out": mnist.held_out.take(1000)}, seeds=range(100, 100 + CHOICE_SEEDS), baselines=[],
     objective=methods({f"{term} {w:g}": {term: w} for term in grid for w in grid[term]}), **budget,
 )  # fmt: skip
 found = choice.groupby("arm", sort=False).held_out_errors.mean()
@@ -823,7 +823,7 @@ single = {name: {name: chosen[name]} for name in chosen}
 together = {f"kd + {name}": {"kd": chosen["kd"], name: chosen[name]} for name in ("hint", "attention", "contrastive")}
 two_stages = {"fitnets": {"kd": chosen["kd"], "hint stage": 0.2}}
 runs = sweep(
-    data={"train": (*few, *cached), "test": mnist.test if FULL else mnist.test.take(2000)}, seed=range(SEEDS),
+    data={"train": (*few, *cached), "test": mnist.test if FULL else mnist.test.take(2000)}, seeds=range(SEEDS),
     objective=methods(single | two_stages | together), **budget,
 )  # fmt: skip
 against = {"against no teacher": "no_teacher", "against soft targets": "kd"}

@@ -672,7 +672,7 @@ def objective(
 # %%
 split = mnist.train.take(samples)
 data = {"train": (*split, *ask_teacher(split.images)), "held_out": mnist.held_out, "test": mnist.test}
-budget = dict(student=make_student, epochs=epochs, batch_size=64, lr=3e-3, progress=False, executor="processes")
+budget = dict(make_student=make_student, epochs=epochs, batch_size=64, lr=3e-3, progress=False, executor="processes")
 
 # %% [markdown]
 # ## How heavy?
@@ -684,7 +684,7 @@ budget = dict(student=make_student, epochs=epochs, batch_size=64, lr=3e-3, progr
 # %%
 usual = {"distance": 25, "angle": 50, "Gram": 5, "similarity-preserving": 3000}
 only_held_out = {name: data[name] for name in ("train", "held_out")}
-select = partial(sweep, data=only_held_out, seed=[100, 101], baselines=(), **budget)
+select = partial(sweep, data=only_held_out, seeds=[100, 101], baselines=(), **budget)
 tried = {}
 for name, first in usual.items():
     tries = select(objective={name: objective}, relation=[LOSSES[name]], weight=[float(first * k) for k in (1, 4, 16)])
@@ -724,7 +724,7 @@ arms = {"KD": partial(objective, **soft)}
 arms |= {name: partial(objective, relation=LOSSES[name], weight=weights[name]) for name in LOSSES}
 arms |= {f"KD + {name}": partial(arms[name], **soft) for name in LOSSES}
 arms["Gram ÷ B², weight 1"] = partial(objective, relation=gram_per_entry_loss, weight=1.0)
-runs = sweep(objective=arms, data=data, seed=range(seeds), keep_models=True, **budget)
+runs = sweep(objective=arms, data=data, seeds=range(seeds), keep_models=True, **budget)
 comparisons = {"against the baselines": compare(runs), "against KD alone": compare(runs, baseline="KD")}
 format_comparison(comparisons["against the baselines"])
 

@@ -943,7 +943,13 @@ def make_parts(count):
 data = {"train": (*split, logits_t, numbers, embeddings_t), "test": mnist.test}
 only_held_out = {"train": data["train"], "held_out": mnist.held_out}
 budget = dict(
-    student=make_student, epochs=epochs, batch_size=64, lr=3e-3, stacked=False, progress=False, executor="processes"
+    make_student=make_student,
+    epochs=epochs,
+    batch_size=64,
+    lr=3e-3,
+    stacked=False,
+    progress=False,
+    executor="processes",
 )
 select = partial(sweep, data=only_held_out, baselines=(), **budget)
 
@@ -960,7 +966,7 @@ tries, seconds = [], {}
 for name, (count, weights) in tried.items():
     start = time.process_time()
     one = {name: partial(objective, weights=weights)}
-    tries.append(select(objective=one, seed=range(100, 106), parts=make_parts(count)))
+    tries.append(select(objective=one, seeds=range(100, 106), parts=make_parts(count)))
     seconds[name] = (time.process_time() - start) / 6
 table = compare(pd.concat(tries), metric="held_out_errors", baseline="CRD, M = 256")
 more = table.set_index("arm").difference
@@ -987,7 +993,7 @@ format_comparison(table).assign(seconds=pd.Series(seconds).round(2))
 grid = {"CRD": (0.2, 0.8, 3.2), "InfoNCE": (0.5, 2.0, 8.0), "L2": (10.0, 100.0, 1_000.0)}
 tries = {f"{name} × {w:g}": partial(objective, weights={name: w}) for name in grid for w in grid[name]}
 tries |= {f"KD, T = {hot:g}": partial(objective, weights={"KD": 0.9}, temperature=hot) for hot in (2.0, 4.0, 8.0)}
-found = select(objective=tries, seed=[100, 101], parts=make_parts(negatives))
+found = select(objective=tries, seeds=[100, 101], parts=make_parts(negatives))
 found = found.groupby("arm", sort=False).held_out_errors.mean()
 weights = {name: {name: min(grid[name], key=lambda w: found[f"{name} × {w:g}"])} for name in grid}
 temperature = min((2.0, 4.0, 8.0), key=lambda hot: found[f"KD, T = {hot:g}"])
@@ -1020,7 +1026,7 @@ arms |= {f"KD + {name}": partial(arms["KD"], weights=soft | weights[key]) for na
 arms |= {f"{name}, false negatives in": partial(arms[name], known=False) for name in ("CRD", "InfoNCE, queue")}
 arms["InfoNCE, no queue"] = partial(arms["InfoNCE, queue"], queued=False)
 arms["CRD, positive from memory"] = partial(arms["CRD"], from_memory=True)
-runs = sweep(objective=arms, data=data, seed=range(seeds), parts=make_parts(negatives), keep_models=True, **budget)
+runs = sweep(objective=arms, data=data, seeds=range(seeds), parts=make_parts(negatives), keep_models=True, **budget)
 against = {
     "against the baselines": ["no_teacher", "label_smoothing"],
     "against L2 on features": "L2 on features",

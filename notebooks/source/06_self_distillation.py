@@ -36,6 +36,7 @@ from kdcourse.data import jitter, load_mnist
 from kdcourse.losses import deep_supervision_loss, kd_loss
 from kdcourse.models import make_student_mlp
 from kdcourse.models_exits import ExitNet, predict_early
+from kdcourse.objectives import label_objective
 from kdcourse.plots import COLORS, show
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, mean_interval, sweep
@@ -353,8 +354,8 @@ prediction = "a"  # your guess: "a", "b" or "c"
 # %%
 cache = predict_logits(zoo.load("teacher_cnn", device=device), few.images)
 runs = sweep(
-    student=make_network, data=(*few, cache), seed=range(seeds), epochs=exit_epochs, batch_size=100,
-    optimizer=make_optimizer, objective=methods, predict=lambda network, images: network(images)[-1],
+    make_student=make_network, data=(*few, cache), seeds=range(seeds), epochs=exit_epochs, batch_size=100,
+    make_optimizer=make_optimizer, objective=methods, predict=lambda network, images: network(images)[-1],
     keep_models=True, progress=False, executor="processes",  # a process for each core
 )  # fmt: skip
 
@@ -568,7 +569,7 @@ def my_born_again(data, generations, temperature, alpha, seed):
         torch.manual_seed(seed + generation)  # a fresh start for each
         model, settings = make_student_mlp().to(device), dict(epochs=2, seed=seed + generation, progress=False)
         if not found:
-            fit(model, data, recipes.make_label_objective(), adam(list(model.parameters())), **settings)
+            fit(model, data, label_objective, adam(list(model.parameters())), **settings)
         else:
             knobs = dict(temperature=temperature, alpha=alpha, make_optimizer=adam)
             recipes.distill(model, found[-1], data, **knobs, **settings)
@@ -615,17 +616,12 @@ assert not ready_made
 # %%
 prediction = "a"  # your guess: "a", "b" or "c"
 
-
 # %%
-def from_labels(student, images, labels, *ignored):
-    return {"ce": F.cross_entropy(student(images), labels)}
-
-
 data = {"train": few, "test": mnist.test}
-settings = dict(student=make_student_mlp, epochs=epochs, lr=3e-3, progress=False)
+settings = dict(make_student=make_student_mlp, epochs=epochs, lr=3e-3, progress=False)
 every_seed = [10 * lineage + generation for lineage in range(lineages) for generation in range(4)]
 control = sweep(
-    data=data, seed=every_seed, objective={"labels": from_labels}, baselines=["label_smoothing"], keep_models=True,
+    data=data, seeds=every_seed, objective={"labels": label_objective}, baselines=["label_smoothing"], keep_models=True,
     **settings,
 )  # fmt: skip
 plain = control[control.arm == "labels"].test_errors.tolist()
@@ -652,11 +648,16 @@ assert sum(apart) / len(apart) > 0.2
 # %%
 choosing = {"train": few, "held_out": mnist.held_out}
 parents = sweep(
-    data=choosing, seed=range(100, 103), objective={"labels": from_labels}, baselines=(), keep_models=True, **settings
+    data=choosing,
+    seeds=range(100, 103),
+    objective={"labels": label_objective},
+    baselines=(),
+    keep_models=True,
+    **settings,
 )
 logits = torch.stack([predict_logits(model, few.images) for model in parents.model])  # (seeds, N, K)
 grid = sweep(
-    data=choosing, seed=range(200, 203), teacher=logits, temperature=[1.0, 2.0, 4.0], alpha=[0.3, 1.0], **settings
+    data=choosing, seeds=range(200, 203), teacher=logits, temperature=[1.0, 2.0, 4.0], alpha=[0.3, 1.0], **settings
 )
 by_knobs = grid[grid.temperature.notna()].pivot_table(index="temperature", columns="alpha", values="held_out_errors")
 best_temperature, best_alpha = by_knobs.stack().idxmin()
@@ -795,8 +796,8 @@ prediction = "a"  # your guess: "a", "b" or "c"
 
 # %%
 first_seeds = [10 * seed for seed in range(lineages)]
-alone = {"data": data, "seed": first_seeds, "baselines": ()}
-longer = sweep(objective={"long": from_labels}, **alone, **(settings | {"epochs": 4 * epochs}))
+alone = {"data": data, "seeds": first_seeds, "baselines": ()}
+longer = sweep(objective={"long": label_objective}, **alone, **(settings | {"epochs": 4 * epochs}))
 big = sweep(teacher=zoo.load("teacher_mlp", device=device), temperature=4.0, alpha=0.7, **alone, **settings)
 models = control.set_index(["arm", "seed"]).model
 rows = [("four times as long", seed, longer.test_errors[seed]) for seed in range(lineages)]
@@ -907,8 +908,8 @@ for seed in range(lineages):
     line = descend(spoilt, seed, 1.0, 1.0)
     rows += [(f"generation {g}", seed, errors(model)) for g, model in enumerate(line)]
     rows.append(("4 generations", seed, errors(recipes.Ensemble(line))))
-    split, smoothing = {"train": spoilt, "test": mnist.test}, recipes.make_label_objective(label_smoothing=0.1)
-    smooth = sweep(data=split, seed=[10 * seed], objective={"smoothed": smoothing}, baselines=(), **settings)
+    split, smoothing = {"train": spoilt, "test": mnist.test}, partial(label_objective, label_smoothing=0.1)
+    smooth = sweep(data=split, seeds=[10 * seed], objective={"smoothed": smoothing}, baselines=(), **settings)
     rows.append(("label smoothing", seed, smooth.test_errors.item()))
 
 # %%

@@ -29,11 +29,12 @@ from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.losses import kd_loss, mutual_ensemble_loss, mutual_learning_loss
 from kdcourse.models import make_mlp
+from kdcourse.objectives import label_objective, mutual_objective, soft_target_objective, with_knobs
 from kdcourse.plots import show
 from kdcourse.recipes import Cohort, CurriculumBatches, Ensemble, difficulty_by_loss, difficulty_by_margin
 from kdcourse.records import read_record
 from kdcourse.schedules import constant, cosine, linear, piecewise, progress_of, step
-from kdcourse.sweeps import compare, format_comparison, soft_target_objective, sweep
+from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import count_errors, fit, pick_device, predict_logits
 from kdcourse.widgets import CohortTrainer, ScheduleEditor
 
@@ -66,15 +67,11 @@ def make_student():
 
 
 # %%
-def from_labels(student, images, labels, *ignored):
-    return {"ce": F.cross_entropy(student(images), labels)}
-
-
 def taught_briefly(seed):
     torch.manual_seed(seed)
     student, own = make_student(), slice(100 * seed, 100 * (seed + 1))
     data, optimizer = (mnist.train.images[own], mnist.train.labels[own]), adam(list(student.parameters()))
-    fit(student, data, from_labels, optimizer, epochs=10, batch_size=20, progress=False)
+    fit(student, data, label_objective, optimizer, epochs=10, batch_size=20, progress=False)
     return student
 
 
@@ -274,7 +271,9 @@ torch.testing.assert_close(mutual_learning_loss(pair, labels), mutual_ensemble_l
 # %%
 torch.manual_seed(0)
 peer = make_mlp(64, 64, dropout=0.3).to(device)
-fit(peer, mnist.train.take(500), from_labels, adam(list(peer.parameters())), epochs=4, batch_size=50, progress=False)
+fit(
+    peer, mnist.train.take(500), label_objective, adam(list(peer.parameters())), epochs=4, batch_size=50, progress=False
+)
 peer.train()
 with torch.no_grad():
     passes = torch.stack([peer(images).softmax(dim=1) for _ in range(200)])  # (200, 256, 10)
@@ -312,7 +311,7 @@ small = mnist.train.take(500)
 knobs = dict(epochs=15, batch_size=50, evaluate=held_out_errors, progress=False)
 together = recipes.mutual_learning([fresh(0), fresh(1)], small, make_optimizer=adam, **knobs).evaluations
 twin = fresh(0)
-alone = fit(twin, small, from_labels, adam(list(twin.parameters())), **knobs).evaluations
+alone = fit(twin, small, label_objective, adam(list(twin.parameters())), **knobs).evaluations
 
 # %%
 lines = {"student 0 of two": ("student", "student 0 errors"), "student 1 of two": ("kd", "student 1 errors")}
@@ -380,7 +379,7 @@ big_teacher = zoo.load("teacher_cnn", device=device)
 # %%
 cache = predict_logits(big_teacher, few.images)  # (N, 10)
 grid = sweep(
-    student=make_student, data={"train": few, "held_out": mnist.held_out}, seed=range(100, 104), teacher=cache,
+    make_student=make_student, data={"train": few, "held_out": mnist.held_out}, seeds=range(100, 104), teacher=cache,
     temperature=[1.0, 2.0, 4.0, 8.0], alpha=[0.5, 0.7, 0.9, 1.0], baselines=(), **settings,
 )  # fmt: skip
 by_knobs = grid.pivot_table(index="temperature", columns="alpha", values="held_out_errors")
@@ -395,12 +394,6 @@ def strangers(cohort, images, labels, *ignored, label_smoothing=0.0):
     return {f"student {number}": term for number, term in enumerate(terms)}
 
 
-def peers_teach(cohort, images, labels, *ignored, loss=mutual_learning_loss, temperature=1.0):
-    losses = loss(cohort(images), labels, temperature=temperature)
-    return {f"student {number}": term for number, term in enumerate(losses)}
-
-
-# %%
 def big_one_teaches(cohort, images, labels, teacher_logits):
     found = {}
     for number, logits in enumerate(cohort(images)):
@@ -416,10 +409,10 @@ def big_one_teaches(cohort, images, labels, teacher_logits):
 methods = {
     "strangers": strangers,
     "smoothed labels": partial(strangers, label_smoothing=0.1),
-    "peers, T = 1": peers_teach,
-    "peers, T = 4": partial(peers_teach, temperature=4.0),
+    "peers, T = 1": mutual_objective,
+    "peers, T = 4": partial(mutual_objective, temperature=4.0),
 }
-averaged = partial(peers_teach, loss=mutual_ensemble_loss)  # in twos it is the same
+averaged = partial(mutual_objective, loss=mutual_ensemble_loss)  # in twos it is the same
 four_only = {"averaged logits, T = 1": averaged, "averaged logits, T = 4": partial(averaged, temperature=4.0)}
 
 
@@ -429,7 +422,7 @@ def train_cohorts(size, methods):
         return Cohort([make_student() for _ in range(size)])
 
     knobs = dict(baselines=(), keep_models=True, **settings)
-    return sweep(student=make_cohort, data=(*few, cache), seed=range(seeds), objective=methods, **knobs)
+    return sweep(make_student=make_cohort, data=(*few, cache), seeds=range(seeds), objective=methods, **knobs)
 
 
 # %% [markdown]
@@ -573,8 +566,10 @@ assert mean.vote["smoothed labels"] == mean.vote.min()
 # not teach a fifth student by their vote? It starts like the first of them and hears at the same $T = 4$, with equal weights for labels and teacher ($\alpha = ½$).
 
 # %%
-alone_too = {"student": make_student, "data": {"train": few, "test": mnist.test}, "seed": range(seeds), "baselines": ()}
-longer = sweep(objective={"one, four times as long": from_labels}, **alone_too, **(settings | {"epochs": 4 * epochs}))
+alone_too = dict(make_student=make_student, data={"train": few, "test": mnist.test}, seeds=range(seeds), baselines=())
+longer = sweep(
+    objective={"one, four times as long": label_objective}, **alone_too, **(settings | {"epochs": 4 * epochs})
+)
 finished = cohorts[4][cohorts[4].arm == "strangers"].model
 votes = torch.stack([predict_logits(Ensemble(model.students), few.images) for model in finished])  # (seeds, N, 10)
 offline = sweep(teacher=votes, temperature=4.0, alpha=0.5, **alone_too, **settings)
@@ -630,7 +625,7 @@ def entropy(model):
 # %%
 for name, length in {"after 2 epochs": 2, f"after all {epochs}": epochs}.items():
     student = fresh(0)
-    fit(student, few, from_labels, adam(list(student.parameters())), epochs=length, batch_size=50, progress=False)
+    fit(student, few, label_objective, adam(list(student.parameters())), epochs=length, batch_size=50, progress=False)
     print(
         f"{name}: right on {1 - count_errors(student, *few) / samples:.0%} of its training images, mean entropy {entropy(student):.2f} nats"
     )
@@ -764,7 +759,10 @@ schedules = {
     "α falls to 0": (constant(T), linear(1.0, 0.0)),
     "teacher, then labels alone": (constant(T), step([1, 1, 1, 1, 0])),
 }
-moving = {name: partial(soft_target_objective, temperature=t, alpha=alpha) for name, (t, alpha) in schedules.items()}
+moving = {
+    name: with_knobs(soft_target_objective, {"temperature": t, "alpha": alpha})
+    for name, (t, alpha) in schedules.items()
+}
 
 # %% [markdown]
 # **Predict.** Which of them save 50 errors or more against constant knobs?
@@ -775,7 +773,7 @@ prediction = "a"  # your guess: "a", "b" or "c"
 
 # %%
 data = {"train": few, "test": mnist.test}
-runs = sweep(student=make_student, data=data, seed=range(seeds), teacher=cache, objective=moving, **settings)
+runs = sweep(make_student=make_student, data=data, seeds=range(seeds), teacher=cache, objective=moving, **settings)
 comparisons["schedules"] = compare(runs, baseline="constant")
 ax = plots.intervals(comparisons["schedules"].drop(columns="baseline"))
 ax.set(xlabel="errors more than with constant knobs")
@@ -813,7 +811,7 @@ torch.manual_seed(0)
 hasty, far = make_mlp(32).to(device), slice(50_000, 50_200)
 its_own = mnist.train.images[far], mnist.train.labels[far]
 optimizer = recipes.make_adam(list(hasty.parameters()))
-fit(hasty, its_own, from_labels, optimizer, epochs=4, batch_size=20, progress=False)
+fit(hasty, its_own, label_objective, optimizer, epochs=4, batch_size=20, progress=False)
 wrong = count_errors(hasty, *few) / samples
 print(f"the hasty teacher is wrong on {wrong:.0%} of the training images")
 assert 0.35 < wrong < 0.6
@@ -830,9 +828,13 @@ ends = {
 prediction = "a"  # your guess: "a", "b" or "c"
 
 # %%
-objectives = {name: partial(soft_target_objective, temperature=4.0, alpha=alpha) for name, alpha in ends.items()}
+objectives = {
+    name: with_knobs(soft_target_objective, {"temperature": 4.0, "alpha": alpha}) for name, alpha in ends.items()
+}
 logits = predict_logits(hasty, few.images)
-hastily = sweep(student=make_student, data=data, seed=range(seeds), teacher=logits, objective=objectives, **settings)
+hastily = sweep(
+    make_student=make_student, data=data, seeds=range(seeds), teacher=logits, objective=objectives, **settings
+)
 comparisons["a hasty teacher"] = compare(hastily)
 means = hastily.groupby("arm").test_errors.mean()
 check_prediction(
@@ -1001,13 +1003,13 @@ format_comparison(comparisons["order"], digits=0)
 #
 # ### What the sampling does by itself
 #
-# Labels alone, and a pace that reaches all images only in the last step, a fifth to all in a straight line. Many write it so; it is the default of our own recipe.
+# Labels alone, and a pace that reaches all images only in the last step, a fifth to all in a straight line. Many write it so; our own recipe had it as its default until this was measured.
 
 # %%
 slow, rows = linear(0.2, 1.0), []
 for seed in range(seeds):
     orders = {"easiest first": difficulty, "random order": at_random(seed)}
-    rows += [(name, seed, train_in_order(order, slow, from_labels, seed)) for name, order in orders.items()]
+    rows += [(name, seed, train_in_order(order, slow, label_objective, seed)) for name, order in orders.items()]
 plain = runs[runs.arm == "no_teacher"].assign(arm="plain epochs")[["arm", "seed", "test_errors"]]
 slowly = pd.concat([pd.DataFrame(rows, columns=["arm", "seed", "test_errors"]), plain])
 comparisons["order, slow pace, labels"] = compare(slowly, baseline=["plain epochs", "random order"])

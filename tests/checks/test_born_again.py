@@ -18,7 +18,7 @@ from kdcourse.checks import (
 )
 from kdcourse.data import Minibatches
 from kdcourse.losses import kd_loss
-from kdcourse.recipes.distillation import make_adam
+from kdcourse.recipes import make_adam
 from kdcourse.recipes.generations import born_again
 from kdcourse.training import fit, predict_logits
 

@@ -17,7 +17,7 @@ from kdcourse.checks import (
     check_search,
 )
 from kdcourse.data import Minibatches
-from kdcourse.recipes.distillation import make_adam
+from kdcourse.recipes import make_adam
 from kdcourse.training import count_errors, fit
 
 

@@ -124,7 +124,7 @@ def test_each_wrong_objective_is_told_its_own_mistake(wrong, told):
 
 def with_sweep(make_student, data, *, temperatures, seeds, epochs, seed_of=lambda seed, place: seed):
     return sweep(
-        student=make_student, data=data, seed=seeds, epochs=epochs, lr=6e-3, objective={"distilled": objective()},
+        make_student=make_student, data=data, seeds=seeds, epochs=epochs, lr=6e-3, objective={"distilled": objective()},
         temperature=list(temperatures), alpha=0.9, progress=False,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """DistilBERT's recipe on real, tiny, randomly initialised models of ``transformers``."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from kdcourse.losses import (
     value_relation_loss,
 )
 from kdcourse.models import capture
-from kdcourse.recipes import distilbert, init_student_from_teacher, make_distilbert_objective
+from kdcourse.objectives import distilbert_objective
+from kdcourse.recipes import distilbert, init_student_from_teacher
 from kdcourse.training import train
 
 transformers = pytest.importorskip("transformers")
@@ -256,7 +258,7 @@ def test_the_triple_loss_decreases_while_the_teacher_stays_as_it_is(make_student
     init_student_from_teacher(student, teacher)
     teacher.train()  # its dropout must stay silent all the same
     before = copy.deepcopy(teacher.state_dict())
-    objective = make_distilbert_objective(teacher)
+    objective = partial(distilbert_objective, teacher=teacher)
     held_out = make_batch(seed=99)
 
     def measure():
@@ -282,7 +284,7 @@ def test_the_triple_loss_decreases_while_the_teacher_stays_as_it_is(make_student
 @pytest.mark.trap(68)
 def test_padding_of_real_text_changes_no_term():
     teacher, student = make_bert(4), make_distilbert(2)
-    objective = make_distilbert_objective(teacher)
+    objective = partial(distilbert_objective, teacher=teacher)
     input_ids, attention_mask, labels = make_batch()
     noise = torch.randint(ORDINARY.start, WORDS, input_ids.shape, generator=torch.Generator().manual_seed(0))
     scribbled = torch.where(attention_mask.bool(), input_ids, noise)
@@ -299,7 +301,9 @@ def test_padding_of_real_text_changes_no_term():
 def test_text_without_a_hidden_word_still_trains():
     teacher, student = make_bert(4), make_distilbert(2)
     input_ids, attention_mask, labels = make_batch()
-    terms = make_distilbert_objective(teacher)(student, input_ids, attention_mask, torch.full_like(labels, -100))
+    terms = partial(distilbert_objective, teacher=teacher)(
+        student, input_ids, attention_mask, torch.full_like(labels, -100)
+    )
     assert terms["mlm"].item() == 0
     sum(terms.values()).backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in student.parameters())

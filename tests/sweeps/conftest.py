@@ -28,6 +28,6 @@ def teacher_logits(small):
 def quick(small, teacher_logits):
     """``sweep`` with all that most tests share."""
     return partial(
-        sweep, student=make_small_mlp, data=small, teacher=teacher_logits, seed=range(2), epochs=1, batch_size=64,
+        sweep, make_student=make_small_mlp, data=small, teacher=teacher_logits, seeds=range(2), epochs=1, batch_size=64,
         progress=False,
     )  # fmt: skip

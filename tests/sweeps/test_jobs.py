@@ -53,7 +53,7 @@ def test_a_stopped_sweep_goes_on_with_the_groups_that_are_missing(quick, tmp_pat
 def test_a_stored_group_is_not_used_for_other_data_knobs_or_code(quick, teacher_logits, tmp_path):
     quick(temperature=[2], baselines=[], cache=tmp_path)
     for number, other in enumerate(
-        ({"temperature": [3]}, {"teacher": teacher_logits + 1e-3}, {"seed": range(3)}, {"epochs": 2}, {"lr": 1e-2}), 2
+        ({"temperature": [3]}, {"teacher": teacher_logits + 1e-3}, {"seeds": range(3)}, {"epochs": 2}, {"lr": 1e-2}), 2
     ):
         quick(**({"temperature": [2], "baselines": [], "cache": tmp_path} | other))
         assert len(list(tmp_path.iterdir())) == number
@@ -101,15 +101,15 @@ def test_two_processes_give_the_rows_of_one(quick):
 
 
 def test_threads_give_the_rows_of_one_too(quick):
-    here = quick(student=make_dropout_mlp, temperature=[2, 8])
+    here = quick(make_student=make_dropout_mlp, temperature=[2, 8])
     with ThreadPoolExecutor(3) as executor:
-        there = quick(student=make_dropout_mlp, temperature=[2, 8], executor=executor)
+        there = quick(make_student=make_dropout_mlp, temperature=[2, 8], executor=executor)
     pd.testing.assert_frame_equal(here.drop(columns="seconds"), there.drop(columns="seconds"))
 
 
 def test_functions_that_no_process_could_import_are_refused(quick):
     with ProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="at the top of a module"):
-        quick(student=lambda: make_mlp(8), executor=executor)
+        quick(make_student=lambda: make_mlp(8), executor=executor)
 
 
 def test_processes_are_sent_functions_that_nothing_could_import(quick, monkeypatch):
@@ -124,7 +124,7 @@ def test_processes_are_sent_functions_that_nothing_could_import(quick, monkeypat
         return {"ce": F.cross_entropy(scale(student(images)) * weight, labels)}
 
     arguments = {
-        "student": lambda: Small(nn.Flatten(), nn.Linear(784, 10)),
+        "make_student": lambda: Small(nn.Flatten(), nn.Linear(784, 10)),
         "objective": {f"weight {w}": partial(objective, weight=w) for w in (1.0, 3.0)},
         "parts": {"scale": lambda: nn.Linear(10, 10)},
         "metrics": {"process": lambda logits, labels: float(os.getpid())},

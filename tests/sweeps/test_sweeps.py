@@ -15,11 +15,12 @@ from torch import nn
 from kdcourse.data import jitter
 from kdcourse.losses import EmbeddingQueue, hint_loss, info_nce_loss, kd_loss
 from kdcourse.models import capture, make_mlp
-from kdcourse.recipes import make_adam, make_label_objective, make_soft_target_objective
+from kdcourse.objectives import label_objective
+from kdcourse.recipes import make_adam
 from kdcourse.sweeps import compare, soft_target_objective, sweep
 from kdcourse.sweeps.programs import Orders, Program
 from kdcourse.sweeps.stacking import Loop, Stack, stacks_well
-from kdcourse.training import Knobs, count_errors, fit, train
+from kdcourse.training import count_errors, fit, train
 from kdcourse.training.schedules import linear
 
 CPU = torch.device("cpu")
@@ -66,17 +67,17 @@ def test_after_100_steps_each_student_has_the_weights_and_buffers_of_its_ordinar
     data = images.to(dtype), labels, teacher_logits[:160].to(dtype)
     build = partial(_in, make, dtype)
     runs = sweep(
-        student=build, data=data, seed=[3, 8], temperature=[2, 6], alpha=[0.7], epochs=34, batch_size=64,
+        make_student=build, data=data, seeds=[3, 8], temperature=[2, 6], alpha=[0.7], epochs=34, batch_size=64,
         stacked=stacked, keep_models=True, progress=False,
     )  # fmt: skip
     assert (runs.steps == 102).all()
     for row in runs.itertuples():
         if row.arm == "no_teacher":
-            objective = make_label_objective()
+            objective = label_objective
         elif row.arm == "label_smoothing":
-            objective = make_label_objective(label_smoothing=0.1)
+            objective = partial(label_objective, label_smoothing=0.1)
         else:
-            objective = make_soft_target_objective(Knobs(row.temperature, row.alpha))
+            objective = partial(soft_target_objective, temperature=row.temperature, alpha=row.alpha)
         if row.arm == "label_smoothing" and not stacked:
             continue  # in another order of operations than torch's: equal to rounding, as where stacked, not in bits
         expected, _ = ordinary(build, data, objective, seed=row.seed, epochs=34)
@@ -120,8 +121,8 @@ def test_errors_and_losses_are_those_of_the_ordinary_student(quick, small, teach
 def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_smaller(
     quick, small, teacher_logits, stacked
 ):
-    (row,) = quick(seed=[5], alpha=[0.3], baselines=[], epochs=2, stacked=stacked).itertuples()
-    objective = make_soft_target_objective(Knobs(4.0, 0.3))
+    (row,) = quick(seeds=[5], alpha=[0.3], baselines=[], epochs=2, stacked=stacked).itertuples()
+    objective = partial(soft_target_objective, alpha=0.3)
     _, history = ordinary(make_small_mlp, (*small.train, teacher_logits), objective, seed=5, epochs=2)
     last = sum(history.terms.values())[-6:].tolist()  # five batches of 64, one of 10
     assert row.train_loss == pytest.approx(np.average(last, weights=[64] * 5 + [10]), rel=1e-5)
@@ -132,12 +133,10 @@ def test_the_label_smoothing_baseline_is_that_of_torch(small):
     labels = small.train.labels
     torch.manual_seed(0)
     student = make_small_mlp()
-    from kdcourse.sweeps.running import _label_objective, _logits_of
-
     for share in (0.0, 0.1, 0.9):
-        found = _label_objective(student, small.train.images, labels, label_smoothing=share, predict=_logits_of)
-        expected = F.cross_entropy(student(small.train.images), labels, label_smoothing=share)
-        torch.testing.assert_close(found["ce"], expected)
+        for label_smoothing in (share, torch.tensor(share)):
+            ce = label_objective(student, small.train.images, labels, label_smoothing=label_smoothing)["ce"]
+            torch.testing.assert_close(ce, F.cross_entropy(student(small.train.images), labels, label_smoothing=share))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +144,8 @@ def test_the_label_smoothing_baseline_is_that_of_torch(small):
     [partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3), partial(torch.optim.AdamW, lr=1e-3)],
 )
 def test_every_elementwise_optimizer_steps_a_stack_as_it_steps_one(make_optimizer, quick, small, teacher_logits):
-    (row,) = quick(seed=[1], baselines=[], optimizer=make_optimizer, keep_models=True).itertuples()
-    objective = make_soft_target_objective(Knobs())
+    (row,) = quick(seeds=[1], baselines=[], make_optimizer=make_optimizer, keep_models=True).itertuples()
+    objective = soft_target_objective
     data = (*small.train, teacher_logits)
     expected, _ = ordinary(make_small_mlp, data, objective, seed=1, epochs=1, make_optimizer=make_optimizer)
     assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
@@ -157,15 +156,15 @@ def test_an_optimizer_that_could_mix_students_is_refused_in_a_stack_only(quick):
         pass
 
     with pytest.raises(ValueError, match="Adafactor may mix the students of a stack"):
-        quick(optimizer=Adafactor, baselines=[], stacked=True)
-    assert len(quick(optimizer=Adafactor, baselines=[], stacked=False)) == 2
+        quick(make_optimizer=Adafactor, baselines=[], stacked=True)
+    assert len(quick(make_optimizer=Adafactor, baselines=[], stacked=False)) == 2
 
 
 def test_augmentation_draws_what_an_ordinary_run_draws(small):
-    objective = make_label_objective()
+    objective = label_objective
     for stacked in (True, False):
         runs = sweep(
-            student=make_small_mlp, data=small, objective=objective, seed=[0, 4], epochs=2, batch_size=64,
+            make_student=make_small_mlp, data=small, objective=objective, seeds=[0, 4], epochs=2, batch_size=64,
             augment=jitter, baselines=[], stacked=stacked, keep_models=True, progress=False,
         )  # fmt: skip
         for row in runs.itertuples():
@@ -181,7 +180,7 @@ def test_arms_of_one_seed_start_alike_and_see_the_same_order_and_masks(make, sma
     for stacked in (True, False):
         # The same temperature twice in one program, and once in each of two others: no difference may be left.
         runs = sweep(
-            student=make, data=small, teacher=teacher_logits, seed=[0, 1], objective={"a": _same, "b": _same},
+            make_student=make, data=small, teacher=teacher_logits, seeds=[0, 1], objective={"a": _same, "b": _same},
             unused=[1, 2], epochs=1, batch_size=64, baselines=[], stacked=stacked, keep_models=True, progress=False,
         )  # fmt: skip
         assert runs.arm.nunique() == 4
@@ -214,14 +213,14 @@ def test_a_seeds_order_is_that_of_minibatches_for_every_kind_of_orders(small):
 
 
 def test_with_dropout_a_sweep_repeats_itself_and_seeds_differ(quick):
-    one, two = (quick(student=make_dropout_mlp, stacked=True).drop(columns="seconds") for _ in range(2))
+    one, two = (quick(make_student=make_dropout_mlp, stacked=True).drop(columns="seconds") for _ in range(2))
     pd.testing.assert_frame_equal(one, two)
     assert one[one.seed == 0].train_loss.iloc[0] != one[one.seed == 1].train_loss.iloc[0]
 
 
 def test_one_by_one_dropout_draws_the_masks_of_an_ordinary_run(quick, small, teacher_logits):
-    (row,) = quick(student=make_dropout_mlp, seed=[2], baselines=[], stacked=False, keep_models=True).itertuples()
-    objective = make_soft_target_objective(Knobs())
+    (row,) = quick(make_student=make_dropout_mlp, seeds=[2], baselines=[], stacked=False, keep_models=True).itertuples()
+    objective = soft_target_objective
     expected, _ = ordinary(make_dropout_mlp, (*small.train, teacher_logits), objective, seed=2, epochs=1)
     assert_same_state(row.model, expected, rtol=0, atol=0)
 
@@ -250,7 +249,7 @@ def test_the_callers_random_numbers_go_on_as_if_no_sweep_had_been(quick):
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    quick(student=make_dropout_mlp)
+    quick(make_student=make_dropout_mlp)
     assert torch.rand(3).tolist() == expected.tolist()
 
 
@@ -294,7 +293,7 @@ def test_numbers_arrive_as_tensors_where_they_differ_and_as_they_are_elsewhere(q
 
 
 def test_a_sweep_over_losses_reads_like_the_chapter(quick):
-    runs = quick(temperature=[2, 8], loss=[kd_loss, kd_without_t2], seed=range(3))
+    runs = quick(temperature=[2, 8], loss=[kd_loss, kd_without_t2], seeds=range(3))
     arms = {f"temperature={t}, loss={loss}" for t in (2, 8) for loss in ("kd_loss", "kd_without_t2")}
     assert set(runs.arm) == arms | {"no_teacher", "label_smoothing"}
     weak = runs[runs.arm == "temperature=8, loss=kd_without_t2"].train_loss.mean()
@@ -315,7 +314,7 @@ def test_baselines_run_at_every_budget_and_are_found_there(quick):
 
 
 def test_learning_rate_and_student_are_choices_with_programs_of_their_own(quick):
-    runs = quick(student={"small": make_small_mlp, "cnn": make_small_cnn}, lr=[0.0, 1e-3], keep_models=True)
+    runs = quick(make_student={"small": make_small_mlp, "cnn": make_small_cnn}, lr=[0.0, 1e-3], keep_models=True)
     assert len(runs) == 2 * 2 * 3 * 2
     still = runs[runs.lr == 0.0]
     for row in still.itertuples():
@@ -333,9 +332,9 @@ def test_schedules_follow_progress_from_0_to_1(stacked, quick):
         seen.append(progress)
         return {"ce": F.cross_entropy(student(images), labels)}
 
-    quick(objective=objective, baselines=[], stacked=stacked, seed=[0])
+    quick(objective=objective, baselines=[], stacked=stacked, seeds=[0])
     np.testing.assert_allclose(seen, np.linspace(0, 1, 6))
-    runs = quick(temperature=[4, linear(4, 4)], baselines=[], stacked=stacked, keep_models=True, seed=[0])
+    runs = quick(temperature=[4, linear(4, 4)], baselines=[], stacked=stacked, keep_models=True, seeds=[0])
     assert list(runs.arm) == ["temperature=4", "temperature=linear(start=4, end=4)"]
     assert_same_state(runs.model[0], runs.model[1], rtol=1e-6, atol=1e-6)
 
@@ -345,7 +344,7 @@ def test_each_seed_can_have_a_teacher_of_its_own(quick, small, teacher_logits):
     for stacked in (True, False):
         runs = quick(teacher=others, baselines=[], keep_models=True, stacked=stacked)
         for row, own in zip(runs.itertuples(), others, strict=True):
-            objective = make_soft_target_objective(Knobs())
+            objective = soft_target_objective
             expected, _ = ordinary(make_small_mlp, (*small.train, own), objective, seed=row.seed, epochs=1)
             assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
 
@@ -377,8 +376,9 @@ def test_features_are_captured_and_a_regressor_learns_with_each_student(small):
         return {"hint": weight * hint, "ce": F.cross_entropy(logits, labels)}
 
     runs = sweep(
-        student=make_small_cnn, data={"train": small.train}, objective=objective, parts={"regressor": make_regressor},
-        weight=[1.0, 10.0], seed=[0, 1], epochs=1, batch_size=64, stacked=True, keep_models=True, progress=False,
+        make_student=make_small_cnn, data={"train": small.train}, objective=objective,
+        parts={"regressor": make_regressor}, weight=[1.0, 10.0], seeds=[0, 1], epochs=1, batch_size=64, stacked=True,
+        keep_models=True, progress=False,
     )  # fmt: skip
     for row in runs[runs.weight.notna()].itertuples():
         torch.manual_seed(row.seed)
@@ -432,7 +432,7 @@ def test_a_queue_of_embeddings_fills_for_each_student(small):
 
     found = [
         sweep(
-            student=make_small_mlp, data=(*small.train, teacher_embeddings), objective=objective, seed=range(2),
+            make_student=make_small_mlp, data=(*small.train, teacher_embeddings), objective=objective, seeds=range(2),
             parts={"queue": partial(EmbeddingQueue, 10, 100)}, temperature=[0.1, 0.5], epochs=2, batch_size=64,
             baselines=[], stacked=stacked, progress=False,
         ).train_loss
@@ -467,8 +467,8 @@ def test_students_with_several_outputs_say_which_are_their_logits(small):
         return {f"exit{i}": F.cross_entropy(logits, labels) for i, logits in enumerate(student(images))}
 
     runs = sweep(
-        student=TwoExits, data=small, objective=objective, predict=lambda student, images: student(images)[-1],
-        seed=range(2), epochs=1, batch_size=64, keep_models=True, progress=False,
+        make_student=TwoExits, data=small, objective=objective, predict=lambda student, images: student(images)[-1],
+        seeds=range(2), epochs=1, batch_size=64, keep_models=True, progress=False,
         metrics={"threes": lambda logits, labels: (logits.argmax(-1) == 3).sum()},
     )  # fmt: skip
     assert list(runs.arm.unique()) == ["objective", "no_teacher", "label_smoothing"]
@@ -495,8 +495,8 @@ def test_on_a_gpu_a_sweep_stacks_and_gives_the_numbers_of_the_cpu(make, small, t
     def on(device):
         data = {name: tuple(t.to(device) for t in split) for name, split in small._asdict().items()}
         return sweep(
-            student=make, data=data, teacher=teacher_logits.to(device), seed=range(2), temperature=[2, 8], epochs=1,
-            batch_size=64, progress=False, executor="processes",
+            make_student=make, data=data, teacher=teacher_logits.to(device), seeds=range(2), temperature=[2, 8],
+            epochs=1, batch_size=64, progress=False, executor="processes",
             metrics={"process": lambda *ignored: float(os.getpid())},
         )  # fmt: skip
 
@@ -573,19 +573,19 @@ def test_what_sweep_refuses_it_explains(quick, small, teacher_logits):
         return {"ce": F.cross_entropy(student(images), labels) * (2 if k > 1 else 1)}
 
     cases = [
-        ({"seed": [1, 1]}, "different non-negative integers"),
-        ({"seed": []}, "different non-negative integers"),
-        ({"seed": [-1]}, "different non-negative integers"),
+        ({"seeds": [1, 1]}, "different non-negative integers"),
+        ({"seeds": []}, "different non-negative integers"),
+        ({"seeds": [-1]}, "different non-negative integers"),
         ({"temperature": []}, "axis 'temperature' is empty"),
         ({"temperature": [2, 2]}, "cannot be told apart"),
         ({"temperature": [0, 2]}, "temperature must be positive"),
         ({"alpha": [0.5, 1.5]}, r"alpha must be in \[0, 1\]"),
         ({"loss": [lambda a, b: a, lambda a, b: b]}, "name them with a dict"),
         ({"temprature": [2]}, "has no keyword 'temprature'"),
-        ({"objective": takes_nothing, "alpha": [0.1]}, "swept in vain"),
+        ({"objective": takes_nothing, "alpha": [0.1]}, "turned in vain"),
         ({"objective": 3}, "an objective is a function"),
         ({"objective": decides, "k": [1, 2]}, "stacked=False"),
-        ({"student": make_small_mlp()}, "pass make_student, not make_student"),
+        ({"make_student": make_small_mlp()}, "pass the function, not its result"),
         ({"epochs": 0}, "epochs must be a positive integer"),
         ({"batch_size": [64, 0.5]}, "batch_size must be a positive integer"),
         ({"baselines": ["no_techer"]}, "baselines must be a list"),
@@ -605,10 +605,20 @@ def test_what_sweep_refuses_it_explains(quick, small, teacher_logits):
             quick(**change)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("student", "make_student"), ("optimizer", "make_optimizer"), ("seed", "seeds")]
+)
+def test_an_old_argument_is_answered_with_its_new_name(quick, old, new):
+    with pytest.raises(TypeError, match=rf"sweep\(\) takes no argument '{old}': it is called '{new}'"):
+        quick(**{old: None})
+
+
 @pytest.mark.trap(6)
-def test_cached_logits_and_augmented_images_are_refused(quick):
+def test_cached_logits_and_augmented_images_are_refused(quick, small, teacher_logits):
     with pytest.raises(ValueError, match="teacher and augment exclude one another"):
         quick(augment=jitter)
+    with pytest.raises(ValueError, match="augment cannot be used beside cached logits"):
+        quick(augment=jitter, teacher=None, data=(*small.train, teacher_logits))
 
 
 def test_an_error_of_the_objective_keeps_its_own_words(quick):

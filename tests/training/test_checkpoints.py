@@ -67,7 +67,7 @@ def run(digits, checkpoint=None, *, stop_at=None, on_step=lambda index: None, **
     options = {
         "epochs": EPOCHS, "seed": 3, "augment": jitter, 
         "evaluate": lambda student: {"norm": student[1].weight.detach().norm().item()},
-        "stateful": {"scheduler": scheduler, "memory": memory}, "checkpoint_seconds": 0.0, "progress": False,
+        "parts": {"scheduler": scheduler, "memory": memory}, "checkpoint_seconds": 0.0, "progress": False,
     } | options  # fmt: skip
     history = fit(student, digits, objective, optimizer, after_step=after_step, checkpoint=checkpoint, **options)
     state = {"student": student.state_dict(), "memory": memory.mean, "optimizer": optimizer.state_dict()}
@@ -212,7 +212,7 @@ def test_a_student_that_broke_never_replaces_a_good_checkpoint(digits, tmp_path)
         ({"seed": 4}, "seed: 3 there, 4 here"),
         ({"augment": None}, "augment: True there, False here"),
         ({"settings": {"temperature": 4.0}}, "temperature: None there, 4.0 here"),
-        ({"stateful": {}}, r"parts: \['batches', 'optimizer', 'stateful.memory', .* there, \['batches', 'optimizer',"),
+        ({"parts": {}}, r"parts: \['batches', 'optimizer', 'parts.memory', .* there, \['batches', 'optimizer',"),
     ],
 )
 def test_a_checkpoint_of_a_run_with_other_settings_is_refused_and_says_which(digits, tmp_path, options, message):

@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdcourse.data import jitter, minibatches
 from kdcourse.models import make_mlp
-from kdcourse.recipes import distill, make_adam, make_soft_target_objective
+from kdcourse.objectives import soft_target_objective, with_knobs
+from kdcourse.recipes import distill, make_adam
 from kdcourse.training import (
     History,
     Knobs,
@@ -101,7 +102,7 @@ def test_indices_go_on_from_first_index(digits):
 def test_knobs_turned_between_two_steps_act_in_the_next(digits):
     student, knobs = make_student(), Knobs(temperature=4.0, alpha=1.0)
     data = (*digits, torch.randn(500, 10))
-    steps = train(student, minibatches(*data), make_soft_target_objective(knobs), sgd(student))
+    steps = train(student, minibatches(*data), with_knobs(soft_target_objective, knobs), sgd(student))
     first = next(steps)
     knobs.alpha = 0.0
     second = next(steps)
@@ -171,7 +172,7 @@ def test_drawing_from_the_global_generator_between_steps_does_not_change_the_ord
 def test_no_value_is_read_in_the_loop(digits):
     student = make_student()
     data = (*digits, torch.randn(500, 10))
-    objective = make_soft_target_objective(Knobs())
+    objective = with_knobs(soft_target_objective, Knobs())
     with CountReads() as count:
         steps = list(train(student, minibatches(*data), objective, make_adam(list(student.parameters()))))
         assert count.reads == 0
@@ -318,7 +319,7 @@ def test_a_cache_of_logits_does_not_survive_augmentation(digits):
     cache = predict_logits(teacher, digits.images)
     images, _, logits = next(iter(minibatches(*digits, cache, augment=jitter)))
     assert not torch.allclose(predict_logits(teacher, images), logits, atol=1e-2)
-    with pytest.raises(TypeError, match="augment"):
+    with pytest.raises(ValueError, match="augment cannot be used beside cached logits or features"):
         distill(make_student(), teacher, digits, augment=jitter)
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import nn
 
 from kdcourse.models import make_mlp
-from kdcourse.recipes import make_soft_target_objective, progressive
-from kdcourse.training import Knobs, count_errors
+from kdcourse.objectives import soft_target_objective
+from kdcourse.recipes import progressive
+from kdcourse.training import count_errors
 from kdcourse.widgets import ScheduleEditor
 from kdcourse.widgets.schedule_runs import PRESETS, STAGES, TEXT
 
@@ -45,15 +46,12 @@ def spy():
     """An objective that notes what its knobs were at each step."""
     seen = []
 
-    def make_objective(knobs: Knobs):
-        def objective(student, images, labels, teacher_logits):
-            seen.append((knobs.temperature, knobs.alpha))
-            return {"ce": F.cross_entropy(student(images), labels)}
+    def objective(student, images, labels, teacher_logits, *, temperature, alpha):
+        seen.append((temperature, alpha))
+        return {"ce": F.cross_entropy(student(images), labels)}
 
-        return objective
-
-    make_objective.seen = seen
-    return make_objective
+    objective.seen = seen
+    return objective
 
 
 def weights(model):
@@ -101,7 +99,7 @@ def test_between_two_sliders_the_schedule_is_straight_or_a_stage(make_editor):
 
 
 def test_the_widely_read_text_never_trains_at_t_1_and_ends_with_hardly_any_labels(make_editor, spy):
-    editor = make_editor(make_objective=spy)
+    editor = make_editor(objective=spy)
     editor.preset.value = TEXT
     editor.train()
     assert min(spy.seen)[0] == pytest.approx(2.8)
@@ -154,7 +152,7 @@ def test_a_run_is_the_recipes_to_the_bit(make_editor, small, teacher):
 
 @pytest.mark.trap(54)
 def test_first_and_last_step_train_with_the_ends_of_the_schedules(make_editor, spy):
-    editor = make_editor(make_objective=spy)
+    editor = make_editor(objective=spy)
     editor.preset.value = "linear"
     run = editor.train()
     assert len(spy.seen) == editor.total == 12
@@ -164,7 +162,7 @@ def test_first_and_last_step_train_with_the_ends_of_the_schedules(make_editor, s
 
 
 def test_what_is_drawn_while_a_run_trains_is_for_the_next_one(make_editor, spy):
-    editor = make_editor(make_objective=spy)
+    editor = make_editor(objective=spy)
     editor.preset.value = "constant"
     editor.step(5)
     editor.temperatures[4].value = 16
@@ -297,5 +295,5 @@ def test_what_cannot_be_trained_is_refused_with_the_reason(make_editor, settings
 
 
 def test_the_default_objective_is_hintons(make_editor):
-    one, other = make_editor(), make_editor(make_objective=make_soft_target_objective)
+    one, other = make_editor(), make_editor(objective=soft_target_objective)
     assert torch.equal(weights(one.train().student), weights(other.train().student))
