@@ -15,7 +15,7 @@ from kdcourse import models
 from kdcourse.data import load_mnist
 from kdcourse.recipes import make_adam
 from kdcourse.sweeps import soft_target_objective
-from kdcourse.sweeps.programs import Orders, Program
+from kdcourse.sweeps.seeds import Orders, Program
 from kdcourse.sweeps.stacking import Loop, Stack, stacks_well
 
 # name, student, batch size, samples, seeds, temperatures

@@ -28,16 +28,29 @@ MAY_IMPORT = {
     "records": {"_files"},
     "_moved": set(),
     "guesses": set(),
+    "_hashes": set(),
+    "results": set(),
     "objectives": {"losses", "models", "_arguments"},
-    "training": {"models", "data", "_files", "_moved"},
-    "recipes": {"losses", "models", "data", "training", "objectives", "_arguments"},
-    "sweeps": {"losses", "models", "data", "training", "objectives", "_arguments", "_files", "_moved"},
+    "training": {"models", "data", "_files", "_hashes", "_moved"},
+    "recipes": {"losses", "models", "data", "training", "objectives", "_arguments", "_hashes"},
+    "sweeps": {
+        "losses",
+        "models",
+        "data",
+        "training",
+        "objectives",
+        "results",
+        "_arguments",
+        "_files",
+        "_hashes",
+        "_moved",
+    },
     "zoo": {"losses", "models", "data", "training", "objectives", "_files"},
     "plots": set(),
     "grading": set(),  # a worker imports what a key asks for; the grader itself needs nothing of the package
-    "checks": {"losses", "models", "data", "training", "recipes", "sweeps", "zoo", "objectives"},
+    "checks": {"losses", "models", "data", "training", "recipes", "sweeps", "zoo", "objectives", "results"},
 }
-TORCH_ONLY = {"losses", "models", "data", "objectives", "training", "_arguments", "_files"}
+TORCH_ONLY = {"losses", "models", "data", "objectives", "training", "_arguments", "_files", "_hashes", "results"}
 LAZY = {"training": {"tqdm"}}  # allowed inside a function, in a part that otherwise needs torch only
 
 

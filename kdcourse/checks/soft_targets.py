@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import losses
+from ..results import t_quantile
 from ..sweeps import mean_interval
-from ..sweeps.comparing import t_quantile
 from ._core import (
     Case,
     Question,

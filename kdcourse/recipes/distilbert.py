@@ -10,10 +10,10 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
+from .._hashes import content_hash
 from ..data import mask_words
 from ..objectives import distilbert_objective
 from ..training import History, TrainingOptions
-from ..training.checkpoints import fingerprint
 from ..training.options import fit_with, takes_training_options
 from .distillation import check_nothing_shared
 from .student_layers import init_student_from_teacher
@@ -104,7 +104,7 @@ def distilbert(
         settings={
             "temperature": temperature, "weights": f"{kd_weight:g} {mlm_weight:g} {cosine_weight:g}",
             "probability": probability, "layer_map": str(layer_map),
-            "teacher": fingerprint(teacher) if options["checkpoint"] else "",
+            "teacher": content_hash(teacher.state_dict()) if options["checkpoint"] else "",
         },
     )  # fmt: skip
 

@@ -8,10 +8,10 @@ from typing import Any, Unpack
 from torch import Tensor, nn
 
 from .._arguments import check_alpha, check_temperature
+from .._hashes import content_hash
 from ..data import Minibatches
 from ..objectives import check_keywords, soft_target_objective, with_knobs
 from ..training import History, Objective, TrainingOptions, predict_logits
-from ..training.checkpoints import fingerprint
 from ..training.options import fit_with, takes_training_options
 from ..training.schedules import Schedule, progress_of
 
@@ -114,7 +114,7 @@ def distill_from_logits(
         parts=parts,
         settings={
             "temperature": sampled(temperature), "alpha": sampled(alpha), **(settings or {}),
-            "teacher": fingerprint(teacher) if options["checkpoint"] else "",
+            "teacher": content_hash(teacher.state_dict()) if options["checkpoint"] else "",
         },
         make_batches=make_batches,
     )  # fmt: skip

@@ -4,7 +4,8 @@
 """
 
 from ..objectives import soft_target_objective
-from .comparing import compare, format_comparison, mean_interval
+from ..results import mean_interval
+from .comparing import compare, format_comparison
 from .running import sweep
 
 __all__ = ["compare", "format_comparison", "mean_interval", "soft_target_objective", "sweep"]

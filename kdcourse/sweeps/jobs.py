@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
+from .._hashes import content_hash
 from ..objectives import with_knobs
 from ..training import Objective, threads_asked_for
 from ..training.progress import progress_bar
-from .caching import fingerprint, read_rows, write_rows
 from .grid import Group
-from .programs import MakeModule, Orders, Program
+from .seeds import MakeModule, Orders, Program
 from .stacking import Loop, Predict, Stack, stacks_well
+from .stored_rows import read_rows, write_rows
 
 Tensors = tuple[Tensor, ...]
 Metric = Callable[[Tensor, Tensor], Tensor | float]
@@ -219,7 +220,7 @@ def _submit(waiting: dict[int, Job], executor: Executor) -> dict[Future, int]:
 
 
 def _key(job: Job) -> str:
-    return fingerprint(
+    return content_hash(
         job.group.choices, job.group.numbers, [arm.shown for arm in job.group.arms], job.columns, job.train,
         job.evaluation, job.seeds, job.parts, job.predict, job.metrics, job.stacked, torch.__version__,
         __version__,

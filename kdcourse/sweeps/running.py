@@ -16,8 +16,7 @@ from torch.optim import Optimizer
 from .._moved import renamed
 from ..objectives import check_keywords, label_objective, soft_target_objective
 from ..training import Objective, make_adam
-from .grid import BUDGET, Axis, make_axis, make_groups
-from .inputs import (
+from .arguments import (
     BASELINES,
     cache_logits,
     check_baselines,
@@ -28,8 +27,9 @@ from .inputs import (
     check_seeds,
     read_splits,
 )
+from .grid import BUDGET, Axis, make_axis, make_groups
 from .jobs import Job, Metric, Where, run_all
-from .programs import MakeModule
+from .seeds import MakeModule
 from .stacking import Predict
 
 

@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 from ..models import evaluating
 from ..training import Objective, WithProgress, train
 from ..training.loop import check_every_part_learns, sum_terms
-from .batching import DifferencesOnly, linear
-from .programs import Orders, Program
+from .seeds import Orders, Program
+from .stacked_layers import DifferencesOnly, linear
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
 

@@ -5,7 +5,7 @@ bar, history, checkpoints and exact resume.
 """
 
 from ..models.modes import evaluating
-from .devices import choose_threads, pick_device, seed_everything, threads_asked_for
+from .devices import choose_threads, pick_device, threads_asked_for
 from .evaluation import accuracy, count_errors, predict_logits
 from .fitting import History, Stateful, fit
 from .loop import Knobs, Objective, Step, train
@@ -29,7 +29,6 @@ __all__ = [
     "make_adam",
     "pick_device",
     "predict_logits",
-    "seed_everything",
     "threads_asked_for",
     "train",
 ]

@@ -1,23 +1,11 @@
 """Checkpoints of ``fit``: written atomically, refused by a run with other settings. Chapter 01, behind the scenes."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .._files import write_atomically
-
-
-def fingerprint(*modules: nn.Module) -> str:
-    """Return a short name of these modules' weights: a run continues with the teacher it began with, or not at all."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, value in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], settings: dict, history: dict) -> None:

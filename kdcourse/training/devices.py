@@ -1,22 +1,14 @@
-"""Where and with what a model trains: the device, the number of threads, the seeds.
+"""Where and with what a model trains: the device and the number of threads.
 
 Chapters 00 and 01. Imported from ``kdcourse.training``.
 """
 
 import math
 import os
-import random
 import time
 
 import torch
 from torch import nn
-
-
-def seed_everything(seed: int) -> torch.Generator:
-    """Seed Python's and torch's global generators (weights, dropout) and return a CPU generator for data order."""
-    random.seed(seed)
-    torch.manual_seed(seed)
-    return torch.Generator().manual_seed(seed)
 
 
 def pick_device(name: str | None = None) -> torch.device:

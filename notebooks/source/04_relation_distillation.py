@@ -571,7 +571,7 @@ assert abs(ratios["similarity-preserving"] - 0.5) < 1e-3
 # the loss divided by what it was before.
 
 # %%
-x, y = s.double().cpu(), t.double().cpu()
+x, y = s.cpu().double(), t.cpu().double()
 turn = torch.linalg.qr(torch.randn(32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
 order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
 lengths = torch.linspace(0.5, 2, 64, dtype=torch.float64)[:, None]

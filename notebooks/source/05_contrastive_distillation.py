@@ -284,7 +284,7 @@ explorer
 prediction = "a"  # your guess: "a", "b" or "c"
 
 # %%
-per_class = torch.bincount(mnist.train.labels).double()  # (10,)
+per_class = torch.bincount(mnist.train.labels.cpu()).double()  # (10,)
 share = float((per_class * (per_class - 1)).sum() / (per_class.sum() * (per_class.sum() - 1)))
 batches = mnist.train.labels[: 64 * 800].view(800, 64)
 false = (batches[:, :, None] == batches[:, None, :]).sum(dim=2) - 1  # (800, 64)

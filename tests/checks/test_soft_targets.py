@@ -15,7 +15,7 @@ from kdcourse.checks import (
     check_repaired_loss,
     check_verdict,
 )
-from kdcourse.sweeps.comparing import t_quantile
+from kdcourse.results import t_quantile
 
 
 class AlwaysEqual:

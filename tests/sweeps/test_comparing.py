@@ -9,28 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from kdcourse.results import t_quantile, verdict
 from kdcourse.sweeps import compare, format_comparison, mean_interval
-from kdcourse.sweeps.comparing import t_quantile
 
 
 @given(
     st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=12).filter(
         lambda pairs: np.std([a - b for a, b in pairs]) > 1e-3
     ),
-    st.sampled_from([0.8, 0.95, 0.99]),
 )
 @settings(max_examples=50, deadline=None)
-def test_intervals_are_those_of_scipys_paired_t_test(pairs, level):
+def test_intervals_are_those_of_scipys_paired_t_test(pairs):
     arm, other = np.array(pairs).T
     runs = pd.DataFrame(
         [{"arm": name, "seed": s, "errors": v} for name, vs in (("a", arm), ("b", other)) for s, v in enumerate(vs)]
     )
-    (row,) = compare(runs.sample(frac=1, random_state=0), metric="errors", baseline="b", level=level).itertuples()
-    expected = stats.ttest_rel(arm, other).confidence_interval(level)
+    (row,) = compare(runs.sample(frac=1, random_state=0), metric="errors", baseline="b").itertuples()
+    expected = stats.ttest_rel(arm, other).confidence_interval(0.95)
     np.testing.assert_allclose((row.low, row.high), (expected.low, expected.high), rtol=1e-7, atol=1e-7)
     assert row.difference == pytest.approx(arm.mean() - other.mean(), abs=1e-9)
     assert row.n == len(pairs)
-    significant = stats.ttest_rel(arm, other).pvalue < 1 - level
+    significant = stats.ttest_rel(arm, other).pvalue < 0.05
     assert (row.verdict != "unclear") == significant
 
 
@@ -67,6 +66,18 @@ def test_verdicts_turn_with_the_sense_of_the_metric():
     assert compare(same, baseline="no_teacher").verdict.tolist() == ["unclear"]
 
 
+def test_a_difference_that_is_known_and_smaller_than_what_matters_is_called_so():
+    runs = make_runs(kd=[10.0, 11, 13], no_teacher=[11.0, 12.5, 14])
+    assert compare(runs, baseline="no_teacher").verdict.tolist() == ["better"]
+    assert compare(runs, baseline="no_teacher", smallest_effect=3).verdict.tolist() == ["too small to matter"]
+    assert compare(runs, baseline="no_teacher", smallest_effect=1).verdict.tolist() == ["better"]
+    assert verdict(-1, 1) == "unclear"  # not equal: an interval around 0 says nothing without a smallest effect
+    assert verdict(-1, 1, smallest_effect=2) == "too small to matter"
+    for wrong in ({"low": 1, "high": -1}, {"low": -1, "high": 1, "smallest_effect": -1}):
+        with pytest.raises(ValueError, match="an interval needs low <= high"):
+            verdict(**wrong)
+
+
 def test_the_readable_table_has_signs_intervals_and_verdicts():
     runs = make_runs(kd=[1.0, 2, 3], other=[1, 2, 4], no_teacher=[11.0, 12.5, 13], label_smoothing=[1, 2, 4.3])
     text = format_comparison(compare(runs), digits=1)
@@ -96,7 +107,7 @@ def test_what_compare_refuses_it_explains():
     with pytest.raises(ValueError, match="missing values"):
         check(runs.assign(test_errors=[1, 2, float("nan"), 2, 3, 4]))
     with pytest.raises(ValueError, match="level must be in"):
-        check(runs, level=95)
+        mean_interval([1.0, 2.0], level=95)
     with pytest.raises(ValueError, match="no arm to compare"):
         check(runs[runs.arm == "no_teacher"])
     with pytest.raises(ValueError, match="at least two values, got 1"):

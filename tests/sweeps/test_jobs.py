@@ -19,8 +19,8 @@ from torch import nn
 from tqdm import tqdm
 
 from kdcourse import models
+from kdcourse._hashes import content_hash
 from kdcourse.models import make_mlp
-from kdcourse.sweeps.caching import fingerprint
 
 
 def test_a_stopped_sweep_goes_on_with_the_groups_that_are_missing(quick, tmp_path, monkeypatch):
@@ -77,19 +77,19 @@ def _calls(function):
     return lambda x: function(x)
 
 
-def test_fingerprints_tell_closures_defaults_arrays_and_shared_objects_apart():
-    assert fingerprint(_with(2)) == fingerprint(_with(2))
-    assert fingerprint(_with(2)) != fingerprint(_with(3))
-    assert fingerprint(_calls(_with(2))) != fingerprint(_calls(_with(3)))
-    assert fingerprint(lambda x, k=1: x) != fingerprint(lambda x, k=2: x)
-    assert fingerprint(np.zeros(5000)) != fingerprint(np.r_[np.zeros(4999), 1])
-    assert fingerprint(partial(_with, 2)) != fingerprint(partial(_with, 3))
+def test_hashes_tell_closures_defaults_arrays_and_shared_objects_apart():
+    assert content_hash(_with(2)) == content_hash(_with(2))
+    assert content_hash(_with(2)) != content_hash(_with(3))
+    assert content_hash(_calls(_with(2))) != content_hash(_calls(_with(3)))
+    assert content_hash(lambda x, k=1: x) != content_hash(lambda x, k=2: x)
+    assert content_hash(np.zeros(5000)) != content_hash(np.r_[np.zeros(4999), 1])
+    assert content_hash(partial(_with, 2)) != content_hash(partial(_with, 3))
     a, b = _with(1), _with(2)
-    assert fingerprint([a, b, a]) != fingerprint([a, b, b])
-    assert fingerprint([[1], 2]) != fingerprint([[1, 2]])
+    assert content_hash([a, b, a]) != content_hash([a, b, b])
+    assert content_hash([[1], 2]) != content_hash([[1, 2]])
     torch.manual_seed(0)
-    assert fingerprint(nn.Linear(2, 2)) != fingerprint(nn.Linear(2, 2))
-    assert fingerprint(models.make_mlp) != fingerprint(models.make_cnn)
+    assert content_hash(nn.Linear(2, 2)) != content_hash(nn.Linear(2, 2))
+    assert content_hash(models.make_mlp) != content_hash(models.make_cnn)
 
 
 def test_two_processes_give_the_rows_of_one(quick):

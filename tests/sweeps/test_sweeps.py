@@ -18,7 +18,7 @@ from kdcourse.models import capture, make_mlp
 from kdcourse.objectives import label_objective
 from kdcourse.recipes import make_adam
 from kdcourse.sweeps import compare, soft_target_objective, sweep
-from kdcourse.sweeps.programs import Orders, Program
+from kdcourse.sweeps.seeds import Orders, Program
 from kdcourse.sweeps.stacking import Loop, Stack, stacks_well
 from kdcourse.training import count_errors, fit, train
 from kdcourse.training.schedules import linear
@@ -298,7 +298,7 @@ def test_a_sweep_over_losses_reads_like_the_chapter(quick):
     assert set(runs.arm) == arms | {"no_teacher", "label_smoothing"}
     weak = runs[runs.arm == "temperature=8, loss=kd_without_t2"].train_loss.mean()
     assert weak < runs[runs.arm == "temperature=8, loss=kd_loss"].train_loss.mean()
-    table = compare(runs, metric="test_errors", pair_by="seed", baseline=["no_teacher", "label_smoothing"])
+    table = compare(runs, metric="test_errors", baseline=["no_teacher", "label_smoothing"])
     assert len(table) == 5 + 4  # everything but itself, and the two baselines with each other once
 
 
@@ -509,7 +509,7 @@ def test_on_a_gpu_a_sweep_stacks_and_gives_the_numbers_of_the_cpu(make, small, t
 def test_a_linear_layer_of_a_stack_has_the_gradients_of_autograd():
     from torch.func import vmap
 
-    from kdcourse.sweeps.batching import StackedLinear
+    from kdcourse.sweeps.stacked_layers import StackedLinear
 
     torch.manual_seed(0)
     for shape, bias in (((5,), True), ((5,), False), ((2, 5), True)):

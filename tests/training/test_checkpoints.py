@@ -248,7 +248,7 @@ def test_continuing_with_another_teacher_is_refused_and_with_a_copy_of_the_same_
     distill(make_mlp(4), copy.deepcopy(teacher), digits, **settings)
     with torch.no_grad():
         next(teacher.parameters())[0, 0] += 1e-3
-    with pytest.raises(ValueError, match=r"other settings .*teacher: [0-9a-f]{12} there, [0-9a-f]{12} here"):
+    with pytest.raises(ValueError, match=r"other settings .*teacher: [0-9a-f]{24} there, [0-9a-f]{24} here"):
         distill(make_mlp(4), teacher, digits, **settings)
 
 

