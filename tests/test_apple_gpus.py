@@ -21,9 +21,7 @@ class AppleTensor(torch.Tensor):
             return args[0].as_subclass(torch.Tensor)
         result = super().__torch_function__(function, types, args, kwargs or {})
         if isinstance(result, AppleTensor) and result.dtype == torch.float64:
-            raise TypeError(
-                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
-            )
+            raise TypeError("cannot convert an MPS tensor to float64")
         return result
 
 
