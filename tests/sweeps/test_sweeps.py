@@ -411,9 +411,9 @@ def test_what_a_part_remembers_is_each_students_own_whether_written_in_place_or_
         return {"memory": weight * memory(logits), "ce": F.cross_entropy(logits, labels)}
 
     settings = {
-        "student": make_small_mlp, "data": small, "objective": objective, "parts": {"memory": Memory},
+        "make_student": make_small_mlp, "data": small, "objective": objective, "parts": {"memory": Memory},
         "progress": False, "weight": [1.0, 5.0],
-        "seed": range(2), "epochs": 2, "batch_size": 64, "baselines": [], "keep_models": True,
+        "seeds": range(2), "epochs": 2, "batch_size": 64, "baselines": [], "keep_models": True,
     }  # fmt: skip
     together, alone = sweep(**settings, stacked=True), sweep(**settings, stacked=False)
     np.testing.assert_allclose(together.train_loss, alone.train_loss, rtol=1e-5)
