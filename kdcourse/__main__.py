@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from .commands import console
 
@@ -93,7 +94,9 @@ def _add_distill(commands: Any) -> None:
   kdcourse distill --student hinton --seeds 5       # Hinton's student, and narrower intervals
   kdcourse distill --teacher teacher_cnn --student cnn --epochs 3""",
     )
-    distill.add_argument("--temperature", type=float, default=4.0, help="T > 0, softens teacher and student")
+    distill.add_argument(
+        "--temperature", type=float, default=4.0, help="T from 0.01 to 1000; softens teacher and student"
+    )
     distill.add_argument("--alpha", type=float, default=0.7, help="share of the teacher's term, from 0 to 1")
     distill.add_argument("--epochs", type=_count, default=5, help="passes over the training images")
     distill.add_argument("--seed", type=_seed, default=0, help="first seed of weights and sample order")
@@ -161,7 +164,7 @@ def _add_grade(commands: Any) -> None:
     grade.add_argument("--out", type=_path, help="a folder: where grades.csv and feedback/ are written")
     grade.add_argument("-j", "--jobs", type=_count, help="a folder: how many at once (all cores if absent)")
     grade.add_argument("--show-hidden", action="store_true", help="a folder: feedback tells what hidden tests found")
-    grade.add_argument("--executor", metavar="ADDRESS", help="a folder: a Dask scheduler, tcp://…")
+    grade.add_argument("--executor", type=_address, metavar="ADDRESS", help="a folder: a Dask scheduler, tcp://…")
 
 
 def _add_release(commands: Any) -> None:
@@ -195,7 +198,7 @@ def _whole(text: str, what: str, least: int, most: int) -> int:
     is_number = text.isascii() and text.isdigit()  # "²" is a digit too, and no number
     if is_number and len(text) <= len(str(most)) and least <= int(text) <= most:
         return int(text)
-    limit = f"; at most {most:,}" if is_number else ""
+    limit = f"; at most {most:,}" if is_number and text.strip("0") else ""
     raise argparse.ArgumentTypeError(f"must be {what}, got {console.one_line(repr(text))[:80]}{limit}")
 
 
@@ -225,6 +228,17 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must be a path, got ''")
     return Path(text)
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("tcp", "tls", "ucx", "ws", "wss") and bool(parts.hostname and parts.port)
+    except ValueError:  # a port that is no number, or out of range
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"must be a Dask scheduler's address, such as tcp://host:8786, got {text!r}")
+    return text
 
 
 if __name__ == "__main__":

@@ -42,20 +42,22 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def check_writable(path: Path, *, size: int) -> None:
     """Raise unless a file of about ``size`` bytes can be written there. Asked before long work, so that none is lost.
 
-    The file's folder is made if needed; a file that is there already stays as it is.
+    Nothing is left behind: a file that exists stays as it is, and a missing folder is not made.
 
     Raises
     ------
     OSError
         If the file could not be written; the error names ``path``.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent) as file:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(size))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error

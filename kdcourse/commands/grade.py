@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections import Counter
 
+from .._files import check_writable
 from ..grading.classroom import grade_class
 from ..grading.grader import grade, make_worker
 from ..grading.notebooks import read_notebook
@@ -19,11 +20,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _grade_file(options: argparse.Namespace) -> int:
-    for name in ("out", "jobs", "executor"):
-        if getattr(options, name) is not None:
-            raise ValueError(f"--{name} is for a folder; {options.path} is none.")
     if not options.path.exists():
         raise ValueError(f"there is no file {options.path}: save the notebook, and give the path of its .ipynb file.")
+    for name in ("out", "jobs", "executor", "show_hidden"):
+        if getattr(options, name) not in (None, False):
+            raise ValueError(f"--{name.replace('_', '-')} is for a folder; {options.path} is none.")
     data, keys = read_bytes(options.path.resolve()), find_keys(options.path.parent, folder=options.key)
     if not keys:
         raise ValueError(f"there is no key in or above {options.path.parent}, nor in the package: give one with --key.")
@@ -49,6 +50,7 @@ def _grade_folder(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.path} is a folder: say with --out where grades.csv and the feedback are written.")
     if options.json:
         raise ValueError("--json is for one file; a folder gets OUT/results/ with a JSON file for each.")
+    check_writable(options.out / "grades.csv", size=2**16)
     results = grade_class(
         options.path, options.out, jobs=options.jobs, keys=options.key, timeout=options.timeout,
         sandboxed=not options.no_sandbox, show_hidden=options.show_hidden, executor=options.executor,

@@ -100,7 +100,7 @@ def grade_class(
             waiting.append((submission, exercise, data, place, digest))
         else:
             results.append(result)
-    with _Bar(len(submissions), len(results), progress) as bar, _pool(executor, jobs, len(waiting)) as submit:
+    with _pool(executor, jobs, len(waiting)) as submit, _Bar(len(submissions), len(results), progress) as bar:
         futures = {}
         for submission, exercise, data, place, digest in waiting:
             future = submit(grade_one, data, submission.path.name, contents[exercise], settings)
