@@ -53,10 +53,11 @@ quick: $(VENV)/.dev
 browser: $(VENV)/.dev
 	$(PYTEST) --durations=5 -m browser tests/browser  # one at a time: a browser, its server and its kernel want both cores
 
+# The last chapters are the longest: begun first, they leave neither process without work at the end.
 notebooks-test: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --check
-	KDCOURSE_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -x --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=$(CELL_TIMEOUT) -p no:python notebooks/*.ipynb
+	KDCOURSE_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -p tools.cells_in_a_row --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=$(CELL_TIMEOUT) -p no:python $(shell ls -r notebooks/*.ipynb)
 
 notebooks: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --execute

@@ -36,7 +36,8 @@ class CellError(Exception):
 class FrontEnd:
     """Talks to one kernel; after each message it waits until the kernel is idle, as ipywidgets' front end does.
 
-    ``trouble`` holds what the kernel wrote to stderr, and the errors met by a message of a widget.
+    ``shown`` holds what was displayed; ``trouble`` what the kernel wrote to stderr, and the errors met by a
+    message of a widget.
     """
 
     def __init__(self, client, is_alive):
@@ -44,6 +45,7 @@ class FrontEnd:
         self.name = ""
         self.frames: dict[str, list[Image.Image]] = {}
         self.state: dict[str, dict] = {}
+        self.shown: list[dict] = []
         self.trouble: list[str] = []
 
     def run(self, code: str) -> str:
@@ -65,7 +67,7 @@ class FrontEnd:
     def forget(self) -> None:
         """Take away the names that came after ``keep``, and all that was seen since."""
         self.run(FORGET)
-        self.frames, self.state, self.trouble = {}, {}, []
+        self.frames, self.state, self.shown, self.trouble = {}, {}, [], []
 
     def update(self, model_id: str, **state) -> None:
         """Change a widget's state, as a hand on it does."""
@@ -107,6 +109,8 @@ class FrontEnd:
         content = message["content"]
         if message["msg_type"] == "stream" and content["name"] == "stderr":
             self.trouble.append(content["text"])
+        if message["msg_type"] == "display_data":
+            self.shown.append(content)
         if message["msg_type"] == "comm_msg" and content["data"].get("method") == "update":
             self.state.setdefault(content["comm_id"], {}).update(content["data"]["state"])
             for path, buffer in zip(content["data"].get("buffer_paths", []), message.get("buffers", []), strict=False):

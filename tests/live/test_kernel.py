@@ -3,6 +3,7 @@
 The tests of a stack share a kernel, whose names are those of ``START`` whenever a test begins.
 """
 
+import base64
 import json
 
 import pytest
@@ -77,6 +78,16 @@ def test_the_stack_is_the_one_it_says(stack):
         assert versions == ["7.34.0", "6.17.1", "7.7.1"]
     else:
         assert [int(version.split(".")[0]) for version in versions[1:]] >= [6, 8]
+
+
+def test_a_picture_is_shown_with_its_description(stack):
+    stack.run(
+        "from kdcourse import plots\n"
+        "plots.show(plots.curve(range(3), torch.tensor([3.0, 2.0, 1.0])), alt='A line that falls.')"
+    )
+    (picture,) = stack.shown
+    assert base64.b64decode(picture["data"]["image/png"]).startswith(b"\x89PNG")
+    assert picture["metadata"]["image/png"]["alt"] == picture["data"]["text/plain"] == "A line that falls."
 
 
 def test_play_ticks_train_and_draw(stack, live):
@@ -166,6 +177,27 @@ def test_explorers_follow_their_sliders(stack):
     assert stack.frames[hello_image][-1].text["digit"] == "8"
     stack.update(temperature, value=16.0)
     assert float(stack.frames[image][-1].text["temperature"]) == 16
+
+
+def test_exits_and_generations_follow_their_controls(stack):
+    """Chapter 06 shows them with students that take long to train."""
+    ids = stack.run(
+        "from torch import nn\n"
+        "from kdcourse.models import ExitNet\n"
+        "from kdcourse.widgets import ExitsExplorer, GenerationsExplorer\n"
+        "stages = [nn.Sequential(nn.Flatten(), nn.Linear(784, 8)), nn.Linear(8, 8)]\n"
+        "exits = ExitsExplorer(ExitNet(stages, [nn.Linear(8, 10), nn.Linear(8, 10)]), mnist.test)\n"
+        "lineages = [[make_mlp(4), make_mlp(4)] for _ in range(2)]\n"
+        "generations = GenerationsExplorer(lineages, mnist.test)\n"
+        "print(json.dumps([widget.model_id for widget in (exits.confidence, exits.canvas.widget,"
+        "generations.generation, generations.canvas.widget)]))"
+    )
+    confidence, exits, generation, generations = json.loads(ids)
+    stack.update(confidence, value=0.3)
+    assert float(stack.frames[exits][-1].text["confidence"]) == 0.3
+    stack.update(generation, value=1)
+    assert stack.frames[generations][-1].text["generation"] == "1"
+    stack.run("exits.close(); generations.close()")
 
 
 def test_a_cohort_follows_its_clock_and_the_choice_of_its_way(stack):
