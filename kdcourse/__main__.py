@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; ``docs/cli.md`` is made from it."""
     parser = _Parser(prog="kdcourse", description="A course on knowledge distillation, from the command line.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for add in (_add_distill, _add_doctor, _add_zoo, _add_grade, _add_release, _add_selftest):
+    for add in (_add_distill, _add_doctor, _add_notebooks, _add_zoo, _add_grade, _add_release, _add_selftest):
         add(commands)
     return parser
 
@@ -110,6 +110,16 @@ def _add_distill(commands: Any) -> None:
 
 def _add_doctor(commands: Any) -> None:
     _add(commands, "doctor", "print what works on this machine", examples="  kdcourse doctor")
+
+
+def _add_notebooks(commands: Any) -> None:
+    notebooks = _add(
+        commands,
+        "notebooks",
+        "write chapters and exercises into a folder",
+        examples="  kdcourse notebooks course                         # then: jupyter lab --notebook-dir=course",
+    )
+    notebooks.add_argument("folder", type=_path, help="folder that gets notebooks/ and exercises/")
 
 
 def _add_zoo(commands: Any) -> None:

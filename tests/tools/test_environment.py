@@ -3,9 +3,11 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import environment
@@ -202,3 +204,28 @@ def test_make_stops_where_the_environment_cannot_be_made(tmp_path):
     assert done.returncode != 0
     assert "what to install" in done.stdout
     assert "jupyter" not in done.stdout
+
+
+def requirements_of_conda():
+    """The packages of environment.yml with what stands behind their names."""
+    lines = (ROOT / "environment.yml").read_text(encoding="utf-8").splitlines()
+    return dict(re.match(r"  - ([\w-]+)([<>=]*[\d.]*)", line).groups() for line in lines if line.startswith("  - "))
+
+
+def test_binder_understands_the_python_of_conda():
+    """Its repo2docker looks for python=3.N and ignores every other form, which then gives its own default."""
+    assert re.fullmatch(r"=3\.(1[1-9])", requirements_of_conda()["python"])
+
+
+def test_conda_and_pip_ask_for_the_same_versions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    wanted = dict(re.match(r"([\w-]+)(.*)", text).groups() for text in project["dependencies"])
+    conda = requirements_of_conda()
+    assert {name: conda.get(names.get(name, name)) for name in wanted} == wanted
+
+
+def test_the_kernel_has_the_name_that_notebooks_and_docs_give_it():
+    metadata = json.loads((ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8"))["metadata"]
+    assert metadata["kernelspec"] == {"display_name": environment.KERNEL_NAME, "language": "python", "name": "python3"}
+    assert environment.KERNEL_NAME in (ROOT / "docs" / "learners.md").read_text(encoding="utf-8")
