@@ -1,9 +1,11 @@
 """What tests share: one thread, so that timings and bits do not depend on the machine, and a few real digits.
 
-``--order-seed=N`` runs the files, and the tests of each file, in a random order: no test may need another.
+``--order-seed=N`` runs the files, and the tests of each file, in a random order: no test may need another. Tests that
+take long are marked as slow, by where they are or by themselves; ``make check`` leaves them out.
 """
 
 import random
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,6 +13,19 @@ import torch
 
 from kdcourse.data import load_mnist
 from kdcourse.data.mnist import MNIST, Split
+
+TESTS = Path(__file__).parent
+# Folders and files that start kernels, servers or sandboxes, or train for most of their time. A test elsewhere that
+# takes more than three seconds has the mark itself.
+SLOW = (
+    "browser/",
+    "checks/test_born_again.py",
+    "checks/test_feature_and_logits.py",
+    "checks/test_temperature_sweep.py",
+    "grading/",
+    "live/",
+    "sweeps/test_jobs.py",
+)
 
 # A busy machine makes an example slow, which says nothing about the code.
 hypothesis.settings.register_profile("kdcourse", deadline=None)
@@ -45,18 +60,23 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.hookimpl(tryfirst=True)  # pytest then brings the tests of one parameter of a module's fixture together again
 def pytest_collection_modifyitems(config, items):
-    """Shuffle, if asked to; the tests of a file stay together, because they share what is expensive to make."""
-    if not config.option.order_seed:
-        return
-    order = random.Random(config.option.order_seed)
-    files = {}
+    for item in items:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix().startswith(SLOW):
+            item.add_marker("slow")
+    if config.option.order_seed:
+        items[:] = shuffled(items, config.option.order_seed)
+
+
+def shuffled(items, seed):
+    """Return tests in another order; those of a file stay together, because they share what is expensive to make."""
+    order, files = random.Random(seed), {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     groups = list(files.values())
     order.shuffle(groups)
     for group in groups:
         order.shuffle(group)
-    items[:] = [item for group in groups for item in group]
+    return [item for group in groups for item in group]
 
 
 @pytest.fixture(autouse=True, scope="session")

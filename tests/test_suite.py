@@ -1,11 +1,13 @@
-"""The stages of ``make test``: a failure in one keeps none of the others from running and being told."""
+"""The suite itself: its stages, its random order, and what ``make check`` leaves out."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,3 +65,30 @@ def test_continuous_integration_runs_the_test_command_of_the_readme():
     command = re.search(r"make test\b", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert command
     assert re.search(rf"^time {command[0]}$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.fixture
+def conftest(request):
+    plugins = request.config.pluginmanager.list_name_plugin()
+    return next(plugin for name, plugin in plugins if Path(name) == ROOT / "tests" / "conftest.py")
+
+
+def test_a_random_order_keeps_every_test_keeps_files_together_and_is_that_of_its_seed(conftest):
+    items = [SimpleNamespace(path=file, number=number) for file in "abcdef" for number in range(10)]
+    one, again, other = (conftest.shuffled(items, seed) for seed in ("1", "1", "2"))
+    assert one == again
+    assert len({tuple(map(id, order)) for order in (items, one, other)}) == 3
+    for order in (one, other):
+        assert sorted(map(id, order)) == sorted(map(id, items))
+        files = [file for file, _ in groupby(order, key=lambda item: item.path)]
+        assert len(files) == 6
+        assert files != list("abcdef")
+        assert any([item.number for item in group] != list(range(10)) for _, group in groupby(order, lambda i: i.path))
+
+
+def test_what_make_check_leaves_out_by_its_place_is_there(conftest):
+    assert [place for place in conftest.SLOW if not (conftest.TESTS / place).exists()] == []
+
+
+def test_a_test_outside_these_places_is_not_slow_by_itself(request):
+    assert request.node.get_closest_marker("slow") is None
