@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdcourse.__main__ import make_parser
+from kdcourse.results import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS, BENCHMARKS = ROOT / "experiments" / "results", ROOT / "benchmarks" / "results"
@@ -94,8 +95,8 @@ def _comparison(rows: list[dict]) -> str:
     for row in rows:
         interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
         mean, baseline_mean = (f"{row[key]:.1f}" if key in row else "" for key in ("mean", "baseline_mean"))
-        verdict = row.get("verdict", "better" if row["high"] < 0 else "worse" if row["low"] > 0 else "unclear")
-        lines.append([row["arm"], mean, row["baseline"], baseline_mean, interval, f"{row['n']}", verdict])
+        word = row.get("verdict") or verdict(row["low"], row["high"])
+        lines.append([row["arm"], mean, row["baseline"], baseline_mean, interval, f"{row['n']}", word])
     return table(["arm", "mean", "against", "its mean", "difference", "seeds", ""], lines, align="lrlrlrl")
 
 

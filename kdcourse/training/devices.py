@@ -70,15 +70,15 @@ def threads_asked_for() -> int | None:
         If it is not a positive integer.
     """
     asked = os.environ.get("KDCOURSE_THREADS")
-    return None if asked is None else _checked_threads(asked)
+    return _checked_threads(asked, source="KDCOURSE_THREADS: ") if asked else None
 
 
-def _checked_threads(asked: int | str) -> int:
+def _checked_threads(asked: int | str, source: str = "") -> int:
     text, most = str(asked), max(64, 2 * (os.cpu_count() or 1))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
         raise ValueError(
-            f"the number of threads must be a positive integer, got {asked!r}; at most {most} here. More threads than "
-            f"cores ({os.cpu_count()}) wait for one another, and too many end the process."
+            f"{source}the number of threads must be a positive integer, got {asked!r}; at most {most} here. More "
+            f"threads than cores ({os.cpu_count()}) wait for one another, and too many end the process."
         )
     return int(text)
 

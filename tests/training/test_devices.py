@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kdcourse.training import choose_threads, pick_device
+from kdcourse.training.devices import threads_asked_for
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,14 @@ def test_an_explicit_number_of_threads_wins_over_the_environment(monkeypatch):
 def test_a_number_of_threads_that_is_none_is_refused(count):
     with pytest.raises(ValueError, match="the number of threads must be a positive integer, got"):
         choose_threads(count)
+
+
+def test_the_environments_number_of_threads_is_named_when_it_is_wrong_and_empty_means_none(monkeypatch):
+    monkeypatch.setenv("KDCOURSE_THREADS", "two")
+    with pytest.raises(ValueError, match=r"KDCOURSE_THREADS: the number of threads must be .* got 'two'"):
+        choose_threads()
+    monkeypatch.setenv("KDCOURSE_THREADS", "")
+    assert threads_asked_for() is None
 
 
 def test_without_a_wish_the_faster_of_one_and_all_threads_is_taken(monkeypatch):
