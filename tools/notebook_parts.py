@@ -13,11 +13,10 @@ import nbformat
 from environment import KERNEL_NAME
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from widget_pictures import WIDGET_STATE, WIDGET_VIEW, without_kernel
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 500_000  # bytes of a built notebook
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WIDGET_NOTE = "▶ *A live widget appears here when you run this cell.*"
 
 # Lines of at most 75 characters, which a printed page does not cut.
 SETUP = """\
@@ -282,8 +281,8 @@ def keep_or_execute(notebook: NotebookNode, target: Path, *, execution: str = "c
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Keep what a reader without a kernel needs: no widget state, no progress bars, no timing."""
-    notebook.metadata.pop("widgets", None)
+    """Keep what a reader without a kernel needs: a widget's picture and not its state, no progress bars, no timing."""
+    states = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -294,11 +293,9 @@ def clean(notebook: NotebookNode) -> None:
             if output.output_type == "stream" and output.name == "stderr":
                 continue  # progress bars; a warning that matters belongs in the text
             if WIDGET_VIEW in output.get("data", {}):
-                data = {kind: text for kind, text in output.data.items() if kind in ("text/html", "text/plain")}
-                if "text/html" not in data:  # a widget that has nothing to say without a kernel
-                    data = {"text/markdown": WIDGET_NOTE, "text/plain": WIDGET_NOTE.replace("*", "")}
-                output = nbformat.v4.new_output("display_data", data)
-            kept.append(output)
+                kept += without_kernel(output, states)
+            else:
+                kept.append(output)
         cell.outputs = kept
 
 
