@@ -39,12 +39,12 @@ def make_live():
     torch.manual_seed(0)
     return LiveTrainer(make_student_mlp(), teacher, mnist, teacher_logits=logits)
 teacher, logits = zoo.load("teacher_mlp"), None
-logits = make_live()._race.data[2]
+logits = make_live().race.track.data[2]
 live = make_live()
 """
 # The same students and evaluations by the same code; no frame, no status line, no message.
 BARE = """
-race, start, first = live._race, time.perf_counter(), live.steps
+race, start, first = live.race, time.perf_counter(), live.steps
 while time.perf_counter() < start + {seconds}:
     race.advance(seconds=1)
 race.rest()

@@ -29,6 +29,7 @@ MOVED = {
     "models_exits": "models.exits",
     "report": "commands.distill",
     "schedules": "training.schedules",
+    "widgets.exits": "widgets.explorers.exits",
 }
 
 

@@ -4,24 +4,12 @@ Chapters 00 to 12. ``show`` displays a picture with a description in words.
 """
 
 from .attention import attention_grid
-from .charts import (
-    COLORS,
-    DPI,
-    GRID,
-    INK,
-    LINES,
-    curve,
-    digit_grid,
-    intervals,
-    matrix,
-    new_axes,
-    probability_bars,
-    show,
-    tidy,
-    to_png,
-    training_curves,
-)
+from .charts import curve, matrix, probability_bars, training_curves
+from .comparisons import intervals
+from .images import digit_grid
 from .relations import relation_matrices
+from .showing import show, to_png
+from .style import COLORS, DPI, GRID, INK, LINES, PAPER, new_axes, tidy
 
 __all__ = [
     "COLORS",
@@ -29,6 +17,7 @@ __all__ = [
     "GRID",
     "INK",
     "LINES",
+    "PAPER",
     "attention_grid",
     "curve",
     "digit_grid",

@@ -10,23 +10,25 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from .charts import INK, _array, new_axes
+from .arrays import as_array
+from .style import INK, INK_ON_PAPER, PAPER, new_axes
 
 GAP = 2  # pixels between two digits of the grid
 
 
 def attention_grid(images: Any, maps: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
-    """Draw digits in a row and, under them, a row for each layer or model: its maps with the digits' outlines.
+    """Draw digits in a row and, under them, a row of maps for each layer or model, with the digits' outlines.
 
     Parameters
     ----------
     images : Tensor, shape (N, 1, H, W)
         Grey values; 0 is paper.
     maps : dict from str to Tensor, shape (N, H', W')
-        Maps that are not negative, of any resolution, such as ``attention_map(features).unflatten(1, (14, 14))``. Each
-        map is scaled to its own largest value: the grid shows places, not sizes.
+        Rows of maps that are not negative, such as ``attention_map(features).unflatten(1, (14, 14))``, in any
+        resolution. Each map is scaled to its own largest value: the grid shows places, not sizes.
     ax : Axes, optional
         Where to draw; by default on a new figure of a fitting size.
 
@@ -38,12 +40,19 @@ def attention_grid(images: Any, maps: Mapping[str, Any], *, ax: Axes | None = No
     ------
     ValueError
         If there are no maps, or a row does not hold one map for each image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ax = attention_grid(torch.rand(3, 1, 28, 28), {"teacher": torch.rand(3, 7, 7)})
+    >>> [text.get_text() for text in ax.get_yticklabels()]
+    ['digit', 'teacher']
     """
-    pixels = _array(images, "images")
+    pixels = as_array(images, "images")
     if pixels.ndim != 4 or pixels.shape[1] != 1 or len(pixels) == 0:
         raise ValueError(f"images must have shape (N, 1, H, W) with N > 0, got {pixels.shape}.")
     pixels = pixels[:, 0]  # (N, H, W)
-    rows = {name: _array(row, name) for name, row in maps.items()}
+    rows = {name: as_array(row, name) for name, row in maps.items()}
     if not rows:
         raise ValueError("attention_grid needs at least one row of maps, such as {'teacher': …}.")
     for name, row in rows.items():
@@ -56,12 +65,13 @@ def attention_grid(images: Any, maps: Mapping[str, Any], *, ax: Axes | None = No
     across, down = width + GAP, height + GAP
     if ax is None:
         ax = new_axes(width=1.15 + 0.62 * count, height=0.66 * (1 + len(rows)))
-    sheet = np.ones((down * (1 + len(rows)) - GAP, across * count - GAP, 3))
+    sheet = np.full((down * (1 + len(rows)) - GAP, across * count - GAP, 3), to_rgb(PAPER))
     colours = colormaps["cividis"]
     outlines = []
     for column, image in enumerate(pixels):
         left = column * across
-        sheet[:height, left : left + width] = (1 - image / max(float(image.max()), 1e-9))[..., None]
+        ink = image / max(float(image.max()), 1e-9)
+        sheet[:height, left : left + width] = INK_ON_PAPER(ink)[..., :3]
         for place, row in enumerate(rows.values(), start=1):
             top, share = place * down, row[column] / max(float(row[column].max()), 1e-30)
             sheet[top : top + height, left : left + width] = colours(enlarge(share, height, width))[..., :3]
@@ -83,16 +93,30 @@ def outline(image: Any) -> list[np.ndarray]:
     Parameters
     ----------
     image : Tensor, shape (H, W)
+
+    Examples
+    --------
+    >>> import torch
+    >>> square = torch.zeros(28, 28)
+    >>> square[10:20, 5:15] = 1
+    >>> len(outline(square))
+    1
     """
-    pixels = _array(image, "image")
+    pixels = as_array(image, "image")
     if not pixels.any():
         return []
-    found = Figure().add_subplot().contour(pixels, levels=[0.5 * float(pixels.max())])
-    return [np.asarray(line) for line in found.allsegs[0] if len(line)]
+    contours = Figure().add_subplot().contour(pixels, levels=[0.5 * float(pixels.max())])
+    return [np.asarray(line) for line in contours.allsegs[0] if len(line)]
 
 
 def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a map (H', W') as (height, width), each position as the block of pixels that it stands for."""
+    """Return a map (H', W') as (height, width), each position as the block of pixels that it stands for.
+
+    Examples
+    --------
+    >>> enlarge(np.array([[1, 2]]), 2, 4).tolist()
+    [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
     rows = np.arange(height) * values.shape[0] // height
     columns = np.arange(width) * values.shape[1] // width
     return values[np.ix_(rows, columns)]

@@ -5,25 +5,21 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .charts import DPI, INK
+from .arrays import as_array
+from .style import INK, new_figure
 
 
-def relation_matrices(
-    matrices: Mapping[str, Any], *, labels: Sequence[object], centre: float | None = None, label: str = ""
-) -> Figure:
+def relation_matrices(matrices: Mapping[str, Any], *, labels: Sequence[object], label: str = "") -> Figure:
     """Draw the relation matrices of several networks side by side, in the same colours, with the classes named.
 
     Parameters
     ----------
     matrices : dict from str to Tensor, shape (B, B)
-        A title and a matrix each, all of the same samples.
+        Titles and matrices, all of the same samples.
     labels : sequence of B
-        The samples' classes; samples of one class stand beside each other and are named once.
-    centre : float, optional
-        Draw values on both sides of it in two hues, as for inner products; without it, in one.
+        Classes of the samples. Samples of one class stand beside each other, and their class is named once.
     label : str
         What the values are, beside the colour bar.
 
@@ -34,7 +30,15 @@ def relation_matrices(
     Raises
     ------
     ValueError
-        If there is no matrix, one is not square or holds a number that is not finite, or the labels are not as many.
+        If there is no matrix, one is not square or holds a number that is not finite, or there is not one label for
+        each sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> figure = relation_matrices({"teacher": torch.eye(3)}, labels=[0, 0, 1], label="distance")
+    >>> [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    ['0', '1']
     """
     grids = {name: _square(values, name, len(labels)) for name, values in matrices.items()}
     if not grids:
@@ -42,15 +46,10 @@ def relation_matrices(
     edges = [row for row in range(len(labels)) if row == 0 or labels[row] != labels[row - 1]] + [len(labels)]
     middles, names = [(a + b - 1) / 2 for a, b in pairwise(edges)], [str(labels[row]) for row in edges[:-1]]
     low, high = min(grid.min() for grid in grids.values()), max(grid.max() for grid in grids.values())
-    limits: dict[str, Any] = {"cmap": "cividis", "vmin": low, "vmax": high}
-    if centre is not None:
-        reach = float(max(abs(low - centre), abs(high - centre))) or 1.0
-        limits = {"cmap": "PuOr", "vmin": centre - reach, "vmax": centre + reach}
-    figure = Figure(figsize=(0.9 + 2.1 * len(grids), 2.5), dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width=0.9 + 2.1 * len(grids), height=2.5)
     axes = figure.subplots(1, len(grids), squeeze=False)[0]
     for ax, (name, grid) in zip(axes, grids.items(), strict=True):
-        image = ax.imshow(grid, **limits)
+        image = ax.imshow(grid, cmap="cividis", vmin=low, vmax=high)
         ax.set_title(name, fontsize=10, color=INK)
         ax.set_xticks(middles, names)
         ax.set_yticks(middles, names)
@@ -64,7 +63,7 @@ def relation_matrices(
 
 
 def _square(values: Any, name: str, size: int) -> np.ndarray:
-    grid = np.asarray(values.detach().float().cpu() if hasattr(values, "detach") else values, dtype=float)
+    grid = as_array(values, name)
     if grid.shape != (size, size):
         raise ValueError(f"matrix {name!r} must be ({size}, {size}), one row for each label, got shape {grid.shape}.")
     if not np.isfinite(grid).all():

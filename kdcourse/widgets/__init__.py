@@ -5,18 +5,20 @@ work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykern
 """
 
 from ..training import Knobs
-from .attention import AttentionExplorer
 from .canvas import Canvas, Shown
-from .clock import Mark
-from .cohort import CohortTrainer
-from .exits import ExitsExplorer, GenerationsExplorer
-from .explorers import HelloSlider, TemperatureExplorer, hello_slider
+from .explorers import (
+    AttentionExplorer,
+    ExitsExplorer,
+    GenerationsExplorer,
+    HelloSlider,
+    NegativesExplorer,
+    RelationExplorer,
+    TemperatureExplorer,
+    count_exit_multiply_adds,
+    hello_slider,
+)
 from .guess_buttons import guess
-from .live import LiveTrainer
-from .negatives import NegativesExplorer
-from .relations import RelationExplorer
-from .schedule_editor import ScheduleEditor
-from .schedule_runs import ScheduleRun
+from .trainers import CohortTrainer, LiveTrainer, Mark, ScheduleEditor, ScheduleRun
 
 __all__ = [
     "AttentionExplorer",
@@ -34,6 +36,7 @@ __all__ = [
     "ScheduleRun",
     "Shown",
     "TemperatureExplorer",
+    "count_exit_multiply_adds",
     "guess",
     "hello_slider",
 ]

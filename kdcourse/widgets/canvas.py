@@ -1,12 +1,12 @@
-"""A picture that is redrawn in milliseconds, and what every widget of the course has: a way to show itself.
+"""A picture that is redrawn in milliseconds, and the base class of every widget of the course.
 
-Chapters 00 to 02 and every later widget. One ``Figure`` per picture; no pyplot, no ``Output``, no thread.
+All chapters with a widget. One ``Figure`` per picture; no pyplot, no ``Output``, no thread.
 """
 
 import html
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,37 +16,39 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..plots import COLORS
+from ..plots import COLORS, PAPER
+from ..plots.style import INK_ON_PAPER
 
 DPI = 144  # sharp on screens with more than one pixel per point; the page shows it at its size in inches
 
 
 class Canvas:
-    """A figure whose still parts are drawn once and whose moving parts are drawn on top of them at each frame.
+    """A figure whose still parts are drawn once. Its moving parts are drawn on top of them at each frame.
 
     Parameters
     ----------
     width, height : float
-        In inches of 96 CSS pixels.
+        Size in inches of 96 CSS pixels.
     full_colour : bool
-        Keep every colour, as a heat map needs. Otherwise a frame has the course's colours and greys only, which takes
-        a quarter of the time and half of the bytes.
+        Whether to keep every colour, as a heat map needs. Otherwise a frame has the course's colours and greys only,
+        which takes a quarter of the time and half of the bytes.
 
     Attributes
     ----------
     figure : Figure
     widget : ipywidgets.Image
-        Shows the last frame, at most 60 kB of PNG.
+        The last frame, at most 60 kB of PNG.
     frames : int
         Count of frames drawn.
     """
 
     def __init__(self, width: float, height: float, *, full_colour: bool = False) -> None:
         self._full_colour = full_colour
-        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
         self._agg = FigureCanvasAgg(self.figure)
         self._moving: list[Artist] = []
         self._still: Any = None
@@ -60,6 +62,14 @@ class Canvas:
     def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Return new Axes at a place given in shares of the figure."""
         return self.figure.add_axes((left, bottom, width, height))
+
+    def add_image(
+        self, left: float, bottom: float, width: float, height: float, *, rows: int = 28, columns: int = 28
+    ) -> AxesImage:
+        """Return an empty image for digits, in Axes without a frame: 0 is paper, 1 is ink."""
+        axes = self.add_axes(left, bottom, width, height)
+        axes.set_axis_off()
+        return axes.imshow([[0.0] * columns] * rows, cmap=INK_ON_PAPER, vmin=0, vmax=1, interpolation="nearest")
 
     def moving(self, *artists: Artist) -> None:
         """Draw these at every frame, in this order, above everything else."""
@@ -105,15 +115,15 @@ class Canvas:
 
 
 class Shown:
-    """What a notebook shows as a widget, with a status line in which errors appear.
+    """A widget with a status line. An error in reaction to a control appears in that line.
 
     Attributes
     ----------
     widget : ipywidgets.DOMWidget
-        What is shown. Show it once; a second view of it draws everything twice.
+        The box of controls and picture. Show it once: a second view of it draws everything twice.
     status : ipywidgets.HTML
     errors : list of Exception
-        What went wrong in reaction to a slider, a button or the clock, where nobody can catch it.
+        Errors that a slider, a button or the clock met, where nobody can catch them.
     """
 
     about = "A widget, live when the notebook runs."
@@ -124,7 +134,7 @@ class Shown:
         self.errors: list[Exception] = []
         # JupyterLab may send the messages of widgets to a thread of the kernel's own (a subshell, since ipykernel 7):
         # a slider then moves while a cell runs.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def close(self) -> None:
         """Raise if anything went wrong in reaction to a slider, a button or the clock.
@@ -137,16 +147,27 @@ class Shown:
         if self.errors:
             raise RuntimeError(f"the widget met an error: {self.errors[0]}") from self.errors[0]
 
+    def follow(self, *controls: ipywidgets.DOMWidget, action: Callable[[], object]) -> None:
+        """Call the action whenever one of the controls has moved."""
+
+        def react(change: Any) -> None:
+            with self.guard():
+                action()
+
+        for control in controls:
+            control.observe(react, "value")
+
     @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Hold the lock; an error goes to the status line, as a front end shows none of a callback's."""
-        with self._lock:
+    def guard(self) -> Iterator[None]:
+        """Hold the lock. An error goes to the status line, because front ends do not show the errors of callbacks."""
+        with self.lock:
             try:
                 yield
             except Exception as error:
-                self._fail(error)
+                self.fail(error)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Keep an error and show it in the status line."""
         self.errors.append(error)
         text = html.escape(f"{type(error).__name__}: {error}")
         self.status.value = f'<span role="alert" style="color: #d1242f"><b>Stopped.</b> {text}</span>'
@@ -158,15 +179,20 @@ class Shown:
 
 
 def _make_palette() -> Image.Image:
-    """Return 32 greys and the course's colours, each in 16 blends with white for the edges of lines."""
-    # Not more greys: Pillow matches in cubes of 4, and would take a grey in the cube of white for white.
-    colours: list[tuple[int, ...]] = [(255 * level // 31,) * 3 for level in range(32)]
+    """Return 32 greys up to the paper, and the course's colours in 16 blends with the paper for the edges of lines."""
+    # Not more greys: Pillow matches in cubes of 4, and would take a grey in the cube of the paper for the paper.
+    black, paper = (0.0, 0.0, 0.0), to_rgb(PAPER)
+    colours = [_blend(paper, black, level / 31) for level in range(32)]
     for colour in COLORS.values():
-        rgb = to_rgb(colour)
-        colours += [tuple(round(255 * (1 - (1 - c) * blend / 16)) for c in rgb) for blend in range(1, 17)]
+        colours += [_blend(to_rgb(colour), paper, level / 16) for level in range(1, 17)]
     image = Image.new("P", (1, 1))
     image.putpalette([channel for colour in colours for channel in colour])
     return image
+
+
+def _blend(one: Sequence[float], other: Sequence[float], share: float) -> tuple[int, ...]:
+    """Return a mixture of two colours in bytes, a share of the one in the other."""
+    return tuple(round(255 * (share * a + (1 - share) * b)) for a, b in zip(one, other, strict=True))
 
 
 PALETTE = _make_palette()

@@ -1,6 +1,6 @@
 """Sliders and buttons that look the same in every widget of the course.
 
-Chapters 00 to 02 and every later widget.
+All chapters with a widget.
 """
 
 import math
@@ -12,7 +12,7 @@ TEMPERATURE_STEP = 0.02  # in powers of two: 1.4 %
 
 
 def temperature_slider(value: float, *, description: str = "T") -> ipywidgets.FloatLogSlider:
-    """Return a slider for the temperature, from 0.5 to 20 in equal ratios: T divides. Powers of two are on it."""
+    """Return a slider for the temperature, from 0.5 to 20 in equal ratios because T divides; it meets powers of 2."""
     check_on_slider(value)
     return ipywidgets.FloatLogSlider(
         value=value, base=2, min=math.log2(LOWEST), max=math.log2(HIGHEST), step=TEMPERATURE_STEP,
@@ -21,17 +21,22 @@ def temperature_slider(value: float, *, description: str = "T") -> ipywidgets.Fl
 
 
 def is_snap(old: float, new: float) -> bool:
-    """Whether a front end only put a temperature onto the slider's next place, as it does when it first shows it."""
+    """Return whether a front end only rounded a temperature to the slider's grid, as it does when it first shows it."""
     return abs(math.log2(new / old)) < 0.6 * TEMPERATURE_STEP
 
 
 def slider_layout() -> ipywidgets.Layout:
-    """Return the width that all sliders have: two of them stand side by side on a laptop."""
-    return ipywidgets.Layout(width="360px", max_width="100%")
+    """Return the width of all sliders: two of them stand side by side on a laptop."""
+    return wide_layout(360)
+
+
+def wide_layout(pixels: int) -> ipywidgets.Layout:
+    """Return a width in pixels that shrinks on a narrow page."""
+    return ipywidgets.Layout(width=f"{pixels}px", max_width="100%")
 
 
 def check_on_slider(temperature: float) -> None:
-    """Raise unless a slider for the temperature can stand there."""
+    """Raise unless a temperature is in the range of its slider."""
     if not LOWEST <= temperature <= HIGHEST:
         raise ValueError(
             f"temperature must be from {LOWEST} to {HIGHEST:g} on a slider, got {temperature}. Below, the softmax is "
@@ -52,5 +57,5 @@ def make_button(description: str, icon: str) -> ipywidgets.Button:
 
 
 def make_row(*controls: ipywidgets.DOMWidget) -> ipywidgets.HBox:
-    """Return controls side by side; on a narrow page they wrap."""
+    """Return a row of controls, which wraps on a narrow page."""
     return ipywidgets.HBox(controls, layout=ipywidgets.Layout(flex_flow="row wrap"))

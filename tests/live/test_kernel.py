@@ -209,7 +209,7 @@ def test_a_cohort_follows_its_clock_and_the_choice_of_its_way(stack):
     for tick in range(1, 10):
         stack.update(play, value=tick)
     stack.update(temperature, value=3.0)
-    stack.update(way, index=2)
+    stack.update(way, index=1)
     assert stack.ask("[cohort.steps > 0, cohort.way.value]") == [True, "labels only"]
     assert stack.ask("[mark.value for mark in cohort.marks]") == [3.0, "labels only"]
     assert stack.frames[image][-1].text["way"] == "2"

@@ -6,6 +6,7 @@ import torch
 
 from kdcourse import plots
 from kdcourse.plots.attention import GAP, enlarge, outline
+from kdcourse.plots.style import INK_ON_PAPER
 
 
 def sheet_of(ax):
@@ -23,7 +24,9 @@ def test_the_grid_has_the_digits_and_below_them_a_row_for_each_set_of_maps(mnist
     sheet = sheet_of(ax)
     assert sheet.shape == (3 * 30 - GAP, 3 * 30 - GAP, 3)
     for column, image in enumerate(images):
-        np.testing.assert_allclose(cell(sheet, 0, column)[..., 0], 1 - image[0] / image.max(), atol=1e-6)
+        np.testing.assert_allclose(
+            cell(sheet, 0, column), INK_ON_PAPER((image[0] / image.max()).numpy())[..., :3], atol=1e-6
+        )
     assert [text.get_text() for text in ax.get_yticklabels()] == ["digit", "first", "second"]
 
 

@@ -1,0 +1,110 @@
+"""Paired differences with their confidence intervals: which are better, which worse, which unclear."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from .arrays import as_vector
+from .style import COLORS, GRID, INK, PAPER, figure_of, new_axes
+
+COLUMNS = ("arm", "difference", "low", "high")
+
+# Told apart by colour and by shape: a triangle points to the side on which its difference lies.
+VERDICTS: dict[str, dict[str, Any]] = {
+    "better": {"color": COLORS["student"], "marker": "<"},
+    "unclear": {"color": COLORS["no_teacher"], "marker": "o", "markerfacecolor": PAPER},
+    "worse": {"color": COLORS["kd"], "marker": ">"},
+}
+
+
+def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | None = None) -> Axes:
+    """Draw paired differences with their confidence intervals, a row each, beside the line of no difference.
+
+    Parameters
+    ----------
+    table : DataFrame, or dict from column to R values
+        Columns ``arm``, ``difference``, ``low`` and ``high``, as ``kdcourse.sweeps.compare`` gives. A column
+        ``baseline`` is written beside the arm's name. Differences are in errors, or in anything that is better when it
+        is lower.
+    smallest_effect : float, optional
+        Smallest difference that would matter. Smaller ones lie in a band around 0.
+    ax : Axes, optional
+        Where to draw; by default on a new figure of a fitting height.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, there are no rows, an interval does not hold its difference, the smallest effect is not
+        positive, or the table compares something that is better when it is higher.
+
+    Notes
+    -----
+    An interval left of 0 is better (◀), one right of 0 is worse (▶), and one that holds 0 is unclear (a hollow circle).
+
+    Examples
+    --------
+    >>> table = {"arm": ["kd", "hint"], "difference": [-9, 2], "low": [-14, -3], "high": [-4, 7]}
+    >>> ax = intervals(table, smallest_effect=5)
+    >>> [text.get_text() for text in ax.get_figure().legends[0].get_texts()]
+    ['better', 'unclear', 'below ± 5: too small to matter']
+    """
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise ValueError(f"the table has no column {missing[0]!r}; it has {list(table)}.")
+    if not getattr(table, "attrs", {}).get("lower_is_better", True):
+        raise ValueError("intervals draws what is better when it is lower: compare errors instead of accuracies.")
+    if smallest_effect is not None and not smallest_effect > 0:
+        raise ValueError(
+            f"smallest_effect must be positive, got {smallest_effect}: it is a size, and the band reaches as far to "
+            "both sides of 0."
+        )
+    names = [str(entry) for entry in table["arm"]]
+    if "baseline" in table:
+        names = [f"{arm} − {baseline}" for arm, baseline in zip(names, table["baseline"], strict=True)]
+    middle, left, right = (as_vector(table[column], column) for column in COLUMNS[1:])
+    if not (np.all(left <= middle) and np.all(middle <= right)):
+        raise ValueError("each interval must hold its difference: low <= difference <= high.")
+    if ax is None:
+        width = min(max(6.0, 3.6 + 0.07 * max(map(len, names))), 9.0)  # long names leave room for the intervals
+        ax = new_axes(width=width, height=1.2 + 0.34 * len(names))
+    verdicts = [
+        "better" if end < 0 else "worse" if start > 0 else "unclear" for start, end in zip(left, right, strict=True)
+    ]
+    handles: dict[str, Any] = {}
+    for row, verdict in enumerate(verdicts):
+        look = VERDICTS[verdict]
+        ax.plot([left[row], right[row]], [row, row], color=look["color"], linewidth=2.2, solid_capstyle="butt")
+        ax.plot(middle[row], row, markersize=8, markeredgewidth=1.6, **look)
+    for verdict in VERDICTS:
+        if verdict in verdicts:
+            handles[verdict] = Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.6, **VERDICTS[verdict])
+    if smallest_effect is not None:
+        ax.axvspan(-smallest_effect, smallest_effect, color=GRID, linewidth=0, zorder=0)
+        handles[f"below ± {smallest_effect:g}: too small to matter"] = Patch(color=GRID)
+    ax.axvline(0, color=INK, linewidth=1, linestyle="--")
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="difference")
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(False, axis="y")
+    _name_sides(ax)
+    figure_of(ax).legend(
+        handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles), frameon=False, fontsize=8.5,
+        labelcolor=INK, handletextpad=0.4, columnspacing=1.2,
+    )  # fmt: skip
+    return ax
+
+
+def _name_sides(ax: Axes) -> None:
+    """Say above the axis which side is which."""
+    sides = [(0, "← fewer errors", "left", "better"), (1, "more errors →", "right", "worse")]
+    for x, text, side, verdict in sides:
+        ax.annotate(
+            text, (x, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha=side, va="bottom",
+            fontsize=8.5, color=VERDICTS[verdict]["color"],
+        )  # fmt: skip

@@ -1,0 +1,99 @@
+"""A picture in the notebook, with a description in words for readers who do not see it."""
+
+import base64
+import html
+import io
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .style import DPI, PAPER, figure_of
+
+
+def show(picture: Axes | Figure, *, alt: str) -> None:
+    """Display a picture in the notebook, with a description in words for those who do not see it.
+
+    Parameters
+    ----------
+    picture : Axes or Figure
+    alt : str
+        What the picture shows: its kind, its axes, and what there is to see.
+
+    Raises
+    ------
+    ValueError
+        If the description is missing.
+
+    Notes
+    -----
+    The output is an ``<img>`` in HTML with the PNG inside it. JupyterLab and nbconvert draw an output of type
+    ``image/png`` without any description, wherever it is stored; inside HTML they, VS Code and Colab keep the ``alt``,
+    also where a notebook is not trusted. The description is the output's ``text/plain`` too, which front ends without
+    pictures show.
+
+    Examples
+    --------
+    >>> from kdcourse import plots
+    >>> show(plots.curve([0, 1], [1, 0]), alt="A line that falls.")
+    A line that falls.
+    """
+    from IPython.display import display
+
+    if not isinstance(alt, str) or len(alt.split()) < 3:
+        raise ValueError(
+            f"alt must say in a sentence what the picture shows, got {alt!r}. Some readers only have that."
+        )
+    display(DescribedPicture(to_png(picture), alt))
+
+
+class DescribedPicture:
+    """A PNG and its description, as an output that keeps both together.
+
+    Parameters
+    ----------
+    png : bytes
+    alt : str
+    """
+
+    def __init__(self, png: bytes, alt: str) -> None:
+        self.png, self.alt = png, alt
+
+    def __repr__(self) -> str:
+        """Return the description."""
+        return self.alt
+
+    def _repr_html_(self) -> str:
+        data, width = base64.b64encode(self.png).decode(), Image.open(io.BytesIO(self.png)).width
+        # On a narrow page the picture shrinks and keeps its shape.
+        return (
+            f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}" width="{width}" '
+            'style="max-width: 100%; height: auto">'
+        )
+
+
+def to_png(picture: Axes | Figure) -> bytes:
+    """Return a picture as PNG at 100 dots per inch, on the course's paper.
+
+    Parameters
+    ----------
+    picture : Axes or Figure
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> from kdcourse import plots
+    >>> to_png(plots.curve([0, 1], [1, 0]))[:4]
+    b'\\x89PNG'
+    """
+    buffer = io.BytesIO()
+    # As PNG, which knows its own size: inches times dots is not always the whole number that the canvas takes.
+    figure_of(picture).savefig(buffer, format="png", dpi=DPI, facecolor=PAPER, pil_kwargs={"compress_level": 1})
+    pixels = Image.open(buffer).convert("RGB")
+    small = io.BytesIO()
+    # 256 colours: a third of the bytes, and a notebook holds many pictures.
+    pixels.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True, dpi=(DPI, DPI))
+    return small.getvalue()

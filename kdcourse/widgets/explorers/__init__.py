@@ -1,0 +1,24 @@
+"""Widgets that show what one formula or one network does: a slider moves, a picture follows. Nothing is trained.
+
+Chapters 00, 01 and 03 to 06, one file for each explorer.
+"""
+
+from .attention import AttentionExplorer
+from .exits import ExitsExplorer, count_exit_multiply_adds
+from .generations import GenerationsExplorer
+from .hello import HelloSlider, hello_slider
+from .negatives import NegativesExplorer
+from .relations import RelationExplorer
+from .temperature import TemperatureExplorer
+
+__all__ = [
+    "AttentionExplorer",
+    "ExitsExplorer",
+    "GenerationsExplorer",
+    "HelloSlider",
+    "NegativesExplorer",
+    "RelationExplorer",
+    "TemperatureExplorer",
+    "count_exit_multiply_adds",
+    "hello_slider",
+]

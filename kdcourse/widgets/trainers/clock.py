@@ -1,0 +1,289 @@
+"""What live trainers share: ``Play`` is the clock, each tick trains for one slice, and moved knobs leave marks.
+
+Chapters 02 and 07. Nothing runs between two ticks, and no thread is started.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ipywidgets
+
+from ..canvas import Shown
+from ..controls import make_button
+from .race import Race
+
+SLICE, SHORT_SLICE = 0.06, 0.02  # seconds of training between two looks at the sliders; and while a hand is on one
+FRAME = 0.25  # seconds between two frames while nothing but the curves moves
+BREATH = 0.002  # seconds
+DRAG = 0.7  # seconds: moves that follow each other faster, while the clock trains, are one move of one hand
+PLAYING = ("playing", "_playing")  # Play's own word for it, in ipywidgets 8 and in 7
+
+
+class Mark(NamedTuple):
+    """A knob that was moved, or a fork.
+
+    Attributes
+    ----------
+    step : int
+        Step of the move. A dragged slider counts where it came to rest.
+    arm : str
+        Name of the student: "distilled" or "fork" of a live trainer, "cohort" of a cohort.
+    knob : str
+        Name of the knob: "temperature", "alpha", "way", or "fork".
+    value : float or str
+        Value after the move.
+    """
+
+    step: int
+    arm: str
+    knob: str
+    value: float | str
+
+
+class Clocked(Shown):
+    """A widget that trains while its clock ticks, or when ``step`` is called.
+
+    A subclass sets ``image``, ``race`` and ``controls``. It defines ``_draw_frame``, ``_describe`` and
+    ``_count_test_errors``.
+
+    Attributes
+    ----------
+    play : ipywidgets.Play
+        The clock.
+    reset_button, test_button : ipywidgets.Button
+    race : Race
+        What is trained.
+    marks : list of Mark
+    images_per_second : float
+        Training images that each student saw per second, drawing included.
+    drawn_at : float
+        Time of the last frame, as ``time.perf_counter`` gives it.
+    closed : bool
+    """
+
+    what = "trainer"  # as messages call it
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.race: Race
+        self.marks: list[Mark] = []
+        self.images_per_second = 0.0
+        self.closed = False
+        self._stopped, self._note = False, ""
+        self.pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
+        self.drawn_at = self._ended_at = self._touched_at = self._told_at = 0.0
+        self._moved_at: dict[tuple[str, str], float] = {}  # when a hand was last on a knob
+        # A tick is sent when the kernel has answered the one before; the interval only has to be shorter than a slice.
+        # It is Play's value that counts ticks, up to a number that no lesson reaches.
+        self.play = ipywidgets.Play(value=0, min=0, max=10**8, step=1, interval=10, show_repeat=False)
+        self.play.observe(self._tick, "value")
+        self.reset_button = self.make_action("reset", "undo", self.reset)
+        self.test_button = self.make_action("test errors", "check", self.measure_test)
+        self.controls: list[Any] = [self.play, self.reset_button, self.test_button]
+
+    @property
+    def steps(self) -> int:
+        """Count of training steps that every student has taken."""
+        return self.race.step
+
+    def step(self, count: int = 100) -> None:
+        """Train every student for some steps, with or without a front end; sliders act in between.
+
+        Parameters
+        ----------
+        count : int
+            Steps, that is batches.
+
+        Raises
+        ------
+        ValueError
+            If the count is not a positive integer or the trainer was closed.
+        RuntimeError
+            If it has stopped at an error before.
+        """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"step needs a positive integer, the number of batches to train on, got {count!r}.")
+        self.run_on(count)
+
+    def reset(self) -> None:
+        """Go back to the start; the knobs stay where they are."""
+        if self.closed:
+            self.check_open()  # after an error it may go on: a reset is the way out
+        with self.lock:
+            self._back_to_start()
+            self.marks, self._stopped, self._note = [], False, ""
+            self.pace.clear()
+            self.images_per_second = 0.0
+            self.draw()
+
+    def measure_test(self) -> dict[str, int]:
+        """Count the errors on all test images, and write them into the status line."""
+        self.check_open()
+        with self.lock:
+            errors, images = self._count_test_errors()
+            counts = ", ".join(f"{name} {count}" for name, count in errors.items())
+            self._note = f"Errors on {images:,} test images after {self.steps:,} steps: {counts}."
+            self.draw()
+        return errors
+
+    def close(self) -> None:
+        """Stop for good; the picture and the students stay.
+
+        Raises
+        ------
+        RuntimeError
+            From the first error that a tick, a slider or a button met: an executed notebook fails there.
+        """
+        with self.lock:
+            self.closed = True
+            self.stop_playing()
+            for control in self.controls:
+                control.disabled = True
+        super().close()
+
+    # What a subclass defines.
+
+    def _draw_frame(self) -> None:
+        """Draw the picture."""
+        raise NotImplementedError
+
+    def _describe(self) -> str:
+        """Return the sentence of the status line."""
+        raise NotImplementedError
+
+    def _count_test_errors(self) -> tuple[dict[str, int], int]:
+        """Return the test errors by name, and the number of test images."""
+        raise NotImplementedError
+
+    # What a subclass may change.
+
+    def _back_to_start(self) -> None:
+        """Forget what was trained."""
+        self.race.reset()
+
+    def _prepare(self, *, clock: bool) -> bool:
+        """Get ready for a slice; return whether there is anything to train. ``clock`` is True at a tick."""
+        return True
+
+    # The clock.
+
+    def make_action(self, description: str, icon: str, action: Callable[[], object]) -> ipywidgets.Button:
+        """Return a button that starts the action. An error goes to the status line."""
+
+        def react(button: Any) -> None:
+            with self.guard():
+                action()
+
+        button = make_button(description, icon)
+        button.on_click(react)
+        return button
+
+    def make_step_button(self) -> ipywidgets.Button:
+        """Return a button that trains for 100 steps."""
+
+        def train() -> None:
+            self.check_open()
+            self.train_on(100)
+
+        return self.make_action("train 100 steps", "step-forward", train)
+
+    def _tick(self, change: Any) -> None:
+        """Train for one slice. A tick back is the stop button; a tick that meets a training cell does nothing."""
+        if change["new"] <= change["old"] or self.closed or self._stopped or not self.lock.acquire(blocking=False):
+            return
+        try:
+            with self.guard():
+                start = time.perf_counter()
+                held = start - self._touched_at < DRAG
+                if held:
+                    # The kernel sends from another thread, which the loop would keep waiting for a whole slice: let the
+                    # frame and the answer to the slider's last message leave first.
+                    time.sleep(BREATH)
+                if self._prepare(clock=True):
+                    before = self.steps
+                    self.race.advance(seconds=SHORT_SLICE if held else SLICE)
+                    self._after_slice(start=start, before=before, last=self.race.done)
+        finally:
+            self.lock.release()
+
+    def run_on(self, count: int) -> None:
+        """Train for some steps. An error is raised, and shown in the status line too."""
+        self.check_open()
+        try:
+            self.train_on(count)
+        except Exception as error:
+            with self.lock:
+                self.fail(error)
+            raise
+
+    def train_on(self, count: int) -> None:
+        """Train for some steps, a slice at a time."""
+        target, done = None, False
+        while not done:
+            with self.lock:
+                self._moved_at.clear()  # between two calls of step no hand holds a slider
+                start = time.perf_counter()
+                if not self._prepare(clock=False):
+                    return
+                target = self.steps + count if target is None else target
+                before = self.steps
+                done = self.race.run_to(target, seconds=SLICE)
+                self._after_slice(start=start, before=before, last=done)
+            time.sleep(0.0005)  # a slider that waits for the lock gets it
+
+    def _after_slice(self, *, start: float, before: int, last: bool = False) -> None:
+        """Count the images per second of the last slices, and draw if it is time."""
+        now = time.perf_counter()
+        # From slice to slice, so that drawing and messages are counted too; but not the time that someone paused.
+        seconds = now - (self._ended_at if start - self._ended_at < FRAME else start)
+        self._ended_at = now
+        self.pace.append((seconds, (self.steps - before) * self.race.track.batch_size))
+        self.images_per_second = sum(images for _, images in self.pace) / sum(seconds for seconds, _ in self.pace)
+        if last or now - self.drawn_at >= FRAME:
+            self.draw()
+
+    def mark(self, mark: Mark) -> None:
+        """Note a move. Only the last of several counts: before the next step, or in one drag."""
+        same = [other for other in self.marks if other[1:3] == mark[1:3]]
+        moved_at = self._moved_at.get(mark[1:3], 0.0)
+        self._moved_at[mark[1:3]] = self._touched_at = time.perf_counter()
+        if same and (same[-1].step == mark.step or time.perf_counter() - moved_at < DRAG):
+            self.marks.remove(same[-1])
+        self.marks.append(mark)
+
+    def draw(self) -> None:
+        """Draw a frame, and write the status line if there is time."""
+        self.drawn_at = now = time.perf_counter()
+        self._draw_frame()
+        # The status line can wait: while a slider is dragged, its messages would stand in the way of the picture's.
+        if not self._stopped and (now - self._told_at >= FRAME or now - self._touched_at >= FRAME):
+            self._told_at, self.status.value = now, self._tell()
+
+    def _tell(self) -> str:
+        text = self._describe()
+        return f"{text}<br>{self._note}" if self._note else text
+
+    def tell_pace(self) -> str:
+        """Return how fast it trains, or what starts it."""
+        return f"{self.images_per_second:,.0f} images/s" if self.pace else "press play"
+
+    def fail(self, error: Exception) -> None:
+        """Show an error and stop the clock."""
+        super().fail(error)
+        self._stopped = True
+        self.stop_playing()
+
+    def stop_playing(self) -> None:
+        """Let go of the play button."""
+        for name in PLAYING:  # both ipywidgets let Python stop it, neither start it
+            if self.play.has_trait(name):
+                setattr(self.play, name, False)
+
+    def check_open(self) -> None:
+        """Raise if it was closed or has stopped at an error."""
+        if self.closed:
+            raise ValueError(f"this {self.what} was closed; make a new one to train on.")
+        if self._stopped:
+            raise RuntimeError(f"the {self.what} has stopped at an error: {self.errors[-1]}") from self.errors[-1]

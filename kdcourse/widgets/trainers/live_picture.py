@@ -1,0 +1,94 @@
+"""The live trainer's picture: errors against steps with marks, and one digit's soft target beside the prediction.
+
+Chapter 02. Everything here draws; nothing here trains.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ...data.mnist import Split
+from ...losses import soften
+from ...plots import COLORS, INK, LINES, PAPER, tidy
+from ...training import predict_logits
+from ..canvas import Canvas
+from .clock import Mark
+from .error_chart import ErrorChart
+from .race import Arm
+
+ROLES = {"distilled": "student", "no teacher": "no_teacher", "fork": "fork"}
+PLACES = {"distilled": 0.0, "no teacher": -0.25, "fork": 0.25}  # on the bars of the soft target
+
+
+class LivePicture:
+    """Draws arms and marks in a few milliseconds.
+
+    Parameters
+    ----------
+    teacher_logits : Tensor, shape (N, 10)
+        Logits for the images that errors are counted on.
+    measured : Split
+        Those images with their labels.
+    """
+
+    def __init__(self, teacher_logits: Tensor, measured: Split) -> None:
+        self.canvas = Canvas(7.8, 3.2)
+        self._choose_digit(teacher_logits, measured)
+        errors = 100 * float((teacher_logits.argmax(dim=1) != measured.labels).float().mean())
+        self.chart = ErrorChart(self.canvas, (0.075, 0.15, 0.52, 0.7), ROLES, level=errors)
+        self._make_bars()
+        self.show_fork(False)
+
+    def _choose_digit(self, teacher_logits: Tensor, measured: Split) -> None:
+        """Take a digit that the teacher gets right and is least sure of: its soft target has most to say."""
+        probabilities = soften(teacher_logits, temperature=4.0)  # (N, 10)
+        entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1)  # (N,)
+        right = teacher_logits.argmax(dim=1) == measured.labels
+        index = int((entropy * right).argmax())
+        self._image = measured.images[index : index + 1]  # (1, 1, 28, 28)
+        self._digit, self._target = int(measured.labels[index]), teacher_logits[index]
+
+    def _make_bars(self) -> None:
+        ax = tidy(self.canvas.add_axes(0.665, 0.15, 0.325, 0.66))
+        ax.set(xlim=(-0.6, 9.6), ylim=(0, 1.02), xticks=range(10), xlabel="class")
+        ax.grid(False, axis="x")
+        self._title = ax.set_title("", fontsize=9, color=INK, loc="left")
+        # Thick lines in place of ten bars: one thing to draw.
+        self._bars = ax.vlines(range(10), 0, [0.0] * 10, colors=COLORS["teacher"], linewidth=14, alpha=0.85)
+        self._predictions = {}
+        for name, role in ROLES.items():
+            edge = PAPER if name == "distilled" else COLORS[role]
+            (self._predictions[name],) = ax.plot(
+                [k + PLACES[name] for k in range(10)], [math.nan] * 10, linestyle="", marker=LINES[role]["marker"],
+                color=COLORS[role], markersize=6, markeredgewidth=1.6, markeredgecolor=edge,
+            )  # fmt: skip
+        corner = self.canvas.add_image(0.93, 0.835, 0.065, 0.16)
+        corner.set_data(self._image[0, 0].cpu().numpy())
+        self.canvas.moving(self._bars, *self._predictions.values(), self._title)
+
+    def show_fork(self, forked: bool) -> None:
+        """Add the fork to the legend, or take it away."""
+        self.chart.legend({name: name for name in ROLES if name != "fork" or forked})
+
+    def draw(self, arms: Mapping[str, Arm], marks: Sequence[Mark], step: int) -> None:
+        """Draw one frame."""
+        self.chart.draw({name: (arm.steps, arm.errors) for name, arm in arms.items()}, step=step, marks=marks)
+        knobs = arms["distilled"].knobs
+        assert knobs is not None  # the distilled student has knobs
+        self._place_bars(arms, knobs.temperature)
+        self.canvas.draw(step=step, temperature=knobs.temperature, alpha=knobs.alpha, marks=len(marks))
+
+    def _place_bars(self, arms: Mapping[str, Arm], temperature: float) -> None:
+        self._title.set_text(f"soft target of this {self._digit} and the\nstudents' predictions, T = {temperature:.3g}")
+        heights = soften(self._target, temperature=temperature).tolist()
+        self._bars.set_segments([[(k, 0), (k, height)] for k, height in enumerate(heights)])
+        for name, points in self._predictions.items():
+            if name not in arms:
+                points.set_ydata([math.nan] * 10)
+                continue
+            knobs = arms[name].knobs
+            logits = predict_logits(arms[name].student, self._image)[0]  # (10,)
+            own = temperature if knobs is None else knobs.temperature
+            points.set_ydata(soften(logits, temperature=own).cpu().numpy())

@@ -1,0 +1,84 @@
+"""Interval plots: better, worse and unclear are told apart by colour and shape, whatever the page."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from kdcourse import plots
+
+TABLE = pd.DataFrame(
+    {"arm": ["a", "b", "c"], "difference": [-2.0, 1.0, 5.0], "low": [-3.0, -1.0, 4.0], "high": [-1.0, 3.0, 6.0]}
+)
+
+
+def marks_of(ax):
+    """Return the line that marks the difference of each row."""
+    return [line for line in ax.lines if line.get_marker() in "<o>"]
+
+
+def test_better_worse_and_unclear_have_colours_and_shapes_of_their_own():
+    ax = plots.intervals(TABLE)
+    better, unclear, worse = marks_of(ax)
+    assert [line.get_marker() for line in (better, unclear, worse)] == ["<", "o", ">"]
+    assert len({line.get_color() for line in (better, unclear, worse)}) == 3
+    assert to_rgb(unclear.get_markerfacecolor()) == to_rgb(plots.PAPER)  # hollow
+    assert [line.get_xdata()[0] for line in (better, unclear, worse)] == [-2, 1, 5]
+    (legend,) = ax.get_figure().legends
+    assert [text.get_text() for text in legend.get_texts()] == ["better", "unclear", "worse"]
+
+
+def test_an_interval_that_ends_at_zero_is_unclear():
+    ax = plots.intervals({"arm": ["a"], "difference": [1.0], "low": [0.0], "high": [2.0]})
+    assert [line.get_marker() for line in marks_of(ax)] == ["o"]
+
+
+def test_the_axis_says_on_which_side_there_are_fewer_errors():
+    ax = plots.intervals(TABLE)
+    texts = {text.get_text(): text.xy[0] for text in ax.texts}
+    assert texts == {"← fewer errors": 0, "more errors →": 1}
+
+
+def test_rows_are_named_with_their_baseline():
+    ax = plots.intervals(TABLE.assign(baseline="plain"))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a − plain", "b − plain", "c − plain"]
+
+
+def test_the_smallest_effect_of_interest_is_a_band_around_zero_with_a_name():
+    ax = plots.intervals(TABLE, smallest_effect=2.5)
+    (band,) = ax.patches
+    assert np.ptp(band.get_extents().get_points()[:, 0]) > 0
+    assert (band.get_x(), band.get_width()) == (-2.5, 5)
+    (legend,) = ax.get_figure().legends
+    assert legend.get_texts()[-1].get_text() == "below ± 2.5: too small to matter"
+
+
+def test_long_names_leave_room_for_the_intervals():
+    ax = plots.intervals(TABLE.assign(arm=["a name of an arm that says everything about how it was trained"] * 3))
+    plots.to_png(ax)
+    assert ax.get_window_extent().width > 300
+    (left, right) = sorted(text.get_window_extent().x0 for text in ax.texts)
+    assert right - left > 150  # the two sides do not overprint each other
+
+
+def accuracies():
+    table = TABLE.copy()
+    table.attrs["lower_is_better"] = False
+    return table
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.intervals({"arm": ["a"]}), "the table has no column 'difference'"),
+        (
+            lambda: plots.intervals({"arm": ["a"], "difference": [2.0], "low": [0.0], "high": [1.0]}),
+            "each interval must hold its difference",
+        ),
+        (lambda: plots.intervals(TABLE, smallest_effect=0), "smallest_effect must be positive, got 0"),
+        (lambda: plots.intervals(accuracies()), "better when it is lower"),
+    ],
+)
+def test_bad_input_is_told_what_is_needed(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()

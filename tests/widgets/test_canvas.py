@@ -1,0 +1,48 @@
+"""The canvas: a frame is what would be drawn from nothing; how a notebook shows a widget."""
+
+import subprocess
+import sys
+
+from matplotlib.colors import to_rgb
+
+from kdcourse import plots
+from kdcourse.widgets import Canvas, hello_slider
+
+
+def make_canvas():
+    canvas = Canvas(3, 2, full_colour=True)
+    (line,) = canvas.add_axes(0.2, 0.2, 0.7, 0.7).plot([0, 1], [0, 1])
+    canvas.moving(line)
+    canvas.draw()
+    return canvas, line
+
+
+def test_a_blitted_frame_is_the_frame_that_is_drawn_from_nothing():
+    frames = []
+    for renewed in (False, True):
+        canvas, line = make_canvas()
+        line.set_ydata([1, 0])
+        if renewed:
+            canvas.renew()
+        canvas.draw()
+        frames.append(bytes(canvas.figure.canvas.buffer_rgba()))
+    assert frames[0] == frames[1]
+
+
+def test_an_image_of_a_digit_goes_from_paper_to_ink():
+    canvas = Canvas(1, 1)
+    image = canvas.add_image(0, 0, 1, 1, rows=2, columns=3)
+    assert image.get_array().shape == (2, 3)
+    assert [image.cmap(value)[:3] for value in (0.0, 1.0)] == [to_rgb(plots.PAPER), (0, 0, 0)]
+
+
+def test_a_widget_is_shown_by_its_view_and_leaves_a_sentence_without_a_kernel():
+    hello = hello_slider()
+    bundle = hello._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == hello.widget.model_id
+    assert bundle["text/plain"] == "[A slider that picks a digit, live when the notebook runs.]"
+
+
+def test_widgets_leave_pyplot_alone():
+    code = "import sys, kdcourse.widgets; print('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -1,0 +1,48 @@
+"""The chart of held-out errors: room for steps, marks, names at the ends of lines, and ticks."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from kdcourse.widgets import Canvas
+from kdcourse.widgets.trainers.error_chart import TICKS, ErrorChart, choose_ticks, spread
+
+
+def test_the_axis_makes_room_for_more_steps(make_live):
+    live = make_live()
+    live.step(250)
+    assert live.picture.chart.ax.get_xlim()[1] > 250
+
+
+def test_marks_too_close_to_read_are_drawn_as_the_newest_of_them(make_live):
+    live = make_live()
+    for value in (5, 6, 7, 8):
+        live.temperature.value = value
+        live.step(1)
+    live.draw()
+    drawn = live.picture.chart.marks["distilled"].get_xdata()
+    assert [x for x in drawn if not math.isnan(x)] == [3, 3]
+    assert len(live.marks) == 4
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(1, 100), (0.1, 100), (12, 40), (2, 20), (0.3, 0.7), (50, 100)])
+def test_ticks_do_not_overprint_each_other(lowest, highest):
+    canvas = Canvas(7.8, 3.2)
+    chart = ErrorChart(canvas, (0.075, 0.15, 0.52, 0.7), {"student": "student"})
+    chart.set_limits((lowest, highest))
+    canvas.draw()
+    boxes = [label.get_window_extent() for label in chart.ax.get_yticklabels()]
+    assert len(boxes) >= 2
+    assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
+    ticks = choose_ticks(lowest, highest)
+    assert ticks == sorted(set(ticks))
+    assert set(ticks) <= set(TICKS)
+
+
+def test_names_at_the_ends_of_lines_keep_their_order_and_their_distance():
+    placed = spread([0.5, 0.52, 0.1, 0.51], 0.1, lowest=0.03)
+    assert placed == pytest.approx([0.41, 0.61, 0.1, 0.51])
+    crowded = spread([0.0, 0.0, 0.0], 0.1, lowest=0.03)
+    assert crowded == pytest.approx([0.03, 0.13, 0.23])
+    assert spread([0.9, 0.2], 0.1) == [0.9, 0.2]

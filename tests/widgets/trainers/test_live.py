@@ -1,0 +1,270 @@
+"""The live trainer without a front end: two students, knobs and marks, forks, resets, frames."""
+
+import threading
+
+import ipywidgets
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kdcourse.data.mnist import MNIST
+from kdcourse.losses import kd_loss
+from kdcourse.models import make_cnn, make_mlp
+from kdcourse.objectives import soft_target_objective
+from kdcourse.plots import COLORS, PAPER
+from kdcourse.training import Knobs, predict_logits
+from kdcourse.widgets import LiveTrainer
+
+
+def in_bytes(colour):
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def test_both_students_start_equal_and_part_at_the_first_step(make_live, weights_of):
+    live = make_live()
+    distilled, plain = (arm.student for arm in live.arms.values())
+    assert torch.equal(weights_of(distilled), weights_of(plain))
+    assert live.arms["distilled"].errors == live.arms["no teacher"].errors
+    live.step(1)
+    assert not torch.equal(weights_of(distilled), weights_of(plain))
+
+
+def test_with_alpha_zero_the_distilled_student_is_the_student_without_a_teacher_to_the_bit(make_live, weights_of):
+    live = make_live(knobs=Knobs(temperature=4, alpha=0))
+    live.step(40)
+    distilled, plain = (arm.student for arm in live.arms.values())
+    assert torch.equal(weights_of(distilled), weights_of(plain))
+
+
+def test_the_live_trainer_gives_the_bits_of_a_plain_loop(small, teacher, make_live, weights_of):
+    live = make_live(knobs=Knobs(2.0, 0.5), seed=3)
+    live.step(15)
+    live.temperature.value = 8
+    live.step(15)
+
+    torch.manual_seed(3)
+    student = make_mlp(16)
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3, fused=True)
+    order = torch.Generator().manual_seed(0)
+    indices = torch.cat([torch.randperm(600, generator=order) for _ in range(3)]).split(50)  # 12 batches an epoch
+    logits = predict_logits(teacher, small.train.images)
+    for step in range(30):
+        index = indices[step]
+        out = student(small.train.images[index])
+        kd = kd_loss(out, logits[index], temperature=2.0 if step < 15 else 8.0)
+        optimizer.zero_grad()
+        (0.5 * kd + 0.5 * F.cross_entropy(out, small.train.labels[index])).backward()
+        optimizer.step()
+    assert torch.equal(weights_of(live.arms["distilled"].student), weights_of(student))
+
+
+def test_errors_are_the_share_of_held_out_images_in_percent(make_live, small):
+    live = make_live(held_out=200)
+    live.step(30)
+    images, labels = small.held_out.take(200)
+    for arm in live.arms.values():
+        wrong = (predict_logits(arm.student, images).argmax(1) != labels).sum()
+        assert arm.steps[-1] == 30
+        assert arm.errors[-1] == pytest.approx(float(100 * wrong / 200))
+
+
+def test_the_teacher_and_the_mode_of_the_students_stay_as_they_were(make_live, teacher, weights_of):
+    before = weights_of(teacher).clone()
+    live = make_live()
+    live.step(20)
+    assert torch.equal(weights_of(teacher), before)
+    assert not teacher.training
+    assert all(arm.student.training for arm in live.arms.values())
+
+
+def test_test_errors_are_counted_on_the_test_images(make_live, small):
+    live = make_live()
+    live.step(30)
+    student = live.arms["distilled"].student
+    expected = int((predict_logits(student, small.test.images).argmax(1) != small.test.labels).sum())
+    assert live.measure_test()["distilled"] == expected
+    assert f"distilled {expected}" in live.status.value
+
+
+def test_a_moved_slider_changes_the_objective_marks_the_step_and_draws_at_once(make_live, frame_of):
+    live = make_live()
+    live.step(7)
+    frame = live.image.value
+    live.temperature.value = 9
+    assert live.knobs.temperature == 9
+    assert live.marks == [(7, "distilled", "temperature", 9)]
+    assert live.image.value != frame
+    assert frame_of(live).text | {"frame": ""} == {
+        "frame": "", "step": "7", "temperature": "9.0", "alpha": "0.7", "marks": "1",
+    }  # fmt: skip
+
+
+def test_a_front_end_that_puts_a_temperature_onto_its_grid_leaves_no_mark(make_live):
+    live = make_live(knobs=Knobs(10.0, 0.7))
+    live.temperature.value = 10.05
+    assert (live.knobs.temperature, live.marks) == (10.05, [])
+    live.temperature.value = 10.2  # one place of the slider further is a move
+    assert [mark.value for mark in live.marks] == [10.2]
+
+
+def test_sliders_follow_a_cell_that_writes_into_the_knobs(make_live):
+    knobs = Knobs(4, 0.7)
+    live = make_live(knobs=knobs)
+    live.step(5)
+    knobs.alpha = 0.2
+    live.step(5)
+    assert live.alpha.value == 0.2
+    assert live.marks == [(5, "distilled", "alpha", 0.2)]
+
+
+def test_a_temperature_off_the_slider_is_an_error_and_not_clamped_in_silence(make_live):
+    live = make_live()
+    live.knobs.temperature = 50.0
+    with pytest.raises(ValueError, match=r"temperature must be from 0\.5 to 20 on a slider, got 50"):
+        live.step(1)
+
+
+def test_a_slider_acts_on_a_cell_that_is_training_when_its_message_comes_in_another_thread(make_live):
+    live = make_live()
+
+    def move():
+        while live.steps < 20:
+            pass
+        live.temperature.value = 11
+
+    hand = threading.Thread(target=move)
+    hand.start()
+    live.step(2000)
+    hand.join()
+    (mark,) = live.marks
+    assert 20 <= mark.step < 2000
+    assert live.temperature.value == live.knobs.temperature == 11
+
+
+def test_two_forks_under_the_same_knobs_stay_equal_to_the_bit(make_live, weights_of):
+    live = make_live()
+    live.step(30)
+    live.fork()
+    live.step(30)
+    assert torch.equal(weights_of(live.arms["fork"].student), weights_of(live.arms["distilled"].student))
+    assert live.arms["fork"].steps[0] <= 30
+    assert live.arms["fork"].errors[-1] == live.arms["distilled"].errors[-1]
+
+
+def test_a_fork_has_its_own_knobs_and_leaves_the_first_student_as_without_it(make_live, weights_of):
+    alone, forked = make_live(), make_live()
+    alone.step(60)
+    forked.step(30)
+    forked.fork()
+    forked.fork_temperature.value = 1
+    forked.step(30)
+    assert forked.knobs.temperature == 4
+    assert forked.arms["fork"].knobs == Knobs(1, 0.7)
+    assert torch.equal(weights_of(alone.arms["distilled"].student), weights_of(forked.arms["distilled"].student))
+    assert not torch.equal(weights_of(forked.arms["fork"].student), weights_of(forked.arms["distilled"].student))
+    assert forked.marks == [(30, "fork", "fork", 0), (30, "fork", "temperature", 1)]
+
+
+def test_a_second_fork_replaces_the_first(make_live, weights_of):
+    live = make_live()
+    live.step(10)
+    live.fork()
+    live.fork_alpha.value = 0.0
+    live.step(10)
+    live.fork()
+    assert list(live.arms) == ["distilled", "no teacher", "fork"]
+    assert live.fork_alpha.value == 0.7
+    assert live.marks == [(20, "fork", "fork", 0)]
+    assert torch.equal(weights_of(live.arms["fork"].student), weights_of(live.arms["distilled"].student))
+
+
+def test_the_sliders_of_the_fork_are_there_only_with_a_fork(make_live):
+    live = make_live()
+    row = live.widget.children[2]
+    assert row.layout.display == "none"
+    live.fork()
+    assert row.layout.display != "none"
+    live.reset()
+    assert row.layout.display == "none"
+
+
+def test_a_student_with_batch_norm_is_forked_and_reset_with_its_buffers(make_live, small, teacher):
+    torch.manual_seed(0)
+    live = LiveTrainer(make_cnn(4, 4), teacher, small, batch_size=50, held_out=100)
+    live.step(3)
+    live.fork()
+    live.step(2)
+    one, other = (live.arms[name].student.state_dict() for name in ("distilled", "fork"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    live.reset()
+    assert all(value == 0 for key, value in live.arms["distilled"].student.state_dict().items() if "num_batches" in key)
+
+
+def test_buttons_do_what_the_methods_do(make_live):
+    live = make_live()
+    live.step_button.click()
+    assert live.steps == 100
+    live.fork_button.click()
+    assert "fork" in live.arms
+    live.test_button.click()
+    assert "Errors on 400 test images" in live.status.value
+    live.reset_button.click()
+    assert live.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"knobs": Knobs(0.1, 0.5)}, "temperature must be from 0.5 to 20 on a slider, got 0.1"),
+        ({"knobs": Knobs(4, 1.5)}, r"alpha must be in \[0, 1\], got 1.5"),
+        ({"held_out": 0}, "held_out must be a positive number of images, got 0"),
+        ({"data": (torch.rand(3, 1, 28, 28), torch.zeros(3))}, "data must have train, held_out and test"),
+        ({"teacher_logits": torch.rand(3, 10)}, "a row for each of the 600 training images, got 3"),
+    ],
+)
+def test_bad_settings_are_told_what_is_needed(make_live, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_live(**settings)
+
+
+def test_students_and_teachers_of_other_classes_are_refused(small, teacher):
+    narrow = nn.Sequential(nn.Flatten(), nn.Linear(784, 5))
+    with pytest.raises(ValueError, match=r"the same classes, got logits \(2, 5\) and \(2, 10\)"):
+        LiveTrainer(narrow, teacher, small)
+    with pytest.raises(ValueError, match="no held-out images"):
+        LiveTrainer(
+            make_mlp(4), teacher, MNIST(small.train, type(small.train)(*(t[:0] for t in small.test)), small.test)
+        )
+
+
+def test_the_default_objective_is_hintons(make_live, weights_of):
+    one, other = make_live(), make_live(objective=soft_target_objective)
+    one.step(5)
+    other.step(5)
+    assert torch.equal(weights_of(one.arms["distilled"].student), weights_of(other.arms["distilled"].student))
+
+
+def test_frames_are_small_and_have_the_exact_colours(make_live, frame_of):
+    live = make_live()
+    live.step(200)
+    for value in (2, 10, 5, 3):
+        live.temperature.value = value
+        live.step(20)
+    live.fork()
+    assert len(live.image.value) <= 60_000
+    frame = frame_of(live).convert("RGB")
+    assert frame.getpixel((0, 0)) == in_bytes(PAPER)
+    colours = {colour for _, colour in frame.getcolors(1 << 16)}
+    assert {in_bytes(COLORS[role]) for role in ("student", "no_teacher", "fork")} <= colours
+
+
+def test_the_live_trainer_uses_nothing_that_colab_lacks(make_live):
+    live = make_live()
+    kinds, queue = set(), [live.widget]
+    while queue:
+        widget = queue.pop()
+        kinds.add(type(widget).__name__)
+        queue += getattr(widget, "children", ())
+    assert kinds <= {"VBox", "HBox", "Play", "Button", "FloatLogSlider", "FloatSlider", "Image", "HTML"}
+    assert not isinstance(live, ipywidgets.Widget)
