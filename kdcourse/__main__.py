@@ -181,7 +181,7 @@ def _add_release(commands: Any) -> None:
     release = _add(
         commands,
         "release",
-        "make exercises/ from the keys in solutions/",
+        "make exercises/ (and a checkout's kdcourse/keys/) from the keys in solutions/",
         examples="""\
   kdcourse release                                  # in a checkout, or in a teacher's folder
   kdcourse release --check                          # in continuous integration""",

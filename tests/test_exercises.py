@@ -5,6 +5,7 @@ Nothing is run here but what ``kdcourse selftest`` runs, at the end: keys get al
 
 import ast
 import re
+import shutil
 from pathlib import Path
 
 import build_exercises
@@ -16,7 +17,7 @@ from kdcourse.grading import selftest
 from kdcourse.grading.grader import make_worker
 from kdcourse.grading.inside.scan import suspicious
 from kdcourse.grading.notebooks import grade_id, is_graded, is_locked, is_solution, points_of, read_notebook
-from kdcourse.grading.release import STUB
+from kdcourse.grading.release import STUB, release_folder
 from kdcourse.grading.selftest import wrong_with
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,3 +200,38 @@ def test_the_selftest_says_what_it_has_found(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert re.search(r"ex02_soft_targets +ok", told)
     assert re.search(r"ex04_relation_distillation +all is wrong", told)
+
+
+def test_a_key_without_solutions_is_not_said_to_be_ok(tmp_path, monkeypatch, capsys):
+    """The package's keys hold none, so from a wheel nothing can show that a right answer gets its points."""
+    monkeypatch.chdir(tmp_path)  # away from the keys of the checkout
+    assert main(["selftest", "ex02"]) == 1
+    told = capsys.readouterr().out
+    assert "ok" not in told.split()
+    assert "holds no solutions" in told
+    assert "unmodified exercise" not in told
+
+
+@pytest.mark.parametrize("folder", ["exercises/ex02_soft_targets", "kdcourse/keys"])
+def test_release_covers_exercises_and_the_packages_keys(tmp_path, folder):
+    name = "ex02_soft_targets"
+    for part in (f"solutions/{name}", f"exercises/{name}", "kdcourse/keys"):
+        (tmp_path / part).mkdir(parents=True)
+        shutil.copy(ROOT / part / f"{name}.ipynb", tmp_path / part)
+    release_folder(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.ipynb")}
+    assert release_folder(tmp_path, check=True) == []
+    path = tmp_path / folder / f"{name}.ipynb"
+    path.write_bytes(path.read_bytes().replace(b"check", b"test", 1))
+    (problem,) = release_folder(tmp_path, check=True)
+    assert f"{folder}/{name}.ipynb" in problem
+    release_folder(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.ipynb")} == before
+
+
+def test_a_teachers_folder_gets_exercises_alone(tmp_path):
+    name = "ex02_soft_targets"
+    (tmp_path / "solutions" / name).mkdir(parents=True)
+    shutil.copy(ROOT / "solutions" / name / f"{name}.ipynb", tmp_path / "solutions" / name)
+    assert release_folder(tmp_path) == [name]
+    assert not (tmp_path / "kdcourse").exists()

@@ -88,7 +88,7 @@ def without_region(source: str, what: str, stub: str | None = None) -> tuple[str
 
 
 def release_folder(root: Path, *, check: bool = False) -> list[str]:
-    """Release every key in ``root/solutions`` to ``root/exercises``.
+    """Release every key in ``root/solutions`` to ``root/exercises``, and in a checkout to ``kdcourse/keys`` as well.
 
     Parameters
     ----------
@@ -113,16 +113,25 @@ def release_folder(root: Path, *, check: bool = False) -> list[str]:
     told = []
     for path in keys:
         try:
-            fresh = release(read_notebook(path))
+            released = _released(read_notebook(path), path.name, root)
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from None
-        target = root / "exercises" / path.stem / path.name
+        for target, fresh in released.items():
+            if not check:
+                write_notebook(target, fresh)
+            elif not target.exists() or target.read_text(encoding="utf-8") != notebook_text(fresh):
+                told.append(f"{target.relative_to(root)} is not what its key gives: run kdcourse release")
         if not check:
-            write_notebook(target, fresh)
             told.append(path.stem)
-        elif not target.exists() or target.read_text(encoding="utf-8") != notebook_text(fresh):
-            told.append(f"{target.relative_to(root)} is not what its key gives: run kdcourse release")
     return told
+
+
+def _released(key: dict[str, Any], name: str, root: Path) -> dict[Path, dict[str, Any]]:
+    """Return what is made from a key: the exercise, and where the package is, its own key."""
+    released = {root / "exercises" / Path(name).stem / name: release(key)}
+    if (root / "kdcourse" / "keys").is_dir():
+        released[root / "kdcourse" / "keys" / name] = release(key, hidden_tests=True)
+    return released
 
 
 def _locked(cell: dict[str, Any]) -> dict[str, Any]:

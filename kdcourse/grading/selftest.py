@@ -48,11 +48,13 @@ def wrong_with(key: dict[str, Any], data: bytes, worker: Worker) -> list[str]:
     untouched = notebook_text(exercise).encode()
     cases = [("the unmodified exercise", key), ("the unmodified exercise against itself", exercise)]
     wrong = []
-    if any("BEGIN SOLUTION" in cell["source"] for cell in key["cells"]):  # the package's keys hold no solutions
+    if any("BEGIN SOLUTION" in cell["source"] for cell in key["cells"]):  # those in the package do not
         result = grade(data, "key.ipynb", key, worker=worker)
         if result.total != result.max or result.flags or result.status != "graded":
             reasons = [result.reason, *result.flags, *(cell.error for cell in result.cells)]
             wrong.append(f"the key gets {result.total:g} of {result.max:g} ({'; '.join(filter(None, reasons))})")
+    else:
+        wrong.append("it holds no solutions, so nothing shows that a right answer gets its points; see --key")
     for what, against in cases:
         result = grade(untouched, "exercise.ipynb", against, worker=worker)
         if result.total or result.status != "graded":

@@ -221,7 +221,8 @@ READS = {
     f"raise ValueError([path for path in found if not '{ROOT}/'.startswith(path + '/')])",
     "processes": "import os\nraise ValueError(os.listdir('/proc'))",
     "work folder": "import os\nraise ValueError(os.listdir('.'))",
-    "home": "import glob\nraise ValueError(glob.glob('/root/.[!p]*') + glob.glob('/root/*') + glob.glob('/home/*'))",
+    "home": "import glob\nfound = glob.glob('/root/.[!p]*') + glob.glob('/root/*') + glob.glob('/home/*')\n"
+    f"raise ValueError([path for path in found if not '{ROOT}/'.startswith(path + '/')])",
     "passwords": "raise ValueError([])  # /etc\nopen('/etc/shadow')",
     "signals to others": "import os\ntry: os.kill(-1, 0)\nexcept ProcessLookupError: raise ValueError([])",
 }  # fmt: skip
