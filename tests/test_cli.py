@@ -294,6 +294,15 @@ def test_an_error_is_one_line_in_which_nothing_drives_the_terminal():
     assert console.one_line("\x1b[31mred\x07 \u202e\udcff") == r"\x1b[31mred\x07 \u202e\udcff"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["distill"]) == 2
+    assert capsys.readouterr().err == "kdcourse distill: the current folder: No such file or directory\n"
+
+
 def test_an_interrupt_ends_with_one_word(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt

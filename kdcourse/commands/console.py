@@ -61,6 +61,10 @@ def one_line(text: str) -> str:
 def sentence_about(error: OSError) -> str:
     """Say which file could not be used, and why."""
     names = " to ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # an error that nobody puts a name on
+        names = names or "the current folder"
     return f"{names}: {error.strerror}" if names and error.strerror else str(error)
 
 
