@@ -4,14 +4,12 @@ A check takes the function, tries it on random shapes and numbers, and knows typ
 package imports this except the grader; notebooks do.
 """
 
-from ._core import CheckFailed
-from ._verdicts import check_verdict
 from .born_again import (
     check_born_again,
     check_born_again_questions,
     check_born_again_verdicts,
-    check_chosen,
-    check_ensemble,
+    check_chosen_temperatures,
+    check_mean_probabilities,
     check_temperature_choice,
 )
 from .contrastive import (
@@ -21,21 +19,22 @@ from .contrastive import (
     check_queue_loss,
     check_queue_push,
 )
+from .failures import CheckFailed
 from .feature_and_logits import (
     check_candidates,
     check_combination_verdicts,
     check_combined_objective,
-    check_run,
-    check_search,
+    check_training_run,
+    check_weight_search,
 )
 from .features import (
     check_attention_map,
     check_attention_picture,
     check_attention_transfer_loss,
     check_balancing_weight,
+    check_gradient_length,
     check_hint_stage,
     check_hint_verdict,
-    check_push,
 )
 from .online import (
     check_cohort_picture,
@@ -59,7 +58,13 @@ from .self_distillation import (
     check_exit_forward,
     check_exit_questions,
 )
-from .soft_targets import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss
+from .soft_targets import (
+    check_gradient_picture,
+    check_kd_loss,
+    check_paired_interval,
+    check_repaired_loss,
+    check_soft_target_verdicts,
+)
 from .teacher_and_student import (
     check_dark_knowledge,
     check_ensemble_logits,
@@ -71,12 +76,22 @@ from .teacher_and_student import (
 )
 from .temperature_sweep import (
     check_accuracy_curve,
+    check_best_temperatures,
     check_find_optimum,
-    check_optimum,
     check_sweep_objective,
     check_sweep_questions,
     check_sweep_runs,
 )
+from .verdicts import check_verdict
+
+# Names that checks had before: notebooks of that time import them.
+check_chosen = check_chosen_temperatures
+check_ensemble = check_mean_probabilities
+check_optimum = check_best_temperatures
+check_picture = check_gradient_picture
+check_push = check_gradient_length
+check_run = check_training_run
+check_search = check_weight_search
 
 __all__ = [
     "CheckFailed",
@@ -86,11 +101,13 @@ __all__ = [
     "check_attention_picture",
     "check_attention_transfer_loss",
     "check_balancing_weight",
+    "check_best_temperatures",
     "check_born_again",
     "check_born_again_questions",
     "check_born_again_verdicts",
     "check_candidates",
     "check_chosen",
+    "check_chosen_temperatures",
     "check_cohort_picture",
     "check_combination_verdicts",
     "check_combined_objective",
@@ -108,11 +125,14 @@ __all__ = [
     "check_exit_forward",
     "check_exit_questions",
     "check_find_optimum",
+    "check_gradient_length",
+    "check_gradient_picture",
     "check_hint_stage",
     "check_hint_verdict",
     "check_info_nce_loss",
     "check_invariance_picture",
     "check_kd_loss",
+    "check_mean_probabilities",
     "check_measured_accuracy",
     "check_measured_size",
     "check_mutual_learning_loss",
@@ -131,10 +151,13 @@ __all__ = [
     "check_schedule",
     "check_search",
     "check_similarity_loss",
+    "check_soft_target_verdicts",
     "check_soften",
     "check_sweep_objective",
     "check_sweep_questions",
     "check_sweep_runs",
     "check_temperature_choice",
+    "check_training_run",
     "check_verdict",
+    "check_weight_search",
 ]

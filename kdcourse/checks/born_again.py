@@ -1,7 +1,5 @@
 """Checks of exercise 15, born-again networks: the generations, their ensemble, T by held-out images, verdicts."""
 
-import copy
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,24 +12,36 @@ from torch import Tensor, nn
 from .. import losses
 from ..recipes import make_adam
 from ..training import fit
-from ._core import (
-    Case,
-    Question,
-    Slip,
-    as_numbers,
-    check_answers,
-    check_values,
-    fail,
-    name_of,
-    new_generator,
-    passed,
-)
-from ._verdicts import check_verdicts
+from .cases import Case, new_generator, seeded_cases, what_changed
+from .comparing import check_edge, check_values
+from .converting import as_numbers
+from .documented import takes_answers, takes_function, takes_verdicts
+from .failures import fail, not_answered, passed
+from .questions import Question, check_answers
+from .slips.born_again import CHOICE, ENSEMBLE, GENERATIONS
+from .verdicts import check_verdicts
 
 _kd_loss, _fit, _make_adam = losses.kd_loss, fit, make_adam
 EPOCHS, SAMPLES, BATCH = 8, 200, 100
+PAIRS = (
+    ("generation 3", "no teacher"),
+    ("generation 3", "label smoothing"),
+    ("all generations", "generation 3"),
+    ("all generations", "independent models"),
+)
+# Luck of the seeds by rank of a pair, with the mean 0: single seeds, medians and extremes choose another pair.
+LUCK = (
+    {0: (40, -14, -14, -12), 1: (0, 34, -34, 0), 2: (0, 0, -62, 62)},
+    {0: (20, -64, 20, 24), 1: (0, 34, -34, 0), 2: (0, 0, -62, 62)},
+    {0: (-20, 24, -30, 26), 1: (0, 34, -34, 0), 2: (0, 0, -62, 62)},
+)
+WRONG_GENERATIONS = (
+    "The generations are not those that these steps give. Compare one by one: the seed (of weights and order), who "
+    "teaches, at which T, α, the labels' term, the learning rate and the number of epochs."
+)
 
 
+@takes_function
 def check_born_again(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(make_model, images, labels, *, temperatures, alpha, seed, epochs)`` of exercise 15, task 1.
 
@@ -41,47 +51,41 @@ def check_born_again(function: Callable, *, seed: int | None = None) -> None:
         Returns a list of trained models: the first from the labels, each further one also from the one before, with
         the next of ``temperatures``. Generation g has ``seed`` + g for its weights and its order of samples, Adam with
         learning rate 7e-3 and batches of 100.
-    seed : int, optional
-        Of the small problem; a fresh one without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
+    knobs = zip(([1.0, 12.0], [6.0, 2.0, 20.0]), (0.9, 0.7), strict=True)
     cases = [
-        Case((), {"seed": int(number), "temperatures": temperatures, "alpha": alpha})
-        for number, temperatures, alpha in zip(
-            new_generator(seed).integers(0, 10_000, size=2), ([1.0, 12.0], [6.0, 2.0, 20.0]), (0.9, 0.7), strict=True
-        )
+        Case((), {**case.kwargs, "temperatures": temperatures, "alpha": alpha})
+        for case, (temperatures, alpha) in zip(seeded_cases(seed, 2), knobs, strict=True)
     ]
-    check_values(_logits_by(function, watch=True), _logits_by(_generations), cases, slips=GENERATION_SLIPS, atol=2e-3)
+    check_values(function, _generations, cases, slips=GENERATIONS, through=_logits_of, probing=False, diagnosing=False,
+                 atol=2e-3, otherwise=WRONG_GENERATIONS)  # fmt: skip
     passed(
         "Every generation is a new model with its own seed, learns from the one before in evaluation mode, at its own "
         "T, and stays trainable."
     )
 
 
-def check_ensemble(function: Callable, *, seed: int | None = None) -> None:
+@takes_function
+def check_mean_probabilities(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(models, images)`` of exercise 15, task 2.
 
     Parameters
     ----------
     function : callable
         Returns the mean of the models' probabilities, shape (N, K), models in evaluation mode.
-    seed : int, optional
-        Of the models and images; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
-    cases = [Case((), {"seed": int(number)}) for number in new_generator(seed).integers(0, 10_000, size=2)]
-    check_values(_ensemble_by(function), _ensemble_by(_mean_probabilities), cases, slips=ENSEMBLE_SLIPS)
+    cases = [
+        Case((), {**case.kwargs, "members": members})
+        for case, members in zip(seeded_cases(seed, 3), (2, 3, 5), strict=True)
+    ]
+    check_values(function, _mean_probabilities, cases, slips=ENSEMBLE, through=_answers_of, probing=False)
+    one = Case((), {**cases[0].kwargs, "members": 1})
+    message = "An ensemble of one model must give this model's own probabilities."
+    check_edge(function, _mean_probabilities, [one], message, through=_answers_of, edge="an ensemble of one model")
     passed("One vote of probabilities for each model, all in evaluation mode.")
 
 
+@takes_function
 def check_temperature_choice(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(held_out_errors, test_errors)`` of exercise 15, task 3.
 
@@ -89,39 +93,24 @@ def check_temperature_choice(function: Callable, *, seed: int | None = None) -> 
     ----------
     function : callable
         Takes two dicts from a tuple of temperatures to a list of errors, one number per seed; returns the tuple to use.
-    seed : int, optional
-        Of the errors; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
     generator = new_generator(seed)
-    schedules = [(1.0, 1.0), (2.0, 2.0), (8.0, 8.0), (2.0, 8.0), (8.0, 2.0)]
-    cases = []
-    for test_level in (lambda rank: -30 * rank, lambda rank: 8 * abs(rank - 2), lambda rank: -30 * rank):
-        held_out, test = {}, {}
-        for schedule, rank in zip(schedules, generator.permutation(len(schedules)).tolist(), strict=True):
-            seeds = 500 + 12 * rank + generator.normal(0, 2, 4)
-            if rank == 0:
-                seeds += (40, -12, -14, -12)  # an unlucky first seed
-            elif rank == 2:
-                seeds += (0, 0, -60, 64)  # a lucky one
-            held_out[schedule] = seeds.round().tolist()
-            test[schedule] = (1400 + test_level(rank) + generator.normal(0, 1, 4)).round().tolist()
-        cases.append(Case((held_out, test)))
-    check_values(function, _choose, cases, slips=CHOICE_SLIPS)
+    test_levels = (lambda rank: -30 * rank, lambda rank: 8 * abs(rank - 2), lambda rank: -30 * rank)
+    cases = [_choice_case(generator, level, luck) for level, luck in zip(test_levels, LUCK, strict=True)]
+    check_values(function, _choose, cases, slips=CHOICE, probing=False, diagnosing=False,
+                 otherwise="This pair does not have the smallest mean over seeds on held-out images.")  # fmt: skip
+    one = Case(tuple({key: values[:1] for key, values in table.items()} for table in cases[0].args))
+    check_edge(function, _choose, [one], "With a single seed another pair has fewer held-out errors.", edge="one seed")
     passed("The smallest mean over seeds on held-out images decides; the test images had no say.")
 
 
-def check_chosen(chosen: Any, held_out_errors: Mapping[tuple, Sequence[float]]) -> None:
+def check_chosen_temperatures(chosen: Any, held_out_errors: Mapping[tuple, Sequence[float]]) -> None:
     """Check that the temperatures chosen in exercise 15, task 3, are those with the fewest held-out errors.
 
     Parameters
     ----------
     chosen : tuple of float
-        The learner's.
+        Temperatures that the learner chose.
     held_out_errors : mapping from tuple of float to list of float
         As measured in the notebook.
 
@@ -131,7 +120,7 @@ def check_chosen(chosen: Any, held_out_errors: Mapping[tuple, Sequence[float]]) 
         If it is another.
     """
     if chosen is None or chosen is ...:
-        raise NotImplementedError("Task 3: nothing is chosen yet.")
+        not_answered("Task 3: nothing is chosen yet.")
     right = _choose({key: list(values) for key, values in held_out_errors.items()}, {})
     found = as_numbers(chosen, "the choice").reshape(-1).tolist()
     if found != [float(value) for value in right]:
@@ -139,64 +128,36 @@ def check_chosen(chosen: Any, held_out_errors: Mapping[tuple, Sequence[float]]) 
     passed(f"T = {found} by held-out images.")
 
 
+@takes_verdicts
 def check_born_again_verdicts(verdicts: Any, errors: Mapping[str, Sequence[float]]) -> None:
-    """Check the four verdicts of exercise 15, task 4, against paired 95 % intervals.
-
-    Parameters
-    ----------
-    verdicts : dict from (str, str) to str
-        For each pair ``"better"``, ``"worse"`` or ``"unclear"``.
-    errors : mapping from str to list of float
-        Test errors by seed.
-
-    Raises
-    ------
-    CheckFailed
-        With what the interval of the first wrong verdict says.
-    """
-    check_verdicts(verdicts, errors, {pair: pair for pair in VERDICT_PAIRS})
+    """Check the four verdicts of exercise 15, task 4."""
+    check_verdicts(verdicts, errors, {pair: pair for pair in PAIRS})
 
 
+@takes_answers
 def check_born_again_questions(answers: Any) -> None:
-    """Check the two answers of exercise 15, task 5.
-
-    Parameters
-    ----------
-    answers : sequence of two str
-        Letters.
-
-    Raises
-    ------
-    CheckFailed
-        With what speaks against the first wrong letter.
-    """
-    check_answers(
-        answers,
-        Question(
-            right="b",
-            wrong={
-                "a": "compare what averaging gains in both cases, mean of the members minus the ensemble, with the "
-                "whole difference.",
-                "c": "both ensembles are the same mean of probabilities, and both gain something by it.",
-            },
-            because="most of the difference is there between the members, before anything is averaged",
-        ),
-        Question(
-            right="c",
-            wrong={
-                "a": "one network, one amount of data and one budget were tried. The paper had others, and gained.",
-                "b": "a result that disagrees with a text is not a bug by that. Your function was checked.",
-            },
-            because="a measurement holds for what was measured: this network, these images, this budget and these T",
-        ),
-    )
+    """Check the two answers of exercise 15, task 5."""
+    check_answers(answers, QUESTIONS)
 
 
-VERDICT_PAIRS = (
-    ("generation 3", "no teacher"),
-    ("generation 3", "label smoothing"),
-    ("all generations", "generation 3"),
-    ("all generations", "independent models"),
+QUESTIONS = (
+    Question(
+        right="b",
+        wrong={
+            "a": "compare what averaging gains in both cases, mean of the members minus the ensemble, with the "
+            "whole difference.",
+            "c": "both ensembles are the same mean of probabilities, and both gain something by it.",
+        },
+        because="most of the difference is there between the members, before anything is averaged",
+    ),
+    Question(
+        right="c",
+        wrong={
+            "a": "one network, one amount of data and one budget were tried. The paper had others, and gained.",
+            "b": "a result that disagrees with a text is not a bug by that. Your function was checked.",
+        },
+        because="a measurement holds for what was measured: this network, these images, this budget and these T",
+    ),
 )
 
 
@@ -214,79 +175,22 @@ class _Dropping(nn.Module):
         return self.head(self.body(4 * images))
 
 
-def _logits_by(function: Callable, *, watch: bool = False, **changes: Any) -> Callable:
-    """Run it on a small problem; the logits of every model that comes back, generation by generation."""
-
-    def outcome(*, seed: int, temperatures: list[float], alpha: float) -> list:
-        if not callable(function):
-            fail(f"a function is needed, got {type(function).__name__}.")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            images, labels = torch.randn(SAMPLES, 6), torch.randint(0, 10, (SAMPLES,))
-            knobs = {"temperatures": temperatures, "alpha": alpha, "seed": seed + 1, "epochs": EPOCHS}
-            try:
-                models = function(_Dropping, images, labels, **knobs, **changes)
-            except IndexError as error:
-                fail(
-                    f"IndexError: {error}. There are {len(temperatures)} temperatures for {len(temperatures) + 1} "
-                    "generations: the first learns from the labels alone and has none."
-                )
-        if watch:
-            _check_models(models, len(temperatures) + 1)
-        with torch.no_grad():
-            return [model.eval()(images) for model in models]
-
-    outcome.__name__ = name_of(function)
-    return outcome
-
-
-def _check_models(models: Any, count: int) -> None:
-    if isinstance(models, nn.Module):
-        fail("One model came back. All generations are needed, in a list: to compare them, and to build an ensemble.")
-    if type(models) not in (list, tuple) or not all(isinstance(model, _Dropping) for model in models):
-        fail(f"a list of what make_model() returned is needed, got {type(models).__name__}.")
-    if len({id(model) for model in models}) < len(models):
-        fail(
-            "The same model stands in the list more than once: student and teacher are one object, and the divergence "
-            "between them is 0 (trap 50). Each generation needs a model of its own."
-        )
-    if len(models) != count:
-        fail(f"{len(models)} models came back; {count - 1} temperatures make {count} generations, the first included.")
-    if not all(parameter.requires_grad for model in models for parameter in model.parameters()):
-        fail("A generation came back frozen: whoever trains on from it learns nothing, without a word (trap 14).")
-    # The last one teaches nobody: what the others ran in training mode beyond it, they ran as teachers.
-    if any(model.training_runs > models[-1].training_runs for model in models):
-        fail(
-            "A finished generation ran in training mode: its dropout makes another teacher of it at each call "
-            "(trap 13). It teaches in evaluation mode."
-        )
-
-
 def _generations(
     make_model: Callable[[], nn.Module], images: Tensor, labels: Tensor, *, temperatures: list[float], alpha: float,
-    seed: int, epochs: int, teacher: str = "previous", weights: str = "own", order: str = "own", which: str = "own",
-    swapped: bool = False, copied: str = "no", longer: bool = False,
+    seed: int, epochs: int,
 ) -> list[nn.Module]:  # fmt: skip
     generations: list[nn.Module] = []
-    for number in range(len(temperatures) + 1):
-        torch.manual_seed(seed if weights == "same" else seed + number)
-        model = copy.deepcopy(generations[-1]) if generations and copied == "object" else make_model()
-        if generations and copied == "weights":
-            model.load_state_dict(generations[-1].state_dict())
+    for number, temperature in enumerate([None, *temperatures]):
         data: tuple[Tensor, ...] = (images, labels)
-        temperature = None
-        if generations and teacher != "none":
-            source = generations[0] if teacher == "first" else generations[-1]
+        if generations:
             with torch.no_grad():
-                data = (images, labels, source.eval()(images))
-            place = {"own": number - 1, "first": 0, "last": -1, "next": min(number, len(temperatures) - 1),
-                     "reversed": -number}[which]  # fmt: skip
-            temperature = temperatures[place]
-        share = 1 - alpha if swapped else alpha
-        objective = partial(_objective, temperature=temperature, alpha=share)
+                data = (images, labels, generations[-1].eval()(images))
+        torch.manual_seed(seed + number)
+        model = make_model()
+        objective = partial(_objective, temperature=temperature, alpha=alpha)
         _fit(
             model, data, objective, _make_adam(list(model.parameters()), lr=7e-3), batch_size=BATCH, progress=False,
-            epochs=epochs * (2 if longer else 1), seed=seed if order == "same" else seed + number,
+            epochs=epochs, seed=seed + number,
         )  # fmt: skip
         generations.append(model)
     return generations
@@ -303,150 +207,89 @@ def _objective(
     return {"kd": alpha * _kd_loss(logits, teacher_logits, temperature=temperature), "ce": (1 - alpha) * ce}
 
 
-_WRONG_TEMPERATURE = "The T of another generation was used: generation g + 1 has the g-th of the temperatures."
-_COPIED = "A generation starts from its teacher's weights. A born-again network starts anew."
-_MISTAKES: dict[tuple[str, Any], str] = {
-    ("teacher", "first"): "Every generation is taught by the first one. Each is the student of the one before it.",
-    ("teacher", "none"): "No generation learns from another: all of them see the labels alone.",
-    (
-        "weights",
-        "same",
-    ): "All generations start from the same weights: the seed of the weights is seed + g, so that the "
-    "generations differ by more than their teacher.",
-    ("order", "same"): "All generations see the samples in the same order: the order's seed is seed + g.",
-    ("which", "first"): _WRONG_TEMPERATURE,
-    ("which", "last"): _WRONG_TEMPERATURE,
-    ("which", "next"): _WRONG_TEMPERATURE,
-    ("which", "reversed"): _WRONG_TEMPERATURE,
-    ("swapped", True): "α is on the wrong term: it is the share of the teacher, 1 - α that of the labels.",
-    ("copied", "weights"): _COPIED,
-    ("copied", "object"): _COPIED,
-    ("longer", True): "The generations are trained twice as long as asked: another budget, another comparison.",
-}
-_OFTEN_TOGETHER: list[tuple[str, Any]] = [("teacher", "first"), ("which", "first"), ("swapped", True)]
-GENERATION_SLIPS = (
-    *(Slip(message, _logits_by(_generations, **{name: value})) for (name, value), message in _MISTAKES.items()),
-    Slip(
-        "All generations have one seed: the same weights and the same order of samples each time. Generation g has "
-        "seed + g for both.",
-        _logits_by(_generations, weights="same", order="same"),
-    ),
-    *(
-        Slip(_MISTAKES[one], _logits_by(_generations, **{one[0]: one[1], other[0]: other[1]}))
-        for one, other in itertools.permutations(_OFTEN_TOGETHER, 2)
-    ),
-)
+def _logits_of(function: Callable) -> Callable:
+    """Run it on a small problem; the logits of every model that comes back, generation by generation."""
+
+    def outcome(*, seed: int, temperatures: list[float], alpha: float) -> list:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            images, labels = torch.randn(SAMPLES, 6), torch.randint(0, 10, (SAMPLES,))
+            knobs = {"temperatures": temperatures, "alpha": alpha, "seed": seed + 1, "epochs": EPOCHS}
+            handed = list(temperatures)
+            try:
+                models = function(_Dropping, images, labels, **{**knobs, "temperatures": handed})
+            except IndexError as error:
+                fail(
+                    f"IndexError: {error}. There are {len(temperatures)} temperatures for {len(temperatures) + 1} "
+                    "generations: the first learns from the labels alone and has none."
+                )
+        change = what_changed(temperatures, handed, "temperatures")
+        if change:
+            fail(f"The function {change}. Whoever called it still needs it: work on a copy.")
+        _check_models(models, len(temperatures) + 1)
+        with torch.no_grad():
+            return [model.eval()(images) for model in models]
+
+    return outcome
+
+
+def _check_models(models: Any, count: int) -> None:
+    if isinstance(models, nn.Module):
+        fail("One model came back. All generations are needed, in a list: to compare them, and to build an ensemble.")
+    if type(models) not in (list, tuple) or not all(isinstance(model, _Dropping) for model in models):
+        fail(f"a list of what make_model() returned is needed, got {type(models).__name__}.")
+    if len({id(model) for model in models}) < len(models):
+        fail(
+            "The same model stands in the list more than once: student and teacher are one object, and the divergence "
+            "between them is 0 (trap 50). Each generation needs a model of its own."
+        )
+    if len(models) != count:
+        fail(f"{len(models)} models came back; {count - 1} temperatures make {count} generations, the first included.")
+    if not all(parameter.requires_grad for model in models for parameter in model.parameters()):
+        fail("A generation came back frozen: whoever trains on from it silently learns nothing (trap 14).")
+    # The last one teaches nobody: what the others ran in training mode beyond it, they ran as teachers.
+    if any(model.training_runs > models[-1].training_runs for model in models):
+        fail(
+            "A finished generation ran in training mode: its dropout makes another teacher of it at each call "
+            "(trap 13). It teaches in evaluation mode."
+        )
 
 
 def _mean_probabilities(models: Sequence[nn.Module], images: Tensor) -> Tensor:
     return torch.stack([model.eval()(images).softmax(dim=1) for model in models]).mean(dim=0)
 
 
-def _ensemble_by(function: Callable) -> Callable:
-    def outcome(*, seed: int) -> Any:
-        if not callable(function):
-            fail(f"a function is needed, got {type(function).__name__}.")
+def _answers_of(function: Callable) -> Callable:
+    def outcome(*, seed: int, members: int) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            models, images = [_Dropping().train() for _ in range(3)], 2 * torch.randn(20, 6)
+            models, images = [_Dropping().train() for _ in range(members)], 2 * torch.randn(20, 6)
             with torch.no_grad():
-                for scale, model in zip((1.0, 4.0, 0.3), models, strict=True):  # sure, surer, unsure
-                    model.head.weight.mul_(4 * scale)
-            found = function(models, images)
+                for place, model in enumerate(models):  # sure, surer, unsure, …
+                    model.head.weight.mul_(4 * (1.0, 4.0, 0.3)[place % 3])
+            handed = list(models)
+            found = function(handed, images)
+        if len(handed) != members or any(a is not b for a, b in zip(models, handed, strict=True)):
+            fail("The list of models was changed. Whoever called it still needs it: work on a copy.")
         if any(model.training_runs for model in models):
             fail("The models ran in training mode: with dropout each call gives another answer. Evaluate them first.")
         return found
 
-    outcome.__name__ = name_of(function)
     return outcome
 
 
-def _stacked(models: Sequence[nn.Module], images: Tensor) -> Tensor:
-    return torch.stack([model.eval()(images) for model in models])  # (M, N, K)
+def _choice_case(
+    generator: np.random.Generator, test_level: Callable[[int], float], luck: Mapping[int, tuple[int, ...]]
+) -> Case:
+    schedules = [(1.0, 1.0), (2.0, 2.0), (8.0, 8.0), (2.0, 8.0), (8.0, 2.0)]
+    held_out, test = {}, {}
+    for schedule, rank in zip(schedules, generator.permutation(len(schedules)).tolist(), strict=True):
+        seeds = 500 + 12 * rank + generator.normal(0, 2, 4)
+        seeds += luck.get(rank, (0, 0, 0, 0))
+        held_out[schedule] = seeds.round().tolist()
+        test[schedule] = (1400 + test_level(rank) + generator.normal(0, 1, 4)).round().tolist()
+    return Case((held_out, test))
 
 
-def _votes(models: Sequence[nn.Module], images: Tensor) -> Tensor:
-    logits = _stacked(models, images)
-    return F.one_hot(logits.argmax(dim=2), logits.shape[2]).float().mean(dim=0)
-
-
-_CLASSES_AVERAGED = (
-    "The models' classes were averaged. A mean of class numbers is no class: half-way between 3 and 9 is not 6. "
-    "Average probabilities."
-)
-ENSEMBLE_SLIPS = (
-    Slip(_CLASSES_AVERAGED, _ensemble_by(lambda m, x: _stacked(m, x).argmax(dim=2).float().mean(dim=0))),
-    Slip(_CLASSES_AVERAGED, _ensemble_by(lambda m, x: _stacked(m, x).argmax(dim=2).float().mean(dim=0).round())),
-    Slip(
-        "Each model votes with its class only; how sure it is gets lost. Average probabilities.",
-        _ensemble_by(_votes),
-    ),
-    Slip(
-        "Each model votes with its class only; how sure it is gets lost. Average probabilities.",
-        _ensemble_by(lambda m, x: _stacked(m, x).argmax(dim=2).mode(dim=0).values),
-    ),
-    Slip(
-        "Logits were averaged, and then softened: a geometric mean, in which the surest model outvotes the others.",
-        _ensemble_by(lambda m, x: _stacked(m, x).mean(dim=0).softmax(dim=1)),
-    ),
-    Slip(
-        "These are averaged logits. Asked for are probabilities.",
-        _ensemble_by(lambda m, x: _stacked(m, x).mean(dim=0)),
-    ),
-    Slip(
-        "The probabilities are added and not divided by the number of models.",
-        _ensemble_by(lambda m, x: _stacked(m, x).softmax(dim=2).sum(dim=0)),
-    ),
-    Slip(
-        "Only one model answers. All of them belong to the ensemble.",
-        _ensemble_by(lambda m, x: _stacked(m, x).softmax(dim=2)[-1]),
-    ),
-    Slip(
-        "The largest probability over the models was taken. Asked for is their mean.",
-        _ensemble_by(lambda m, x: _stacked(m, x).softmax(dim=2).amax(dim=0)),
-    ),
-    Slip(
-        "The softmax runs over models or images instead of classes.",
-        _ensemble_by(lambda m, x: _stacked(m, x).softmax(dim=1).mean(dim=0)),
-    ),
-    Slip(
-        "The softmax runs over models or images instead of classes.",
-        _ensemble_by(lambda m, x: _stacked(m, x).softmax(dim=0).mean(dim=0)),
-    ),
-    Slip(
-        "The classes came back. Asked for are the mean probabilities, (N, K); their largest gives the class.",
-        _ensemble_by(lambda m, x: _mean_probabilities(m, x).argmax(dim=1)),
-    ),
-)  # fmt: skip
-
-
-def _choose(held_out: dict[tuple, list[float]], test: dict[tuple, list[float]]) -> tuple:
+def _choose(held_out: Mapping[tuple, Sequence[float]], test: Mapping[tuple, Sequence[float]]) -> tuple:
     return min(held_out, key=lambda schedule: float(np.mean(held_out[schedule])))
-
-
-CHOICE_SLIPS = (
-    Slip(
-        "The test images chose. What is then reported on them is the best of several tries, and flattered.",
-        lambda held_out, test: _choose(test, held_out),
-    ),
-    Slip(
-        "Held-out and test errors were added up. The test images must have no say at all.",
-        lambda held_out, test: min(held_out, key=lambda s: sum(held_out[s]) + sum(test[s])),
-    ),
-    Slip(
-        "This has the most errors on held-out images. These are errors, not accuracies.",
-        lambda held_out, test: max(held_out, key=lambda s: sum(held_out[s])),
-    ),
-    Slip(
-        "One lucky run decided. Compare means over all seeds.",
-        lambda held_out, test: min(held_out, key=lambda s: min(held_out[s])),
-    ),
-    Slip(
-        "Only the first seed was looked at. Compare means over all seeds.",
-        lambda held_out, test: min(held_out, key=lambda s: held_out[s][0]),
-    ),
-    Slip(
-        "The smallest error came back instead of the temperatures that gave it.",
-        lambda held_out, test: min(sum(errors) / len(errors) for errors in held_out.values()),
-    ),
-)

@@ -1,8 +1,6 @@
 """Checks of exercise 01, teacher and student: softening, entropy, measuring right, a picture, an ensemble."""
 
-import functools
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,24 +11,28 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from .. import losses, models
-from ._core import (
-    Case,
-    Question,
-    Slip,
-    check_answers,
-    check_values,
-    fail,
-    name_of,
-    new_generator,
-    passed,
-    random_labels,
-    random_tensor,
-)
-from ._verdicts import check_verdicts
+from .cases import Case, new_generator, random_labels, random_sizes, random_tensor
+from .comparing import check_edge, check_values
+from .documented import takes_answers, takes_function, takes_verdicts
+from .failures import check_callable, fail, named_like, passed
+from .questions import Question, check_answers
+from .slips.measuring import ACCURACY, SIZE
+from .slips.teacher_and_student import ENSEMBLE, ENTROPY, LARGE_LOGITS, SOFTEN, ZERO_PROBABILITY
+from .verdicts import check_verdicts
 
 _soften, _count_parameters, _size_in_bytes = losses.soften, models.count_parameters, models.size_in_bytes
+BASELINES = ("one clinic", "the vote", "label_smoothing")
+NO_LOGIT = (
+    "For members that are sure a logit is not finite or wrong: a mean probability was rounded to 0, and its logarithm "
+    "taken. The student's loss would be NaN (trap 4)."
+)
+ZERO_AMONG_OTHERS = (
+    "A row in which one probability is exactly 0 and others are not has a wrong entropy. The zero adds nothing; the "
+    "other classes still count. Was a NaN replaced after the sum, so that the whole row was lost?"
+)
 
 
+@takes_function
 def check_soften(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(logits, *, temperature)`` of exercise 01, task 1.
 
@@ -38,25 +40,26 @@ def check_soften(function: Callable, *, seed: int | None = None) -> None:
     ----------
     function : callable
         Takes logits (B, K); returns the softened probabilities (B, K).
-    seed : int, optional
-        Of shapes and numbers; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
     generator = new_generator(seed)
     cases = []
     for temperature in (0.5, 3.0, 12.0):
-        shape = generator.integers((3, 4), (9, 12))
+        shape = random_sizes(generator, (3, 9), (4, 12))
         cases.append(Case((random_tensor(generator, *shape, scale=3),), {"temperature": temperature}))
-    check_values(function, _soften, cases, slips=SOFTEN_SLIPS)
+    check_values(function, _soften, cases, slips=SOFTEN)
     large = Case((100 * cases[0].args[0],), {"temperature": 1.0})
-    check_values(function, _soften, [large], slips=[Slip(OVERFLOW, _exponentials)])
+    low = Case((-1000 + cases[1].args[0],), {"temperature": 1.0})
+    message = (
+        "Large logits, or large negative ones, give wrong probabilities: their exponentials leave what a float holds."
+    )
+    for case in (large, low):
+        check_edge(function, _soften, [case], message, slips=LARGE_LOGITS, edge="large logits")
+    one = Case((cases[0].args[0][:1],), {"temperature": 2.0})
+    check_edge(function, _soften, [one], "A batch of one image gets wrong probabilities.", edge="a batch of one image")
     passed("At T = 0.5, 3 and 12 every row is the softmax of logits / T, for large logits too.")
 
 
+@takes_function
 def check_entropy(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(probabilities)`` of exercise 01, task 1.
 
@@ -64,23 +67,22 @@ def check_entropy(function: Callable, *, seed: int | None = None) -> None:
     ----------
     function : callable
         Takes rows of probabilities (B, K); returns their entropies (B,), in nats.
-    seed : int, optional
-        Of shapes and numbers; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
     generator = new_generator(seed)
-    shapes = [generator.integers((3, 4), (9, 12)) for _ in range(3)]
+    shapes = [random_sizes(generator, (3, 9), (4, 12)) for _ in range(3)]
     cases = [Case((random_tensor(generator, *shape, scale=2).softmax(dim=-1),)) for shape in shapes]
-    check_values(function, _entropy, cases, slips=ENTROPY_SLIPS)
+    check_values(function, _entropy, cases, slips=ENTROPY)
     sure = Case((torch.eye(4)[:3],))
-    check_values(function, _entropy, [sure], slips=[Slip(ZERO_TIMES_LOG, _entropy_naive)])
+    message = "A row that is sure, with the probabilities 1, 0, 0, 0, has the entropy 0, and got another number."
+    check_edge(function, _entropy, [sure], message, slips=ZERO_PROBABILITY, edge="a probability of exactly 0")
+    mixed = Case((torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.25, 0.0, 0.5, 0.25], [0.1, 0.2, 0.3, 0.4]]),))
+    check_edge(function, _entropy, [mixed], ZERO_AMONG_OTHERS, slips=ZERO_PROBABILITY, edge="one probability of 0")
+    one = Case((cases[0].args[0][:1],))
+    check_edge(function, _entropy, [one], "A batch of one row must give one entropy, shape (1,).", edge="one row")
     passed("One number per row, in nats: 0 for a sure row, log K for a level one.")
 
 
+@takes_function
 def check_measured_accuracy(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(model, images, labels, *, batch_size)`` of exercise 01, task 2.
 
@@ -88,22 +90,20 @@ def check_measured_accuracy(function: Callable, *, seed: int | None = None) -> N
     ----------
     function : callable
         Returns the share of images that the model gets right in evaluation mode, and leaves the model as it was.
-    seed : int, optional
-        Of model, images and labels; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of a mistake that is still there.
     """
     generator = new_generator(seed)
     cases = [_accuracy_case(generator, training=training) for training in (True, True, False)]
-    check_values(_on_a_model(function), _on_a_model(_accuracy), cases, slips=ACCURACY_SLIPS)
+    check_values(function, _accuracy, cases, slips=ACCURACY, through=_on_a_model, probing=False)
+    for batch_size, edge in {19: "one batch holds all images", 50: "a batch size above the number of images"}.items():
+        case = Case(cases[2].args, {"batch_size": batch_size, "training": False})
+        message = f"The accuracy is wrong where {edge}."
+        check_edge(function, _accuracy, [case], message, through=_on_a_model, edge=edge)
     for case in cases:
         _check_left_alone(function, case)
     passed("Evaluation mode, every image counts once, no gradients, and the model is left as it came.")
 
 
+@takes_function
 def check_measured_size(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(model)`` of exercise 01, task 2: ``(parameters, bytes)``.
 
@@ -111,13 +111,6 @@ def check_measured_size(function: Callable, *, seed: int | None = None) -> None:
     ----------
     function : callable
         Returns the count of weights and biases, and the bytes of parameters and buffers as stored.
-    seed : int, optional
-        Of the models' widths; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
     generator = new_generator(seed)
     cases = []
@@ -127,10 +120,14 @@ def check_measured_size(function: Callable, *, seed: int | None = None) -> None:
         layers[0].requires_grad_(False)
         model = nn.Sequential(layers[0], nn.BatchNorm1d(widths[1]), layers[1])
         cases.append(Case((model.half() if half else model,)))
-    check_values(function, _size, cases, slips=SIZE_SLIPS, rtol=1e-6)
+    before = [_state(case.args[0]) for case in cases]
+    check_values(function, _size, cases, slips=SIZE, probing=False, rtol=1e-6)
+    if before != [_state(case.args[0]) for case in cases]:
+        fail("The model was changed: measuring its size must leave its types and its frozen layers as they were.")
     passed("Frozen layers count, half precision takes half the bytes, and running statistics are stored as well.")
 
 
+@takes_function
 def check_ensemble_logits(function: Callable, *, seed: int | None = None) -> None:
     """Check ``function(all_logits)`` of exercise 01, task 4: one teacher from many.
 
@@ -138,129 +135,55 @@ def check_ensemble_logits(function: Callable, *, seed: int | None = None) -> Non
     ----------
     function : callable
         Takes logits (M, B, K) of M members; returns logits (B, K) whose softmax is the members' mean probabilities.
-    seed : int, optional
-        Of shapes and numbers; fresh ones without it.
-
-    Raises
-    ------
-    CheckFailed
-        With the name of the probable mistake.
     """
     generator = new_generator(seed)
-    shapes = [generator.integers((2, 5, 8), (5, 8, 12)) for _ in range(3)]
+    shapes = [random_sizes(generator, (2, 5), (5, 8), (8, 12)) for _ in range(3)]
     cases = [Case((random_tensor(generator, *shape, scale=3),)) for shape in shapes]
-    as_probabilities = functools.partial(_through, then=functools.partial(F.softmax, dim=-1))
-    check_values(as_probabilities(function), as_probabilities(_ensemble), cases, slips=ENSEMBLE_SLIPS)
+    check_values(function, _ensemble, cases, slips=ENSEMBLE, through=_as_probabilities)
     sure = Case((100 * cases[0].args[0],))
-    smallest = functools.partial(_through, then=lambda logits: logits.isfinite().all())
-    check_values(smallest(function), smallest(_ensemble), [sure], slips=[Slip(NO_LOGIT, lambda _: False)])
+    check_edge(function, _ensemble, [sure], NO_LOGIT, through=_as_logarithms, edge="members that are very sure")
+    one = Case((cases[1].args[0][:1],))
+    message = "An ensemble of one member must give this member's own probabilities."
+    check_edge(function, _ensemble, [one], message, through=_as_probabilities, edge="an ensemble of one member")
     passed("The softmax of these logits is the mean of the members' probabilities, finite for sure members too.")
 
 
+@takes_answers
 def check_dark_knowledge(answers: Any) -> None:
-    """Check the three answers of exercise 01, task 3.
-
-    Parameters
-    ----------
-    answers : sequence of three str
-        Letters.
-
-    Raises
-    ------
-    CheckFailed
-        With what speaks against the first wrong letter.
-    """
-    check_answers(
-        answers,
-        Question(
-            right="c",
-            wrong={
-                "a": "a target made from the label alone would have to know that an 8 looks like a 3.",
-                "b": "smoothed labels do give the wrong digits something, and every colour here stands for that "
-                "something.",
-            },
-            because="smoothing gives every wrong digit the same share on every image: a matrix of one colour",
-        ),
-        Question(
-            right="a",
-            wrong={
-                "b": "each row is a mean over its own images; how many there were does not show.",
-                "c": "that would be a bright column: other digits' images with some 8 in the answer.",
-            },
-            because="a row's colours are what the teacher takes from the right digit, and here it takes most",
-        ),
-        Question(
-            right="b",
-            wrong={
-                "a": "look at the two labels again: the numbers come from different images.",
-                "c": "a row is a mean over its images, so that a rarer digit is not paler.",
-            },
-            because="a row speaks of images with that label; an odd 5 may come near a 3 without a 3 coming near a 5",
-        ),
-    )
+    """Check the three answers of exercise 01, task 3."""
+    check_answers(answers, QUESTIONS)
 
 
+@takes_verdicts
 def check_ensemble_verdicts(verdicts: Any, errors: Mapping[str, Any]) -> None:
-    """Check the verdicts of exercise 01, task 4, against paired 95 % intervals.
-
-    Parameters
-    ----------
-    verdicts : dict from str to str
-        For each baseline ``"better"``, ``"worse"`` or ``"unclear"``: the distilled student against it.
-    errors : mapping from str to list of float
-        Test errors by seed: ``distilled``, and each baseline.
-
-    Raises
-    ------
-    CheckFailed
-        With what the interval of the first wrong verdict says.
-    """
-    check_verdicts(verdicts, errors, {other: ("distilled", other) for other in ENSEMBLE_BASELINES})
+    """Check the verdicts of exercise 01, task 4: the distilled student against each baseline."""
+    check_verdicts(verdicts, errors, {other: ("distilled", other) for other in BASELINES})
 
 
-ENSEMBLE_BASELINES = ("one clinic", "the vote", "label_smoothing")
-OVERFLOW = (
-    "For large logits the result is not finite: their exponentials overflow. Subtract each row's largest logit first, "
-    "or leave it to PyTorch's softmax."
-)
-ZERO_TIMES_LOG = (
-    "A probability of exactly 0 makes the entropy NaN: 0 · log 0 counts as 0, and the computer has to be told."
-)
-NO_LOGIT = (
-    "For members that are sure a logit is not finite: a mean probability was rounded to 0, and its logarithm taken. "
-    "The student's loss would be NaN (trap 4)."
-)
-
-
-def _exponentials(logits: Tensor, *, temperature: float) -> Tensor:
-    powers = (logits / temperature).exp()
-    return powers / powers.sum(dim=-1, keepdim=True)
-
-
-SOFTEN_SLIPS = (
-    Slip(
-        "The logits are multiplied by T where they must be divided: a larger T then sharpens the row.",
-        lambda logits, *, temperature: (logits * temperature).softmax(dim=-1),
+QUESTIONS = (
+    Question(
+        right="c",
+        wrong={
+            "a": "a target made from the label alone would have to know that an 8 looks like a 3.",
+            "b": "smoothed labels do give the wrong digits something, and every colour here stands for that something.",
+        },
+        because="smoothing gives every wrong digit the same share on every image: a matrix of one colour",
     ),
-    Slip(
-        "T divides the probabilities: the rows no longer sum to 1. It has to divide the logits, before the softmax.",
-        lambda logits, *, temperature: logits.softmax(dim=-1) / temperature,
+    Question(
+        right="a",
+        wrong={
+            "b": "each row is a mean over its own images; how many there were does not show.",
+            "c": "that would be a bright column: other digits' images with some 8 in the answer.",
+        },
+        because="a row's colours are what the teacher takes from the right digit, and here it takes most",
     ),
-    Slip(
-        "T has no effect: dividing probabilities and making them sum to 1 again gives the old ones.",
-        lambda logits, *, temperature: logits.softmax(dim=-1),
-    ),
-    Slip(
-        "The softmax runs over the batch, dim=0. A row of probabilities belongs to one image.",
-        lambda logits, *, temperature: (logits / temperature).softmax(dim=0),
-    ),
-    Slip(
-        "These are logarithms of probabilities; the probabilities themselves are asked for.",
-        lambda logits, *, temperature: (logits / temperature).log_softmax(dim=-1),
-    ),
-    Slip(
-        "The logits are divided by their row's sum. Probabilities are their exponentials, divided by that sum.",
-        lambda logits, *, temperature: logits / logits.sum(dim=-1, keepdim=True),
+    Question(
+        right="b",
+        wrong={
+            "a": "look at the two labels again: the numbers come from different images.",
+            "c": "a row is a mean over its images, so that a rarer digit is not paler.",
+        },
+        because="a row speaks of images with that label; an odd 5 may come near a 3 without a 3 coming near a 5",
     ),
 )
 
@@ -269,47 +192,30 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(dim=-1)
 
 
-def _entropy_naive(probabilities: Tensor) -> Tensor:
-    return -(probabilities * probabilities.log()).sum(dim=-1)
+def _size(model: nn.Module) -> tuple[int, int]:
+    return _count_parameters(model), _size_in_bytes(model)
 
 
-ENTROPY_SLIPS = (
-    Slip("The sign is turned round: log p is negative, an entropy is not.", lambda p: -_entropy(p)),
-    Slip(
-        "This is in bits (logarithm to base 2). Nats are asked for: the natural one.",
-        lambda p: _entropy(p) / math.log(2),
-    ),
-    Slip(
-        "This is K times too small: a mean over the classes, where their sum is one entropy.",
-        lambda p: _entropy(p) / p.shape[-1],
-    ),
-    Slip(
-        "The sum runs over the images, dim=0. Each image has an entropy of its own.",
-        lambda p: torch.special.entr(p).sum(dim=0),
-    ),
-    Slip(
-        "One number came for all rows. Each row has an entropy; their mean comes later.", lambda p: _entropy(p).mean()
-    ),
-    Slip("One number came for all rows, a sum over everything. Each row has an entropy.", lambda p: _entropy(p).sum()),
-    Slip(
-        "This is e to the entropy, a number of classes. The entropy itself is asked for.", lambda p: _entropy(p).exp()
-    ),
-    Slip(
-        "The logarithms are not weighted by the probabilities: rare answers then count as much as frequent ones.",
-        lambda p: -p.log().sum(dim=-1),
-    ),
-)
+def _state(model: nn.Module) -> list:
+    return [model.training, *((p.dtype, p.requires_grad, tuple(p.shape)) for p in model.parameters())]
+
+
+def _accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int) -> Tensor:
+    with torch.no_grad():
+        answers = torch.cat([model.eval()(some).argmax(dim=1) for some in images.split(batch_size)])
+    return (answers == labels).double().mean()
+
+
+def _ensemble(all_logits: Tensor) -> Tensor:
+    return F.log_softmax(all_logits, dim=-1).logsumexp(dim=0)
 
 
 def _on_a_model(function: Callable) -> Callable:
     """Give a function of a model plain arguments, so that every call has a fresh model."""
-    if not callable(function):
-        fail(f"a function is needed, got {type(function).__name__}.")
 
     def measure(weight: Tensor, images: Tensor, labels: Tensor, *, batch_size: int, training: bool) -> Any:
         return function(_make_probe(weight, training=training), images, labels, batch_size=batch_size)
 
-    measure.__name__ = name_of(function)
     return measure
 
 
@@ -327,56 +233,10 @@ def _accuracy_case(generator: np.random.Generator, *, training: bool) -> Case:
     with torch.no_grad():
         answers = _make_probe(weight, training=False)(images).argmax(dim=1)  # (19,)
     labels = torch.where(random_labels(generator, 19, 3) > 0, answers, (answers + 1) % 6)
-    labels[0], labels[16:] = answers[0], (answers[16:] + 1) % 6  # the small last batch is all wrong
+    # The small last batch has one right answer of three, the others more: leaving it out always shows.
+    labels[:4], labels[16:18], labels[18] = answers[:4], (answers[16:18] + 1) % 6, answers[18]
+    labels[4] = (answers[4] + 1) % 6
     return Case((weight, images, labels), {"batch_size": 8, "training": training})
-
-
-def _accuracy(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int,
-    mode: bool | None = False, of_batches: bool = False, drop_last: bool = False,
-) -> Tensor:  # fmt: skip
-    model.train(model.training if mode is None else mode)
-    with torch.no_grad():
-        pairs = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-        right = [(model(some).argmax(dim=1) == their_labels).double() for some, their_labels in pairs]
-    right = [batch for batch in right if len(batch) == batch_size or not drop_last]
-    return torch.stack([batch.mean() for batch in right]).mean() if of_batches else torch.cat(right).mean()
-
-
-def _accuracy_with(transform: Callable = lambda share, labels: share, **changes: Any) -> Callable:
-    return _on_a_model(
-        lambda model, images, labels, *, batch_size: transform(
-            _accuracy(model, images, labels, batch_size=batch_size, **changes), labels
-        )
-    )
-
-
-IN_TRAINING_MODE = (
-    "The model answers in training mode: dropout and batch statistics are on, so that this is not what it does in use "
-    "(trap 11)."
-)
-OF_BATCHES = (
-    "This is the mean of the batches' means: the images of the small last batch count more than the others (trap 10)."
-)
-BOTH = "The model answers in training mode, and the batches' means are averaged (traps 10 and 11)."
-ACCURACY_SLIPS = (
-    Slip(BOTH, _accuracy_with(mode=True, of_batches=True)),
-    Slip(BOTH, _accuracy_with(mode=None, of_batches=True)),
-    Slip(OF_BATCHES, _accuracy_with(of_batches=True)),
-    Slip(IN_TRAINING_MODE, _accuracy_with(mode=True)),
-    Slip(IN_TRAINING_MODE, _accuracy_with(mode=None)),
-    Slip("The small last batch is left out. Its images count as well.", _accuracy_with(drop_last=True)),
-    Slip("This is the share of wrong answers, not of right ones.", _accuracy_with(lambda share, _: 1 - share)),
-    Slip("This is in percent. A share between 0 and 1 is asked for.", _accuracy_with(lambda share, _: 100 * share)),
-    Slip(
-        "This counts the right answers; their share of all images is asked for.",
-        _accuracy_with(lambda share, labels: share * len(labels)),
-    ),
-    Slip(
-        "The count of right answers is divided by the number of batches, not of images.",
-        _accuracy_with(lambda share, labels: share * len(labels) / math.ceil(len(labels) / 8)),
-    ),
-)  # fmt: skip
 
 
 def _check_left_alone(function: Callable, case: Case) -> None:
@@ -385,12 +245,16 @@ def _check_left_alone(function: Callable, case: Case) -> None:
     model = _make_probe(weight, training=came_in)
     recorded = []
     model.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
+    before = [tensor.clone() for tensor in model.state_dict().values()]
     function(model, images, labels, batch_size=case.kwargs["batch_size"])
     if any(recorded):
         fail(
             "The model's answers keep what a gradient would need. Nobody asks for one here, and on many images it "
             "costs the memory of all of them."
         )
+    if not torch.is_grad_enabled():
+        torch.set_grad_enabled(True)
+        fail("Gradients are switched off for good: whoever trains after this measurement learns nothing.")
     if any(module.training != came_in for module in model.modules()):
         fail(
             "The model came in training mode and is left in evaluation mode: the training that goes on has no dropout "
@@ -398,96 +262,27 @@ def _check_left_alone(function: Callable, case: Case) -> None:
             if came_in
             else "The model came in evaluation mode and is left in training mode: its next user gets dropout."
         )
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        fail("The model came trainable and is left frozen: whoever trains it on learns nothing (trap 14).")
+    if not all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True)):
+        fail("Weights or running statistics of the model have changed: measuring must not train.")
 
 
-def _size(model: nn.Module) -> tuple[int, int]:
-    return _count_parameters(model), _size_in_bytes(model)
+def _as_probabilities(function: Callable) -> Callable:
+    return _through(function, lambda logits: logits.softmax(dim=-1))
 
 
-def _numbers(tensors: Any) -> int:
-    return sum(tensor.numel() for tensor in tensors)
+def _as_logarithms(function: Callable) -> Callable:
+    """Hand the logarithms of the probabilities on, as far as a small number in place of 0 may bend them."""
+    return _through(function, lambda logits: torch.where(logits.isfinite(), logits.log_softmax(dim=-1), 1.0).clamp(-18))
 
 
-def _bytes(tensors: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-NO_BUFFERS = (
-    "The bytes leave out the buffers: the running mean and variance of a batch normalisation are not learned, but "
-    "stored."
-)
-FOUR_BYTES = "Every number is taken to have 4 bytes; in half precision it has 2, and the counter of batches has 8."
-SIZE_SLIPS = (
-    Slip(
-        "Only what is trained is counted: a frozen layer is as large as any other.",
-        lambda model: (_numbers(p for p in model.parameters() if p.requires_grad), _size(model)[1]),
-    ),
-    Slip(
-        "Only what is trained is counted, in bytes too: a frozen layer is as large as any other.",
-        lambda model: 2 * (sum(p.numel() for p in model.parameters() if p.requires_grad),),
-    ),
-    Slip(
-        "These are numbers of tensors. A tensor holds many parameters.",
-        lambda model: (len(list(model.parameters())), _size(model)[1]),
-    ),
-    Slip(
-        "Buffers are counted as parameters. They are stored, but nothing learns them.",
-        lambda model: (_numbers([*model.parameters(), *model.buffers()]), _size(model)[1]),
-    ),
-    Slip(NO_BUFFERS, lambda model: (_count_parameters(model), _bytes(model.parameters()))),
-    Slip(FOUR_BYTES, lambda model: (_count_parameters(model), 4 * _numbers([*model.parameters(), *model.buffers()]))),
-    Slip(f"{NO_BUFFERS} {FOUR_BYTES}", lambda model: (_count_parameters(model), 4 * _count_parameters(model))),
-    Slip("The size is in kilobytes; bytes are asked for.", lambda model: (_size(model)[0], _size(model)[1] / 1000)),
-    Slip("The size is in kilobytes; bytes are asked for.", lambda model: (_size(model)[0], _size(model)[1] / 1024)),
-    Slip("The two numbers are swapped: parameters first, then bytes.", lambda model: _size(model)[::-1]),
-)
-
-
-def _through(function: Callable, *, then: Callable[[Tensor], Tensor]) -> Callable:
+def _through(function: Callable, then: Callable[[Tensor], Tensor]) -> Callable:
     """Pass a function's tensor on; whatever else it returns goes to the check as it is."""
-    if not callable(function):
-        fail(f"a function is needed, got {type(function).__name__}.")
+    check_callable(function)
 
     def call(all_logits: Tensor) -> Any:
         value = function(all_logits)
         return then(value.detach()) if type(value) is Tensor and value.dim() > 0 else value
 
-    call.__name__ = name_of(function)
-    return call
-
-
-def _ensemble(all_logits: Tensor) -> Tensor:
-    return F.log_softmax(all_logits, dim=-1).logsumexp(dim=0)
-
-
-def _ensemble_slip(combine: Callable[[Tensor], Tensor]) -> Callable:
-    return lambda all_logits: combine(all_logits).softmax(dim=-1)
-
-
-ENSEMBLE_SLIPS = (
-    Slip(
-        "The members' logits are averaged. That is a geometric mean of their probabilities, in which the surest member "
-        "outvotes the others.",
-        _ensemble_slip(lambda z: z.mean(dim=0)),
-    ),
-    Slip(
-        "The members' logits are added: that multiplies their probabilities, and the result is much too sure.",
-        _ensemble_slip(lambda z: z.sum(dim=0)),
-    ),
-    Slip(
-        "These are the mean probabilities, not logits: a softmax on top makes them almost level.",
-        _ensemble_slip(lambda z: z.softmax(dim=-1).mean(dim=0)),
-    ),
-    Slip(
-        "The softmax runs over the members or the images. Each row of ten belongs to one image of one member.",
-        _ensemble_slip(lambda z: z.softmax(dim=0).mean(dim=0).log()),
-    ),
-    Slip(
-        "The softmax runs over the members or the images. Each row of ten belongs to one image of one member.",
-        _ensemble_slip(lambda z: z.softmax(dim=1).mean(dim=0).log()),
-    ),
-    Slip(
-        "Each class has the logit of the member that is surest of it; an ensemble takes a mean.",
-        _ensemble_slip(lambda z: z.amax(dim=0)),
-    ),
-)
+    return named_like(function, call)

@@ -212,7 +212,7 @@ def counts_kept(bank, count, x):
         (lambda b, c, x: (torch.cat([b[len(x):], unit(x)]), c + len(x)), "rows were shifted"),
         (lambda b, c, x: push(b, c, x)[0], "Only the bank"),
         (lambda b, c, x: push(b, c, x)[::-1], "count came first"),
-        (in_place, "changes its input in place"),
+        (in_place, "changes the tensor `bank` in place"),
         (by_slices, "larger than the bank raises an error"),
         (keeps(lambda x, size: x[:size]), "first embeddings stayed"),
         (keeps(lambda x, size: x[-size:]), "not in their rows"),

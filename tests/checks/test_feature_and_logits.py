@@ -264,7 +264,7 @@ def overwrites(candidates, run, data, *, seeds):
         (partial(search, reduce=min), "lucky run"),
         (partial(search, reduce=lambda found: found[0]), "Only one of the seeds"),
         (overwrites, "Only one of the seeds"),
-        (partial(search, choose=max), "most errors"),
+        (partial(search, choose=max), "most held-out errors"),
         (peeks, "looked at during the search"),
         (lambda c, run, data, *, seeds: c.index(search(c, run, data, seeds=seeds)), "got int"),
         *NOTHING,

@@ -176,7 +176,7 @@ def at(function, change):
         (at(stacked, torch.mean), "One number came"),
         (at(plain, lambda losses: losses[0]), "Only the first"),
         (not_detached, "pulls at its peers"),
-        (own_detached, "wrong gradient of its own"),
+        (own_detached, "own logits are detached in it"),
         (at(plain, lambda losses: [loss.item() for loss in losses]), "plain number"),
         (accepts_one, "cohort of one was accepted"),
         (divides_by_zero, "ZeroDivisionError"),

@@ -174,7 +174,7 @@ NOTHING = [(lambda *a, **k: None, "got None"), (lambda *a, **k: torch.tensor(mat
         (reverse, r"KL\(exit‖deepest\)"),
         (mean_reduction, "K times too small"),
         (not_detached, "pull at the deepest exit"),
-        (shallow_detached, "gradient reaches a shallower exit"),
+        (shallow_detached, "No gradient reaches one of the exits"),
         (lambda z, y, **knobs: plain(z, y, **knobs).item(), "plain number"),
         *NOTHING,
     ],
@@ -237,7 +237,7 @@ def broken(stages, heads, classifier, images, *, pool=lambda f: f.flatten(1)):
         (lambda *parts: broken(*parts, pool=lambda f: f.amax((2, 3))), "last stage never runs"),
         (lambda *parts: forward(*parts, pool=lambda f: f.amax((2, 3))), "not their maximum"),
         (lambda *parts: forward(*parts, pool=lambda f: f.sum((2, 3))), "not their sum"),
-        (lambda *parts: forward(*parts, pool=lambda f: f[..., 0, 0]), "one corner"),
+        (lambda *parts: forward(*parts, pool=lambda f: f[..., 0, 0]), "one position"),
         (lambda *parts: forward(*parts)[::-1], "deepest first"),
         (lambda *parts: forward(*parts)[-1], "Only the deepest"),
         (

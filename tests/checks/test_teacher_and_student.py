@@ -189,7 +189,7 @@ RIGHT = {"mode": False, "average": False}
         (measuring(mode=False), "mean of the batches' means"),
         (measuring(mode=True, average=False), r"training mode: dropout"),
         (measuring(mode=None, average=False), r"training mode: dropout"),
-        (measuring(**RIGHT, drop=True), "last batch is left out"),
+        (measuring(**RIGHT, drop=True), "last batch never runs, or is left out"),
         (measuring(**RIGHT, grad=True), "what a gradient would need"),
         (measuring(**RIGHT, restore=False), "left in evaluation mode"),
         (measuring(**RIGHT, transform=lambda share, images: 1 - share), "share of wrong answers"),

@@ -3,8 +3,8 @@
 import pytest
 
 from kdcourse.checks import CheckFailed
-from kdcourse.checks._core import Question, check_answers
-from kdcourse.checks._verdicts import check_verdict, check_verdicts, is_near
+from kdcourse.checks.questions import Question, check_answers
+from kdcourse.checks.verdicts import check_verdict, check_verdicts, is_near
 from kdcourse.sweeps import mean_interval
 
 BASELINE = [300.0, 340.0, 280.0, 310.0]
@@ -67,12 +67,12 @@ class Letters(list):
 def test_answers_are_a_list_of_letters(capsys):
     questions = [Question("a", {"b": "look again"}, "so"), Question("b", {"a": "no"}, "thus")]
     for answers in (["a", "b"], ("A", " b")):
-        check_answers(answers, *questions)
+        check_answers(answers, questions)
     assert "(b): thus" in capsys.readouterr().out
     for answers in (None, "ab", ["a"], ["a", "b", "c"], {"a": "b"}, Letters(["b", "a"])):
         with pytest.raises(CheckFailed, match=r"a list of 2 letters in quotes, such as \['a', 'b'\]"):
-            check_answers(answers, *questions)
+            check_answers(answers, questions)
     with pytest.raises(CheckFailed, match="look again"):
-        check_answers(["b", "b"], *questions)
+        check_answers(["b", "b"], questions)
     with pytest.raises(NotImplementedError):
-        check_answers([None, "b"], *questions)
+        check_answers([None, "b"], questions)

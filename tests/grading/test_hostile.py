@@ -324,14 +324,14 @@ REPLACED = {
 import kdcourse.checks.soft_targets as m
 m.check_values = m.check_gradient = m.check_no_gradient = lambda *a, **k: None
 """,
-    "what checks compare with": "import kdcourse.checks._core as m\nm.is_close = lambda *a, **k: True\nm.fail = print",
+    "what checks compare with": "import kdcourse.checks.comparing as m\nm.is_close = lambda *a, **k: True\nm.fail = print",
     "the code of a check": """
 from kdcourse.checks import check_kd_loss
 def nothing(function, *, seed=None): pass
 check_kd_loss.__code__ = nothing.__code__
 """,
     "tolerances": """
-from kdcourse.checks._core import check_values
+from kdcourse.checks.comparing import check_values
 check_values.__kwdefaults__.update(rtol=1e9, atol=1e9)
 """,
     "the oracle": """
@@ -370,7 +370,7 @@ Bend().__enter__()
 """,
     "the table of loaded modules": """
 import sys, types
-for name in ("torch", "kdcourse.checks", "kdcourse.checks._core", "kdcourse.losses", "json"):
+for name in ("torch", "kdcourse.checks", "kdcourse.checks.comparing", "kdcourse.losses", "json"):
     sys.modules[name] = types.ModuleType(name)
 """,
 }  # fmt: skip

@@ -1,14 +1,15 @@
 """Verdicts on what was measured, against paired intervals: the experiments of all exercises.
 
-A notebook is graded on another machine than it was written on, which rounds in another order, so that counts of errors
-differ by a few. Where an interval ends so near to 0 that this may turn the word, both words are right.
+A notebook is graded on another machine than it was written on. That machine rounds in another order, so its counts of
+errors differ by a few. If an interval ends so close to 0 that this could change the verdict, both words are accepted.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from ..sweeps import mean_interval
-from ._core import check_choice, fail
+from .failures import fail
+from .questions import Question, check_choice
 
 BORDER = 0.1  # of the interval's width; other machines were seen to move an end by a twentieth of it
 
@@ -21,13 +22,13 @@ def check_verdict(
     Parameters
     ----------
     verdict : str
-        The learner's.
+        Word that the learner chose.
     errors, baseline_errors : sequence of float
         Errors by seed, in the same order; fewer are better.
     unit : str
-        Of the errors, in messages.
+        Unit of the errors in messages.
     digits : int
-        Behind the point, in messages.
+        Decimal places in messages.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def check_verdict(
         because += f". It ends so near to 0 that another machine's rounding may decide between {right!r} and {also!r}"
         right = also if verdict == also else right
     wrong = {word: reason for word, reason in others.items() if word not in (right, also)}
-    check_choice(verdict, right=right, wrong=wrong, because=because)
+    check_choice(verdict, Question(right=right, wrong=wrong, because=because))
 
 
 def check_verdicts(
@@ -60,7 +61,7 @@ def check_verdicts(
     Parameters
     ----------
     verdicts : dict
-        The learner's.
+        Words that the learner chose.
     errors : mapping from str to sequence of float
         Errors of every arm by seed, in the same order.
     pairs : mapping to (str, str)
