@@ -58,6 +58,7 @@ def changes_of(cases: Sequence[Case], names: Sequence[str]) -> Changed:
     yield from _temperature(cases, names)
     yield from _weights(cases)
     yield from _lists(cases, names)
+    yield from _lists_of_numbers(cases, names)
     yield from _rows(cases)
     yield from _values(cases, names)
     yield from _labels(cases, names)
@@ -92,15 +93,29 @@ def _alike(one: Any, other: Any) -> bool:
 def _temperature(cases: Sequence[Case], names: Sequence[str]) -> Changed:
     if any(type(case.kwargs.get("temperature")) is not float for case in cases):
         return
+    # On the inputs, so that a factor such as T² in front of the loss stays as it is …
+    for message, power in (("T has no effect on the softmax.", 1), ("T multiplies where it has to divide.", 2)):
+        yield message, _scaled_all(cases, power)
+    yield "T divides twice.", _scaled_all(cases, -1)
+    # … and on T itself, for what does not depend on the scale of its inputs.
     yield "T has no effect.", _with(cases, "temperature", lambda t: 1.0)
     yield "T multiplies where it has to divide.", _with(cases, "temperature", lambda t: 1 / t)
-    yield "T divides twice.", _with(cases, "temperature", lambda t: t**2)
+    yield "The square of T is used.", _with(cases, "temperature", lambda t: t**2)
     yield "The root of T is used.", _with(cases, "temperature", lambda t: t**0.5)
+    if len(float_inputs(cases[0])) < 2:
+        return
     for key in float_inputs(cases[0]):
         name = _called(key, names)
         yield f"{name} is not divided by T, the other side is.", _scaled(cases, key, 1)
         yield f"{name} is divided by T twice.", _scaled(cases, key, -1)
         yield f"{name} is multiplied by T where it has to be divided.", _scaled(cases, key, 2)
+
+
+def _scaled_all(cases: Sequence[Case], power: int) -> list[Case]:
+    changed = list(cases)
+    for key in float_inputs(cases[0]):
+        changed = _scaled(changed, key, power)
+    return changed
 
 
 def _scaled(cases: Sequence[Case], key: int | str, power: int) -> list[Case]:
@@ -136,6 +151,21 @@ def _lists(cases: Sequence[Case], names: Sequence[str]) -> Changed:
                 return {key: change(lists_of(case)[key]) for key in group}
 
             yield message.format(called), _each(cases, changed)
+
+
+def _lists_of_numbers(cases: Sequence[Case], names: Sequence[str]) -> Changed:
+    keys = [
+        place for place, value in enumerate(cases[0].args) if type(value) is list and set(map(type, value)) == {float}
+    ]
+    if not keys:
+        return
+    called = " and ".join(_called(key, names) for key in keys)
+    for message, change in ON_LISTS.items():
+
+        def changed(case: Case, change: Callable = change) -> dict[int | str, Any]:
+            return {key: change(case.args[key]) for key in keys}
+
+        yield message.format(called), _each(cases, changed)
 
 
 def _rows(cases: Sequence[Case]) -> Changed:

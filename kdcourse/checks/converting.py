@@ -72,7 +72,7 @@ def is_close(found: np.ndarray, expected: np.ndarray, *, rtol: float = RTOL, ato
     if found.shape != expected.shape:
         return False
     pairs = zip(found.reshape(-1).tolist(), expected.reshape(-1).tolist(), strict=True)
-    return all(abs(a - b) <= atol + rtol * abs(b) if math.isfinite(a) else False for a, b in pairs)
+    return all(math.isfinite(a) and math.isfinite(b) and abs(a - b) <= atol + rtol * abs(b) for a, b in pairs)
 
 
 def is_whole(value: Any) -> bool:

@@ -10,7 +10,7 @@ from .cases import Case, copy_of, written_out
 from .converting import few
 from .evidence import Evidence, arguments_of, float_inputs, on_each, replaced
 
-MOST_NUMBERS = 24
+MOST_NUMBERS = 16
 _Tensor = torch.Tensor
 
 
@@ -31,7 +31,10 @@ def smallest_example(evidence: Evidence) -> str:
 def _smaller(case: Case) -> Iterator[Case]:
     """Yield smaller and smaller versions of a case with rounded numbers; only plain arguments can be written out."""
     named = arguments_of(case)
-    if not all(map(_is_plain, named.values())) or not float_inputs(case):
+    if not all(map(_is_plain, named.values())):
+        return
+    if not float_inputs(case):
+        yield case
         return
     for rows, columns in ((2, 2), (2, 3), (3, 3), (3, 4), (4, 4), (5, 4), (None, None)):
         changes = {key: _cut(value, rows, columns) for key, value in named.items()}
@@ -54,6 +57,8 @@ def _cut(value: Any, rows: int | None, columns: int | None) -> Any:
     cut = value[:rows] if value.dim() else value
     if value.dim() > 1:
         cut = cut[..., :columns]
+    if value.dim() == 3:
+        cut = cut[:, :rows]
     if value.is_floating_point():
         return (10 * cut).round() / 10
     return cut.clamp(max=(columns or 1_000_000) - 1)
@@ -61,4 +66,4 @@ def _cut(value: Any, rows: int | None, columns: int | None) -> Any:
 
 def _size(case: Case) -> int:
     values = [part for v in (*case.args, *case.kwargs.values()) for part in (v if type(v) in (list, tuple) else [v])]
-    return sum(value.numel() for value in values if type(value) is _Tensor)
+    return sum(value.numel() if type(value) is _Tensor else 1 for value in values)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from .cases import Case, argument_names
-from .evidence import float_inputs
+from .evidence import float_inputs, replaced
 from .failures import fail, name_of
 from .slips import Slips
 
 MOST_RESULTS = 8
+Gradients = dict[tuple[int, str], Tensor]
 _Tensor, _autograd, _zeros_like = torch.Tensor, torch.autograd.grad, torch.zeros_like
 
 
@@ -23,6 +24,7 @@ def check_gradients(
     messages: Mapping[str, tuple[str, str]] | None = None,
     slips: Slips | None = None,
     skip: tuple[str, ...] = (),
+    terms: tuple[str, str] | None = None,
 ) -> None:
     """Compare the gradients of a learner's function in all its arguments with the right ones.
 
@@ -38,6 +40,8 @@ def check_gradients(
         Functions with a right value and a typical wrong gradient.
     skip : tuple of str
         Names of arguments whose gradient does not matter.
+    terms : (str, str), optional
+        Names of the terms that have the weights α and 1 - α.
 
     Raises
     ------
@@ -57,6 +61,13 @@ def check_gradients(
             values = gradients_of(wrong, case, names, "it")
             if values.keys() == found.keys() and all(_close(found[key], values[key]) for key in found):
                 fail(slip.message)
+    silent = _silent_term(right, case, names, found)
+    if silent is not None:
+        term = (terms or ("the term that α weights", "the term that 1 − α weights"))[silent]
+        fail(
+            f"{name} has the right value, but {term} trains nothing: what should learn from it is detached there, or "
+            "computed without gradients."
+        )
     for key, gradient in needed.items():
         argument = _argument(key[1])
         if argument in skip or _close(found[key], gradient):
@@ -69,16 +80,27 @@ def check_gradients(
         fail(_wrong(name, key[1], found[key], gradient))
 
 
-def check_finite_gradient(function: Callable, case: Case, *, message: str) -> None:
-    """Fail with a message if a gradient is not finite."""
+def _silent_term(right: Callable, case: Case, names: list[str], found: Gradients) -> int | None:
+    """Return which of two terms, weighted by α and 1 - α, is missing in the gradients, or None."""
+    alpha = case.kwargs.get("alpha")
+    if type(alpha) is not float:
+        return None
+    for place, (share, weight) in enumerate(((0.0, 1 - alpha), (1.0, alpha))):
+        only = gradients_of(right, replaced(case, {"alpha": share}), names, "the right function")
+        if all(_close(found[key], weight * gradient) for key, gradient in only.items()):
+            return place
+    return None
+
+
+def check_finite_gradient(function: Callable, case: Case, *, message: str, missing: str = "") -> None:
+    """Fail with a message if a gradient is not finite, or with another one if there is none."""
     names = argument_names(function, case)
-    if any(not bool(g.isfinite().all()) for g in gradients_of(function, case, names, name_of(function)).values()):
+    gradients = gradients_of(function, case, names, name_of(function), otherwise=missing)
+    if any(not bool(gradient.isfinite().all()) for gradient in gradients.values()):
         fail(message)
 
 
-def gradients_of(
-    function: Callable, case: Case, names: list[str], what: str, *, otherwise: str = ""
-) -> dict[tuple[int, str], Tensor]:
+def gradients_of(function: Callable, case: Case, names: list[str], what: str, *, otherwise: str = "") -> Gradients:
     """Return the gradient of each result in each tensor of the arguments, by number of the result and name."""
     copies = case.copied()
     leaves = dict(_leaves(copies, names))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import losses
-from ..sweeps import mean_interval
+from ..results import mean_interval
 from .cases import Case, new_generator, random_labels, random_sizes, random_tensor
 from .comparing import check_edge, check_refusal, check_values
 from .converting import as_number

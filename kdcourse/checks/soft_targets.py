@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import losses
-from ..sweeps import mean_interval
+from ..results import mean_interval
 from .cases import Case, new_generator, random_labels, random_sizes, random_tensor
 from .comparing import check_edge, check_values
 from .documented import takes_answers, takes_function, takes_verdicts
@@ -67,7 +67,7 @@ def check_repaired_loss(function: Callable, *, seed: int | None = None) -> None:
     for alpha in (0.0, 1.0):
         case = Case(cases[0].args, {**cases[0].kwargs, "alpha": alpha})
         check_edge(function, _distillation_loss, [case], f"For α = {alpha:g} the loss is wrong.", edge=f"α = {alpha:g}")
-    check_gradients(function, _distillation_loss, cases[0], messages=GRADIENTS)
+    check_gradients(function, _distillation_loss, cases[0], messages=GRADIENTS, terms=TERMS)
     passed(
         f"On {len(cases)} random batches: sum over classes, mean over images, T² in front of the teacher's term only, "
         "α on the teacher, labels at T = 1, and the teacher gets no gradient."
@@ -151,7 +151,7 @@ def paired_interval(errors: list[float], baseline_errors: list[float]) -> tuple[
 
 def _check_extremes(function: Callable, right: Callable, case: Case, knobs: dict[str, Any]) -> None:
     student, teacher = case.args
-    for who, logits in {"teacher": (student, 1e4 * teacher), "student": (200 * student, teacher)}.items():
+    for who, logits in {"teacher": (student, 1e4 * teacher), "student": (4 * student, teacher)}.items():
         edge, message = f"a {who} that is very sure", NOT_LOG_SPACE.format(who)
         check_edge(function, right, [Case(logits, knobs)], message, edge=edge, slips=SURE_TEACHER)
     one = Case((student[:1], teacher[:1]), case.kwargs)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..sweeps import mean_interval
+from ..results import mean_interval
 from .cases import Case, random_labels, random_tensor
 from .converting import as_numbers
 from .failures import fail

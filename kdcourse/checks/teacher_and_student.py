@@ -26,6 +26,10 @@ NO_LOGIT = (
     "For members that are sure a logit is not finite or wrong: a mean probability was rounded to 0, and its logarithm "
     "taken. The student's loss would be NaN (trap 4)."
 )
+WRONG_SHARE = (
+    "This is not the share of right answers among all 19 images, in evaluation mode. An answer is right if the class "
+    "with the largest logit is the label; each image counts once."
+)
 ZERO_AMONG_OTHERS = (
     "A row in which one probability is exactly 0 and others are not has a wrong entropy. The zero adds nothing; the "
     "other classes still count. Was a NaN replaced after the sum, so that the whole row was lost?"
@@ -93,7 +97,8 @@ def check_measured_accuracy(function: Callable, *, seed: int | None = None) -> N
     """
     generator = new_generator(seed)
     cases = [_accuracy_case(generator, training=training) for training in (True, True, False)]
-    check_values(function, _accuracy, cases, slips=ACCURACY, through=_on_a_model, probing=False)
+    check_values(function, _accuracy, cases, slips=ACCURACY, through=_on_a_model, diagnosing=False, probing=False,
+                 otherwise=WRONG_SHARE)  # fmt: skip
     for batch_size, edge in {19: "one batch holds all images", 50: "a batch size above the number of images"}.items():
         case = Case(cases[2].args, {"batch_size": batch_size, "training": False})
         message = f"The accuracy is wrong where {edge}."

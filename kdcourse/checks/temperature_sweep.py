@@ -34,9 +34,9 @@ GRADIENTS = {
     "teacher_logits": ("", "A gradient reaches the teacher's logits: a fixed target."),
 }
 WRONG_OPTIMUM = (
-    "On one of the tables the temperature is wrong, or whether it is clear. They have their lowest mean inside the list, "
-    "at an end, or by luck alone. Compare step by step: held-out errors, their mean over seeds, the neighbours that there "
-    "are, the differences seed by seed, the lower end of each interval."
+    "On one of the tables the temperature is wrong, or whether it is clear. Their lowest mean lies inside the list, at "
+    "an end, or there by luck alone. Compare step by step: held-out errors, their mean over seeds, the neighbours that "
+    "there are, the differences seed by seed, the lower end of each interval."
 )
 TRAINS_ON = (
     "At the second temperature the errors depend on whether another temperature came before it. A student is trained "

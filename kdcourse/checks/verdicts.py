@@ -7,7 +7,8 @@ errors differ by a few. If an interval ends so close to 0 that this could change
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from ..sweeps import mean_interval
+from ..results import mean_interval
+from ..results import verdict as _verdict_of
 from .failures import fail
 from .questions import Question, check_choice
 
@@ -87,7 +88,7 @@ def is_near(end: float, low: float, high: float) -> bool:
 
 def _words(low: float, high: float) -> tuple[str, str]:
     """Return the right word, and the one that is accepted too where it is a close thing, or nothing."""
-    right = "better" if high < 0 else "worse" if low > 0 else "unclear"
+    right = _verdict_of(low, high)
     nearest = min(low, high, key=abs)
     if not is_near(nearest, low, high):
         return right, ""

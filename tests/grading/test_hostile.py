@@ -324,7 +324,11 @@ REPLACED = {
 import kdcourse.checks.soft_targets as m
 m.check_values = m.check_gradient = m.check_no_gradient = lambda *a, **k: None
 """,
-    "what checks compare with": "import kdcourse.checks.comparing as m\nm.is_close = lambda *a, **k: True\nm.fail = print",
+    "what checks compare with": """
+import kdcourse.checks.comparing as m
+m.is_close = lambda *a, **k: True
+m.fail = print
+""",
     "the code of a check": """
 from kdcourse.checks import check_kd_loss
 def nothing(function, *, seed=None): pass

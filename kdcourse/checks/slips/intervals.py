@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...results import t_quantile
-from ...sweeps import mean_interval
+from ...results import mean_interval, t_quantile
 from . import Slip
 
 
@@ -37,6 +36,23 @@ def _student_t(count: int, level: float = 0.95) -> float:
 
 def _deviation(a: np.ndarray, b: np.ndarray) -> float:
     return float((a - b).std(ddof=1))
+
+
+def _fixed_t(count: int) -> Callable[[np.ndarray, np.ndarray], float]:
+    return lambda a, b: _student_t(count) * _deviation(a, b) / math.sqrt(len(a))
+
+
+def _half_widths(differences: np.ndarray) -> tuple[float, float]:
+    mean, _, high = mean_interval(differences.tolist())
+    return high - mean, high - mean
+
+
+def _mean_and(
+    errors: list[float], baseline_errors: list[float], ends: Callable[[np.ndarray], tuple[float, float]]
+) -> tuple[float, float, float]:
+    differences = np.asarray(errors) - np.asarray(baseline_errors)
+    low, high = ends(differences)
+    return float(differences.mean()), low, high
 
 
 INTERVAL = {
@@ -92,6 +108,7 @@ INTERVAL = {
         ),
         _interval_with(lambda a, b: _student_t(len(a)) * float(a.std(ddof=1) + b.std(ddof=1)) / math.sqrt(len(a))),
         _interval_with(lambda a, b: _student_t(len(a)) * float(a.std(ddof=1)) / math.sqrt(len(a))),
+        _interval_with(lambda a, b: _student_t(len(a)) * float(b.std(ddof=1)) / math.sqrt(len(a))),
         _interval_with(lambda a, b: _student_t(len(a)) * abs(float(a.std(ddof=1) - b.std(ddof=1))) / math.sqrt(len(a))),
     ),
     "sorted": Slip(
@@ -108,6 +125,22 @@ INTERVAL = {
         _interval_of(lambda a, b: 100 * (a - b) / b),
     ),
     "median": Slip("The median was taken. Asked for is the mean.", _around_median),
+    "range": Slip(
+        "These are the smallest and the largest difference, not an interval of their mean.",
+        lambda errors, baseline_errors: _mean_and(errors, baseline_errors, lambda d: (d.min(), d.max())),
+    ),
+    "half widths": Slip(
+        "These are half widths of the interval. Asked for are its two ends.",
+        lambda errors, baseline_errors: _mean_and(errors, baseline_errors, _half_widths),
+    ),
+    "one t": Slip(
+        "The t is the same for every number of seeds. It depends on how many there are: STUDENT_T[n].",
+        *(_interval_with(_fixed_t(count)) for count in range(2, 12)),
+    ),
+    "whole width": Slip(
+        "The interval is twice as wide as it should be: t · s / √n is half of its width, on each side of the mean.",
+        _interval_with(lambda a, b: 2 * _student_t(len(a)) * _deviation(a, b) / math.sqrt(len(a))),
+    ),
     "90 %": Slip(
         "This is the interval of 90 %: of two sides, each gets 2.5 % at 95 %.",
         _interval_with(lambda a, b: _student_t(len(a), 0.90) * _deviation(a, b) / math.sqrt(len(a))),

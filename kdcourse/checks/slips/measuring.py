@@ -78,6 +78,15 @@ ACCURACY = {
             model, images[:batch_size], labels[:batch_size], batch_size=batch_size
         ),
     ),
+    "no first batch": Slip(
+        "The first batch is left out. Its images count as well.",
+        lambda model, images, labels, *, batch_size: _accuracy(
+            model, images[batch_size:], labels[batch_size:], batch_size=batch_size
+        ),
+        lambda model, images, labels, *, batch_size: _accuracy(
+            model, images[batch_size:], labels[batch_size:], batch_size=batch_size
+        ) * (1 - batch_size / len(labels)),
+    ),
     "last batch": Slip(
         "Only the last batch counts: were the others' results overwritten?",
         lambda model, images, labels, *, batch_size: _accuracy(

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from . import Slip
 
@@ -30,7 +31,8 @@ SOFTEN = {
         lambda logits, *, temperature: logits.softmax(dim=-1) / temperature,
     ),
     "T has no effect": Slip(
-        "T has no effect: dividing probabilities and making them sum to 1 again gives the old ones.",
+        "T has no effect: the rows are those of T = 1. Dividing probabilities and making them sum to 1 again gives the "
+        "old ones, and so does adding T to every logit.",
         lambda logits, *, temperature: logits.softmax(dim=-1),
     ),
     "softmax over batch": Slip(
@@ -187,6 +189,8 @@ ENSEMBLE = {
     "one member": Slip(
         "Only one member answers: all of them belong to the ensemble.", lambda z: z[0], lambda z: z[-1]
     ),
+    "votes": Slip("Each member votes with its class only; how sure it is gets lost. Average probabilities.",
+                  lambda z: one_hot(z.argmax(dim=-1), z.shape[-1]).float().mean(dim=0)),
     "median": Slip("The median of the members was taken. A mean of probabilities is asked for.",
                    lambda z: z.softmax(dim=-1).median(dim=0).values.log(), lambda z: z.median(dim=0).values),
 }  # fmt: skip

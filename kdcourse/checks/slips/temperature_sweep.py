@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...losses import kd_loss
-from ...sweeps import mean_interval
+from ...results import mean_interval
 from . import Slip, mapped
 from .soft_targets import KD, TEACHER_TERM, no_t2
 
