@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def interleave(ways: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each way, run in turn: what disturbs the machine for a while disturbs all of them alike."""
+    """Return the seconds of each way, run in turn, so that a disturbance of the machine falls on all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():

@@ -1,9 +1,9 @@
 """A class of 150 of the heaviest exercise, graded in the sandbox, beside nbgrader on some of the same files.
 
-Run ``python -m benchmarks.grading``, on a machine that has nothing else to do. The heaviest exercise is found by
-grading every key once. The files are its key, each with a comment of its own, so that no result is used twice. nbgrader
-grades some of them, one after the other as it does: its time for each does not depend on how many there are. Both end
-with a page of feedback for each learner.
+Run ``python -m benchmarks.grading`` on a machine that has nothing else to do. Every key is graded once to find the
+heaviest exercise. Each file is that key with a different comment, so that no result is used twice. nbgrader grades some
+of the files, one after the other: its time per file does not depend on their number. Both write a page of feedback for
+each learner.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def hand_in(key: dict, folder: Path, count: int) -> list[Path]:
 
 
 def heaviest() -> tuple[str, dict[str, float]]:
-    """Return the exercise of which a submission takes longest to grade, and the seconds of all."""
+    """Return the exercise whose submissions take longest to grade, and the seconds of every exercise."""
     worker, seconds = make_worker(sandboxed=True), {}
     try:
         worker.open().end()  # it imports torch, once
@@ -60,7 +60,7 @@ def heaviest() -> tuple[str, dict[str, float]]:
 
 
 def ours(submitted: Path, out: Path, jobs: int) -> dict:
-    """Seconds of one command for all, and what the exercise's own cells took of them."""
+    """Grade all files with one command; return its seconds, and those of the exercise's own cells."""
     start = time.perf_counter()
     results = grade_class(submitted, out, jobs=jobs, keys=ROOT / "solutions", timeout=600, progress=False)
     wall = time.perf_counter() - start
@@ -79,7 +79,7 @@ def ours(submitted: Path, out: Path, jobs: int) -> dict:
 
 
 def nbgraders(key: Path, paths: list[Path], folder: Path) -> dict:
-    """Seconds of ``nbgrader autograde`` and ``generate_feedback`` for some of the files."""
+    """Return the seconds of ``nbgrader autograde`` and ``generate_feedback`` for some of the files."""
     from nbgrader.api import Gradebook
 
     folder.mkdir()
@@ -113,11 +113,13 @@ def nbgraders(key: Path, paths: list[Path], folder: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--exercise", default=None, help="the heaviest if absent")
+    parser.add_argument("--exercise", default=None, help="name of an exercise; the heaviest if absent")
     parser.add_argument("--count", type=int, default=150)
-    parser.add_argument("--sample", type=int, default=8, help="files that nbgrader grades")
+    parser.add_argument("--sample", type=int, default=8, help="number of files that nbgrader grades")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=20.0, help="fewer files if all would take longer; it is told")
+    parser.add_argument(
+        "--minutes", type=float, default=20.0, help="limit; fewer files are graded if all would take longer"
+    )
     parser.add_argument("--dry", action="store_true", help="write no record")
     options = parser.parse_args()
     if find_sandbox() is None:

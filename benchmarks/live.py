@@ -53,7 +53,7 @@ print((race.step - first) / (time.perf_counter() - start))
 
 
 def latencies(page) -> list[float]:
-    """Milliseconds from each move to the first frame on the screen that shows that move or a later one."""
+    """Return the milliseconds from each move to the first frame on the screen that shows it or a later move."""
     moves, frames = page.evaluate("[slider_moves, frames_seen]")
     found = []
     for place, move in enumerate(moves):
@@ -90,7 +90,7 @@ def summary(values: list[float]) -> dict:
 
 
 def cpu_seconds() -> tuple[float, float, float]:
-    """Now, and the seconds of processor that all programs, and this one with its children, have had."""
+    """Return the time, the CPU seconds of all programs, and those of this one with its children."""
     system = psutil.cpu_times()
     mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
     own = sum(sum(process.cpu_times()[:2]) for process in mine)
@@ -103,7 +103,7 @@ def cores_taken_by_others(before: tuple[float, float, float]) -> float:
 
 
 def wait_for_quiet(patience: float) -> None:
-    """Wait, no longer than that, until other programs leave the machine alone for three seconds."""
+    """Wait until other programs have been quiet for three seconds, at most ``patience`` seconds."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         before = cpu_seconds()
@@ -215,7 +215,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--threads", type=int, default=1, help="of the kernel; the browser needs a core as well")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of the kernel; the browser needs a core as well"
+    )
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for a quiet machine, each round")
     options = parser.parse_args()
     before = environment()["load_average"]

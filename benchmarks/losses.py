@@ -94,7 +94,7 @@ class GatheringCRD(nn.Module):
 
 
 def heavy_steps() -> dict[str, Callable[[], Step]]:
-    """Name to builder; built lazily, because a process that measures memory makes only what it measures."""
+    """Return builders by name: a process that measures memory must build only what it measures."""
 
     def similarity(loss: Callable[[Tensor, Tensor], Tensor]) -> Step:
         teacher = normal(SP_BATCH, SP_WIDTH, seed=1)
@@ -127,7 +127,7 @@ def resident(field: str) -> float:
 
 
 def peak_memory(name: str) -> float:
-    """MB by which one step raises the peak resident size, in this process, which has done nothing else."""
+    """Return the MB by which one step raises the peak resident size of this process, which has done nothing else."""
     torch.set_num_threads(1)
     (normal(64, 64, seed=1).requires_grad_() @ normal(64, 64)).sum().backward()  # libraries start up
     run = heavy_steps()[name]()
@@ -138,7 +138,7 @@ def peak_memory(name: str) -> float:
 
 
 def measure_heavy(*, repeats: int) -> dict:
-    """Time and memory of the usual ways beside ours."""
+    """Measure time and memory of the usual ways beside ours."""
     record = {}
     for family in ("similarity", "angles", "crd"):
         names = [f"{family}/ours", f"{family}/usual"]
@@ -318,7 +318,7 @@ def _crd_pair(
 
 
 def measure_peers(*, repeats: int, slice_seconds: float = 0.02) -> dict:
-    """Each loss beside its peer: medians, and the median of the ratios of neighbours in time."""
+    """Time each loss beside its peer; return medians, and the median ratio of runs that follow one another."""
     record = {}
     for name, (mine, theirs) in peer_steps().items():
         for run in (mine, theirs):
@@ -346,8 +346,8 @@ def _repeat(run: Step, times: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=21, help="turns of each loss and its peer")
-    parser.add_argument("--heavy-repeats", type=int, default=5, help="turns of the ways that take seconds")
+    parser.add_argument("--repeats", type=int, default=21, help="number of runs of each loss and its peer")
+    parser.add_argument("--heavy-repeats", type=int, default=5, help="number of runs of the ways that take seconds")
     parser.add_argument("--peak-memory", choices=heavy_steps(), help=argparse.SUPPRESS)
     parser.add_argument("--peers-only", action="store_true", help="print the comparison with peers, record nothing")
     arguments = parser.parse_args()

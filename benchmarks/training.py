@@ -83,7 +83,7 @@ def our_way(teacher: nn.Module, *, epochs: int) -> nn.Module:
 
 
 def end_to_end(items: torch.utils.data.Dataset, *, epochs: int, repeats: int, workers: int) -> dict:
-    """Seconds of the ways, in turn; every student is evaluated, so that no way is fast by doing less.
+    """Time the ways in turn; every student is evaluated, so that no way is fast because it does less.
 
     Seconds of the process on its core stand beside those on the clock: other programs disturb them less.
     """
@@ -129,7 +129,7 @@ def _ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def what_bounds_a_step(batch_size: int, *, repeats: int) -> dict:
-    """Microseconds of each part of one step of the loop, the whole step, and the matmul rate reached by it.
+    """Return the microseconds of one step and of each of its parts, and the matmul rate that it reaches.
 
     The whole step exceeds the sum of its parts: they run alone, with their data still in the cache.
     """
@@ -221,7 +221,7 @@ def what_bounds_a_step(batch_size: int, *, repeats: int) -> dict:
 
 
 def _interleave_on_the_core(parts: dict[str, Callable[[], None]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each part in turn: of the process on its core where one thread runs, else on the clock."""
+    """Time each part in turn: CPU seconds of the process if it has one thread, else seconds on the clock."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(repeats):
@@ -233,7 +233,7 @@ def _interleave_on_the_core(parts: dict[str, Callable[[], None]], *, repeats: in
 
 
 class _Idle:
-    """An optimizer that does nothing: what is left of a step is the loop around it, and the least autograd can do."""
+    """An optimizer that does nothing: what remains of a step is the loop and the least that autograd can do."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.param_groups = [{"params": [weight]}]

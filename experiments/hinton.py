@@ -48,13 +48,13 @@ class Arm:
     alpha : float
         Share of the soft targets; the rest is cross-entropy with the labels.
     label_smoothing : float
-        Of the cross-entropy.
+        Label smoothing of the cross-entropy.
     digits : str
-        Of the transfer set.
+        Digits in the transfer set.
     biased : tuple of int
         Classes whose bias is moved by one number afterwards, chosen on held-out images.
     longer : int
-        Times as many epochs: a small transfer set gives few steps in one.
+        Factor on the number of epochs: a small transfer set has few steps per epoch.
     """
 
     alpha: float
@@ -68,12 +68,12 @@ ARMS = {
     "no_teacher": Arm(alpha=0.0),
     "label_smoothing": Arm(alpha=0.0, label_smoothing=0.1),
     "distilled": Arm(alpha=0.9),
-    # Soft targets alone, as the student must learn of absent digits from the teacher or not at all.
+    # Soft targets alone: only the teacher can tell the student about absent digits.
     "without_3": Arm(alpha=1.0, digits="012456789", biased=(3,)),
     "only_7_and_8": Arm(alpha=1.0, digits="78", biased=(7, 8), longer=2),
 }
 
-# The bias is looked for on both sides of 0, in steps of a tenth.
+# Candidates for the bias, on both sides of 0.
 BIASES = [step / 10 for step in range(-150, 151)]
 
 
@@ -99,7 +99,7 @@ def count_errors_with(logits: Tensor, labels: Tensor, *, bias: float, classes: t
 
 
 def choose_bias(logits: Tensor, labels: Tensor, *, classes: tuple[int, ...]) -> float:
-    """Return the bias with the fewest errors; the middle one where several are equally good."""
+    """Return the bias with the fewest errors; the middle one if several are equally good."""
     errors = [int(count_errors_with(logits, labels, bias=bias, classes=classes).sum()) for bias in BIASES]
     best = [bias for bias, count in zip(BIASES, errors, strict=True) if count == min(errors)]
     return best[len(best) // 2]
@@ -112,12 +112,12 @@ def measure(student: nn.Module, arm: Arm, mnist: MNIST) -> dict:
     if not arm.biased:
         return {"test_errors": int(wrong.sum())}
     bias = choose_bias(predict_logits(student, mnist.held_out.images), mnist.held_out.labels, classes=arm.biased)
-    mended = count_errors_with(logits, labels, bias=bias, classes=arm.biased)
-    found = {"test_errors": int(wrong.sum()), "bias": bias, "test_errors_with_bias": int(mended.sum())}
+    still_wrong = count_errors_with(logits, labels, bias=bias, classes=arm.biased)
+    errors = {"test_errors": int(wrong.sum()), "bias": bias, "test_errors_with_bias": int(still_wrong.sum())}
     if arm.biased == (3,):
         threes = labels == 3
-        found |= {"errors_on_3": int(wrong[threes].sum()), "errors_on_3_with_bias": int(mended[threes].sum())}
-    return found
+        errors |= {"errors_on_3": int(wrong[threes].sum()), "errors_on_3_with_bias": int(still_wrong[threes].sum())}
+    return errors
 
 
 def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argparse.Namespace) -> dict:
@@ -126,13 +126,13 @@ def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argp
     folder, epochs = Path(options.folder), options.epochs * arm.longer
     teacher = {key: zoo.provenance("hinton_teacher")[key] for key in ("command", "date", "test_errors")}
     settings = {key: getattr(options, key) for key in SETTINGS}
-    asked = {**asdict(arm), **settings, "images": len(data.train.labels), "teacher": teacher}
-    asked = json.loads(json.dumps(asked))  # as it will be read: tuples are lists
+    settings = {**asdict(arm), **settings, "images": len(data.train.labels), "teacher": teacher}
+    settings = json.loads(json.dumps(settings))  # as they will be read: tuples are lists
     result = folder / f"{name}-{seed}.json"
     if result.exists():
-        found = json.loads(result.read_text(encoding="utf-8"))
-        if found["asked"] == asked:
-            return found["row"]
+        earlier = json.loads(result.read_text(encoding="utf-8"))
+        if earlier["settings"] == settings:
+            return earlier["row"]
     inside = torch.isin(data.train.labels, torch.tensor([int(d) for d in arm.digits], device=data.train.labels.device))
     tensors = [tensor[inside] for tensor in (*data.train, teacher_logits)]
     torch.manual_seed(seed)
@@ -151,13 +151,14 @@ def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argp
         "arm": name, "seed": seed, "images": len(tensors[1]), "epochs": epochs, **measure(student, arm, data),
         "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
-    write_atomically(result, lambda path: path.write_text(json.dumps({"asked": asked, "row": row}), encoding="utf-8"))
+    text = json.dumps({"settings": settings, "row": row})
+    write_atomically(result, lambda path: path.write_text(text, encoding="utf-8"))
     checkpoint.unlink()
     return row
 
 
 def summarise(rows: list[dict]) -> dict:
-    """Return means by arm, and what distillation makes of the errors against both baselines, seed by seed."""
+    """Return means by arm, and paired differences of the distilled students from both baselines."""
     table = pd.DataFrame(rows)
     numbers = [column for column in table if "errors" in column or column == "bias"]
     means = {
@@ -167,9 +168,9 @@ def summarise(rows: list[dict]) -> dict:
     compared = table[table.arm.isin(["no_teacher", "label_smoothing", "distilled"])]
     comparisons: list[dict] = []
     if table.seed.nunique() > 1 and "distilled" in means:
-        there = [arm for arm in ("no_teacher", "label_smoothing") if arm in means]
-        found = compare(compared, metric="test_errors", baseline=there)
-        comparisons = found[found.arm == "distilled"].to_dict("records")
+        present = [arm for arm in ("no_teacher", "label_smoothing") if arm in means]
+        differences = compare(compared, metric="test_errors", baseline=present)
+        comparisons = differences[differences.arm == "distilled"].to_dict("records")
     means["teacher"] = {"test_errors": zoo.provenance("hinton_teacher")["test_errors"]}
     return {"means": means, "comparisons": comparisons}
 
@@ -182,8 +183,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--images", type=int, default=60_000, help="of the training images, from the start")
-    parser.add_argument("--held-out", type=int, default=5000, help="kept from the transfer sets that lack classes")
+    parser.add_argument("--images", type=int, default=60_000, help="number of training images, from the start")
+    parser.add_argument("--held-out", type=int, default=5000, help="images kept out of transfer sets that lack classes")
     parser.add_argument("--width", type=int, default=800)
     parser.add_argument("--temperature", type=float, default=20.0)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--device", default=None)
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--folder", default="runs/hinton", help="checkpoints, and the rows that are done")
+    parser.add_argument("--folder", default="runs/hinton", help="folder of checkpoints and finished rows")
     parser.add_argument("--record", default="hinton", help="name of the file in experiments/results")
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args(arguments)

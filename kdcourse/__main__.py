@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         console.complain(f"{command}: {error}")
         return 2
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "kdcourse":  # a mistake of ours: show where
+            raise
+        console.complain(f"{command}: {error.name} is missing: pip install {error.name.partition('.')[0]}")
+        return 2
     except KeyboardInterrupt:
         console.complain("interrupted")
         return 130

@@ -339,6 +339,21 @@ def test_the_doctor_names_device_threads_widgets_and_sandbox(capsys):
     assert lines["problems"] == "none found"
 
 
+def test_the_doctor_can_say_that_torch_is_missing():
+    hide = "import sys, importlib.util as u; find = u.find_spec; sys.modules['torch'] = None"
+    code = f"{hide}; u.find_spec = lambda name: None if name == 'torch' else find(name)"
+    code += "; from kdcourse.__main__ import main; sys.exit(main(['doctor']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "problems  torch is missing: pip install 'torch>=2.6'" in done.stdout
+
+
+def test_a_missing_package_is_named_in_one_line():
+    code = "import sys; sys.modules['pandas'] = None; from kdcourse.__main__ import main; sys.exit(main(['distill']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "kdcourse distill: pandas is missing: pip install pandas\n")
+
+
 def test_the_zoo_lists_each_teacher_with_its_measured_errors(capsys):
     assert main(["zoo"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -10,9 +10,7 @@ import platform
 import sys
 from importlib import metadata
 
-import torch
-
-from ..training import choose_threads, pick_device
+from ..grading.sandbox import sandbox_in_words
 from .console import say
 
 REQUIRED = {"torch": (2, 6), "torchvision": (0, 21), "numpy": (1, 26), "matplotlib": (3, 8), "ipywidgets": (7, 7)}
@@ -40,7 +38,7 @@ def report() -> dict[str, str]:
     )
     optional = {"transformers": "chapter 09", "nbgrader": "teachers' tools", "playwright": "browser tests"}
     lines["optional"] = ", ".join(f"{name} {_version(name) or f'missing ({use})'}" for name, use in optional.items())
-    lines["sandbox"] = _sandbox()
+    lines["sandbox"] = sandbox_in_words()
     lines["problems"] = "; ".join(problems()) or "none found"
     return lines
 
@@ -66,15 +64,26 @@ def in_colab() -> bool:
 def _short_report() -> dict[str, str]:
     from .. import __version__
 
+    lines = {
+        "kdcourse": f"{__version__} on Python {platform.python_version()}" + (", Google Colab" if in_colab() else "")
+    }
+    if _version("torch"):  # where it is missing, this table must still say so
+        lines |= _device_and_threads()
+    lines["widgets"] = f"ipywidgets {_version('ipywidgets') or 'missing: the sliders need it'}"
+    return lines
+
+
+def _device_and_threads() -> dict[str, str]:
+    import torch
+
+    from ..training import choose_threads, pick_device
+
     device = pick_device()
     name = torch.cuda.get_device_name() if device.type == "cuda" else {"mps": "Apple GPU"}.get(device.type, "no GPU")
-    threads = choose_threads()
-    cores = os.cpu_count() or 1
+    threads, cores = choose_threads(), os.cpu_count() or 1
     return {
-        "kdcourse": f"{__version__} on Python {platform.python_version()}" + (", Google Colab" if in_colab() else ""),
         "device": f"{device} ({name})",
         "threads": f"{threads} of {cores} cores" + (": one is faster here for small models" if threads < cores else ""),
-        "widgets": f"ipywidgets {_version('ipywidgets') or 'missing: the sliders need it'}",
     }
 
 
@@ -93,10 +102,3 @@ def _memory() -> str:
     except (AttributeError, ValueError, OSError):
         return "unknown"
     return f"{total / 2**30:.0f} GiB"
-
-
-def _sandbox() -> str:
-    """Return what the grader's own probe of the sandbox says."""
-    from ..grading.sandbox import sandbox_in_words
-
-    return sandbox_in_words()
