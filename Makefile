@@ -61,6 +61,7 @@ notebooks-test: $(VENV)/.dev
 
 notebooks: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --execute
+	$(BIN)/python tools/build_exercises.py --execute
 
 # A page for each family: pdoc by itself leaves out the modules whose names a package hands on.
 FAMILIES := $(sort $(subst /,.,$(patsubst %.py,%,$(wildcard kdcourse/[a-z]*.py kdcourse/losses/[a-z]*.py))))
