@@ -8,7 +8,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "traps.md"
-NUMBERS = set(range(1, 70))
+NUMBERS = {*range(1, 73), *range(77, 81), 83}
 
 
 def trap_numbers(marks):
@@ -49,7 +49,7 @@ def listed():
     return [(int(number), set(re.findall(r"`([^`]+)`", modules))) for number, modules in rows]
 
 
-def test_each_of_the_69_traps_has_a_test(tested):
+def test_each_trap_has_a_test(tested):
     missing = sorted(NUMBERS - set().union(*tested.values()))
     assert not missing, f"no test is marked with trap {missing}"
 

@@ -1,7 +1,7 @@
-"""What several losses need when only a part of a tensor counts: anchors that hold an object, tokens that are real.
+"""Arithmetic that several losses share: precision, softened logits, unit vectors, and tensors of which a part counts.
 
-Boxes keep their shape and get zeros, so that a GPU need not wait for a count; tokens are picked out, because padding
-is often most of a batch and each token carries a whole vocabulary.
+Of boxes the dropped ones become zeros, so that a GPU need not wait for a count. Of tokens the real ones are picked out,
+because padding is often most of a batch and each token carries a whole vocabulary.
 """
 
 import math
@@ -9,14 +9,49 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_mask
+from .._arguments import can_look, check_mask
+
+# Precision
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Raise half precision to float32, as autocast does for losses; leave float32 and float64 alone."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def in_one_precision(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Give both sides the student's precision, at least float32, and detach the teacher."""
+    student, teacher = at_least_float32(student), teacher.detach()
+    return student, teacher if teacher.dtype == student.dtype else teacher.to(student.dtype)
+
+
+def log_soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """Log-probabilities at a temperature; half precision is raised to float32, as autocast would."""
+    return F.log_softmax(at_least_float32(logits) / temperature, dim=-1)
+
+
+# Directions
+
+
+def in_range(sizes: Tensor, *, power: int = 1) -> bool:
+    """Whether sizes raised to a power stay well inside their type's range; False where they must not be read."""
+    if not can_look(sizes) or sizes.numel() == 0:
+        return False
+    limits = torch.finfo(sizes.dtype)
+    lowest, highest = sizes.detach().aminmax()
+    return (1e8 * limits.tiny) ** (1 / power) < lowest.item() and highest.item() < limits.max ** (1 / power)
+
+
+def over_largest(tensor: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Bring the largest absolute value between 1 and 2, for losses that do not see the scale.
+
+    The divisor is a constant for the gradient, and a power of two, so that no digit is lost.
+    """
+    largest = tensor.detach().abs().amax(dim=dim, keepdim=True)
+    return tensor / largest.masked_fill(largest == 0, 1).log2().floor().exp2()
 
 
 def unit(vectors: Tensor, *, dim: int = 1) -> Tensor:
@@ -25,7 +60,21 @@ def unit(vectors: Tensor, *, dim: int = 1) -> Tensor:
     ``F.normalize`` divides it by 1e-12 instead, and its gradient too: one dead sample behind a ReLU ends a training.
     """
     lengths = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    if not in_range(lengths, power=2):
+        vectors = over_largest(vectors, dim)  # first: squares of very large or small numbers are no floats
+        lengths = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return vectors / lengths.masked_fill(lengths == 0, math.inf)
+
+
+def cosine(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine along the last dimension; 0, without a gradient, where one vector has length 0."""
+    lengths = [torch.linalg.vector_norm(vectors, dim=-1) for vectors in (first, second)]
+    if all(in_range(length, power=2) for length in lengths):
+        return (first * second).sum(dim=-1) / (lengths[0] * lengths[1])
+    return (unit(first, dim=-1) * unit(second, dim=-1)).sum(dim=-1)
+
+
+# Parts that count
 
 
 def keep(tensor: Tensor, mask: Tensor | None, fill: float = 0.0) -> Tensor:
@@ -39,7 +88,7 @@ def keep(tensor: Tensor, mask: Tensor | None, fill: float = 0.0) -> Tensor:
 
 
 def mean_where(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of the values that the mask keeps (it may broadcast); 0, still part of the graph, when it keeps none."""
+    """Mean of the values that the mask keeps (it may broadcast); 0, and part of the graph, when it keeps none."""
     return keep(values, mask).sum() / _count(values, mask)
 
 
@@ -61,7 +110,7 @@ def _fits(mask: Tensor, tensor: Tensor) -> bool:
 class _KeepBits(torch.autograd.Function):
     """``torch.where(mask, tensor, 0)``, which takes one number after the other on a CPU; this takes five in that time.
 
-    Setting all bits to 0 is as blind to NaN as choosing, and unlike multiplying by 0.
+    Clearing all bits removes NaN, as choosing does; multiplying by 0 would not.
     """
 
     generate_vmap_rule = True
@@ -81,10 +130,10 @@ class _KeepBits(torch.autograd.Function):
 
 
 def select_real(attention_mask: Tensor | None, shape: Sequence[int]) -> Callable[[Tensor], Tensor]:
-    """Check a tokenizer's mask, shape (B, L), and give what takes (B, L, ...) to its real tokens, (tokens, ...).
+    """Check a tokenizer's mask, shape (B, L); return a function from (B, L, ...) to the real tokens, (tokens, ...).
 
-    Work on padding is never done, which pays most for vocabulary logits; what stands there, NaN too, reaches neither
-    the loss nor a gradient. The number of tokens is data: a GPU is waited for once, where the mask is read.
+    Nothing is computed for padding, which saves most for vocabulary logits. What padding holds, NaN too, reaches
+    neither the loss nor a gradient. The number of tokens is data, so a GPU waits once, where the mask is read.
     """
     if attention_mask is None:
         return lambda tensor: tensor.flatten(0, len(shape) - 1)
@@ -94,7 +143,7 @@ def select_real(attention_mask: Tensor | None, shape: Sequence[int]) -> Callable
 
 
 def mean_of(values: Tensor) -> Tensor:
-    """Mean; 0, still part of the graph, of no values."""
+    """Mean; 0, and part of the graph, of no values."""
     return values.sum() / max(1, values.numel())
 
 

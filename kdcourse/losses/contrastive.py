@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .._arguments import check_floating, check_one_per_sample, check_same_shape, check_temperature
-from ._numerics import unit
+from .._arguments import check_count, check_floating, check_one_per_sample, check_same_shape, check_temperature
+from ._numerics import in_one_precision, unit
 from ._precision import full_precision
 
 
@@ -55,8 +55,8 @@ class EmbeddingQueue(nn.Module):
 
     def __init__(self, dim: int, size: int) -> None:
         super().__init__()
-        if dim < 1 or size < 1:
-            raise ValueError(f"a queue needs a positive width and size, got dim={dim} and size={size}.")
+        dim = check_count(dim, "dim", "It is the width of the embeddings.")
+        size = check_count(size, "size", "It is the number of embeddings that the queue keeps.")
         self.register_buffer("vectors", torch.zeros(size, dim))
         self.register_buffer("labels", torch.full((size,), -1))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
@@ -160,15 +160,16 @@ def info_nce_loss(
     tensor(1.3863)
     """
     check_same_shape(student_embeddings, teacher_embeddings, "embeddings")
-    check_temperature(temperature)
+    temperature = check_temperature(temperature)
     if student_embeddings.dim() != 2:
         raise ValueError(f"embeddings must have shape (B, D), got {tuple(student_embeddings.shape)}. Pool or flatten.")
     if labels is not None:
         check_one_per_sample(labels, len(student_embeddings), "labels")
+    if queue is not None and not isinstance(queue, EmbeddingQueue):
+        raise ValueError(f"queue must be an EmbeddingQueue, got {type(queue).__name__}.")
     if len(student_embeddings) == 1 and queue is None:
         raise ValueError("a batch of one has no negatives: give at least 2 samples, or a queue.")
-    student = unit(student_embeddings)  # (B, D)
-    teacher = unit(teacher_embeddings.detach())  # (B, D)
+    student, teacher = map(unit, in_one_precision(student_embeddings, teacher_embeddings))  # (B, D)
     similarity = student @ teacher.T / temperature  # (B, B) positives on the diagonal
     if labels is not None:
         other_class = labels.unsqueeze(1) != labels  # (B, B)

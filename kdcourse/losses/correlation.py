@@ -9,9 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_floating, check_same_shape, check_temperature, check_two_classes, check_weight
-from ._numerics import at_least_float32
-from .soft_targets import _log_soften
+from .._arguments import (
+    check_class_dimension,
+    check_floating,
+    check_logit_pair,
+    check_temperature,
+    check_two_classes,
+    check_weight,
+    warn_of_probabilities,
+)
+from ._numerics import at_least_float32, in_one_precision, log_soften
 
 
 def standardize_logits(logits: Tensor) -> Tensor:
@@ -53,7 +60,9 @@ def standardize_logits(logits: Tensor) -> Tensor:
             [-1.2247,  0.0000,  1.2247]])
     """
     check_floating(logits, "logits")
+    check_class_dimension(logits, "logits")
     check_two_classes(logits, "One number has no spread to divide by.")
+    warn_of_probabilities(logits, "logits")
     logits = at_least_float32(logits)
     lowest, largest = (extreme(logits.detach(), dim=-1, keepdim=True) for extreme in (torch.amin, torch.amax))
     spread = largest - lowest
@@ -118,17 +127,17 @@ def dist_loss(
     >>> dist_loss(teacher.flip(1), teacher)  # every row and column has correlation -1: 2·(β + γ)
     tensor(4.)
     """
-    check_same_shape(student_logits, teacher_logits)
-    if student_logits.dim() != 2 or min(student_logits.shape) < 2:
+    check_logit_pair(student_logits, teacher_logits)
+    if student_logits.dim() != 2 or len(student_logits) < 2:
         raise ValueError(
             f"logits must have shape (B, K) with B ≥ 2 and K ≥ 2, got {tuple(student_logits.shape)}. "
             "Correlation along a row or a column needs at least two numbers."
         )
-    check_temperature(temperature)
-    check_weight(beta, "beta")
-    check_weight(gamma, "gamma")
-    log_q = _log_soften(student_logits, temperature)  # (B, K)
-    log_p = _log_soften(teacher_logits.detach(), temperature)  # (B, K)
+    temperature = check_temperature(temperature)
+    beta, gamma = check_weight(beta, "beta"), check_weight(gamma, "gamma")
+    student, teacher = in_one_precision(student_logits, teacher_logits)
+    log_q = log_soften(student, temperature)  # (B, K)
+    log_p = log_soften(teacher, temperature)  # (B, K)
     between_classes = _mean_distance(*(_standardize_rows(log_probs.exp()) for log_probs in (log_q, log_p)))
     between_samples = _mean_distance(*(_standardize_columns(_largest_is_one(x)) for x in (log_q, log_p)))
     return beta * between_classes + gamma * between_samples

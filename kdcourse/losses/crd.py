@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._arguments import check_one_per_sample, check_same_batch, check_temperature
+from .._arguments import can_look, check_count, check_number, check_one_per_sample, check_same_batch, check_temperature
 from ._numerics import unit
-from ._precision import full_precision
+from ._precision import fit_to_layer, full_precision
 
 
 class CRDLoss(nn.Module):
@@ -111,18 +111,18 @@ class CRDLoss(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if min(student_dim, teacher_dim, num_samples, embedding_dim, num_negatives) < 1:
-            raise ValueError(
-                "student_dim, teacher_dim, num_samples, embedding_dim and num_negatives must be positive, got "
-                f"{student_dim}, {teacher_dim}, {num_samples}, {embedding_dim} and {num_negatives}."
-            )
-        check_temperature(temperature)
-        if not 0 <= momentum < 1:
+        student_dim = check_count(student_dim, "student_dim", "It is the width of the student's embeddings.")
+        teacher_dim = check_count(teacher_dim, "teacher_dim", "It is the width of the teacher's embeddings.")
+        num_samples = check_count(num_samples, "num_samples", "It is the size of the data set: one memory per sample.")
+        embedding_dim = check_count(embedding_dim, "embedding_dim", "It is the width of the common space.")
+        num_negatives = check_count(num_negatives, "num_negatives", "Without negatives there is nothing to contrast.")
+        self.num_negatives, self.temperature = num_negatives, check_temperature(temperature)
+        self.momentum = check_number(momentum, "momentum")
+        if not 0 <= self.momentum < 1:
             raise ValueError(
                 f"momentum must be in [0, 1), got {momentum}. It is the share of the old vector that a memory keeps: "
                 "at 1 the memories would stay the noise that they start as."
             )
-        self.num_negatives, self.temperature, self.momentum = num_negatives, temperature, momentum
         self.generator = generator or torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         self.student_head = nn.Linear(student_dim, embedding_dim)
         self.teacher_head = nn.Linear(teacher_dim, embedding_dim)
@@ -161,8 +161,13 @@ class CRDLoss(nn.Module):
         """
         self._check_input(student_embeddings, teacher_embeddings, index, labels)
         index = index.long()  # a tensor of uint8 would be taken for a mask of the memories' rows
-        student = self.student_head(student_embeddings)  # (B, D)
-        teacher = self.teacher_head(teacher_embeddings.detach())  # (B, D)
+        student, teacher = (
+            head(fit_to_layer(embeddings, head))  # (B, D)
+            for head, embeddings in (
+                (self.student_head, student_embeddings),
+                (self.teacher_head, teacher_embeddings.detach()),
+            )
+        )
         return self._compare(student, teacher, index, labels)
 
     @full_precision
@@ -238,7 +243,7 @@ class CRDLoss(nn.Module):
         check_one_per_sample(index, len(student_embeddings), "index")
         if labels is not None:
             check_one_per_sample(labels, len(student_embeddings), "labels")
-        if index.device.type == "cpu" and not bool(((index >= 0) & (index < len(self.labels))).all()):
+        if can_look(index) and not bool(((index >= 0) & (index < len(self.labels))).all()):
             raise ValueError(
                 f"index must be in [0, {len(self.labels)}), got {index.min().item()} to {index.max().item()}. It is "
                 "the sample's number in the data set, not in the batch: the memories have one row for each."

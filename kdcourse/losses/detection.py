@@ -7,8 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_mask, check_same_shape, check_temperature, check_weight
-from ._numerics import at_least_float32, keep, mean_where
+from .._arguments import (
+    check_class_dimension,
+    check_mask,
+    check_same_shape,
+    check_temperature,
+    check_weight,
+    known_value,
+)
+from ._high_temperature import is_high, scaled_kl
+from ._numerics import in_one_precision, keep, mean_where
 
 
 def detection_classification_loss(
@@ -70,20 +78,21 @@ def detection_classification_loss(
     tensor(0.1308)
     """
     check_same_shape(student_logits, teacher_logits, allow_empty=True)
-    check_temperature(temperature)
-    check_weight(background_weight, "background_weight")
-    teacher_logits = teacher_logits.detach()
-    divergence = _bernoulli_kl(teacher_logits, student_logits, temperature).sum(dim=-1)  # (B, A)
+    check_class_dimension(student_logits, "logits")
+    temperature = check_temperature(temperature)
+    background_weight = check_weight(background_weight, "background_weight")
+    student, teacher = in_one_precision(student_logits, teacher_logits)
+    divergence = _scaled_bernoulli_kl(student, teacher, temperature)  # (B, A)
     if foreground is None:
         # softmax(log w) is w / Σw, and stays exact where every w is too small for a float
-        log_weight = F.logsigmoid(at_least_float32(teacher_logits)).amax(dim=-1)  # (B, A)
+        log_weight = F.logsigmoid(teacher).amax(dim=-1)  # (B, A)
         weight = log_weight.flatten().softmax(dim=0).view_as(log_weight)  # (B, A)
-        return temperature**2 * (weight * divergence).sum()
+        return (weight * divergence).sum()
     check_mask(foreground, student_logits.shape[:-1], "foreground", _ONE_PER_ANCHOR)
     inside = foreground.bool()
     count = inside.sum().clamp(min=1)
     background = keep(divergence, ~inside).sum() / count
-    return temperature**2 * (mean_where(divergence, inside) + background_weight * background)
+    return mean_where(divergence, inside) + background_weight * background
 
 
 def box_regression_loss(
@@ -144,36 +153,36 @@ def box_regression_loss(
     check_same_shape(student_boxes, teacher_boxes, "boxes", allow_empty=True)
     if student_boxes.shape[-1] != 4:
         raise ValueError(f"boxes need four numbers in the last dimension, got shape {tuple(student_boxes.shape)}.")
-    check_weight(margin, "margin")
+    margin = check_weight(margin, "margin")
     if foreground is not None:
         check_mask(foreground, student_boxes.shape[:-1], "foreground", _ONE_PER_ANCHOR)
-    student = _select(student_boxes, foreground)  # (B, A, 4), 0 outside the foreground
-    teacher = _select(teacher_boxes.detach(), foreground)  # (B, A, 4)
+    student, teacher = in_one_precision(student_boxes, teacher_boxes)
+    inside = None if foreground is None else foreground.unsqueeze(-1)
+    student, teacher = keep(student, inside), keep(teacher, inside)  # (B, A, 4), 0 outside the foreground
     if targets is None:
-        if not isinstance(margin, Tensor) and margin != 0:
+        if known_value(margin) not in (0, None):
             raise ValueError("a margin compares two distances to the true boxes: pass targets, or leave margin at 0.")
         distance = F.smooth_l1_loss(student, teacher, reduction="none").sum(dim=-1)  # (B, A)
         return mean_where(distance, foreground)
     check_same_shape(student_boxes, targets, "boxes and targets", allow_empty=True)
-    truth = _select(targets.detach(), foreground)  # (B, A, 4)
+    truth = keep(targets.detach().to(student.dtype), inside)  # (B, A, 4)
     student_error = (student - truth).square().sum(dim=-1)  # (B, A)
     teacher_error = (teacher - truth).square().sum(dim=-1)  # (B, A)
-    bounded = torch.where(student_error + margin > teacher_error, student_error, 0.0)  # (B, A)
-    return mean_where(bounded, foreground)
+    better = student_error + margin <= teacher_error  # (B, A) never where one of them is NaN
+    bounded = torch.where(better, 0.0, student_error)  # (B, A)
+    return mean_where(torch.where(teacher_error.isnan(), teacher_error, bounded), foreground)
 
 
 _ONE_PER_ANCHOR = "It marks the anchors matched to an object, for example matched_index >= 0."
 
 
-def _bernoulli_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """KL between yes/no distributions given by logits, elementwise."""
-    teacher = at_least_float32(teacher_logits) / temperature
-    student = at_least_float32(student_logits) / temperature
+def _scaled_bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
+    """T² times the KL divergence between yes/no distributions given by logits, summed over the classes."""
+    if is_high(temperature):  # yes and no as two classes, with the logits z and 0
+        student, teacher = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (student, teacher))  # (B, A, K, 2)
+        return scaled_kl(student, teacher, temperature).sum(dim=-1)
+    teacher, student = teacher / temperature, student / temperature
     yes = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
     # σ(-z), not 1 - σ(z): exact where the teacher is sure
     no = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
-    return yes + no
-
-
-def _select(boxes: Tensor, foreground: Tensor | None) -> Tensor:
-    return keep(at_least_float32(boxes), None if foreground is None else foreground.unsqueeze(-1))
+    return temperature**2 * (yes + no).sum(dim=-1)

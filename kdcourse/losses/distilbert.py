@@ -3,16 +3,21 @@
 Chapter 09. Letters: B batch, L tokens, K vocabulary entries, D embedding width.
 """
 
-import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_labels, check_same_shape, check_temperature, check_weight
-from ._numerics import at_least_float32, mean_of, select_real
-from .soft_targets import _log_soften
+from .._arguments import (
+    check_floating,
+    check_labels,
+    check_logit_pair,
+    check_same_shape,
+    check_temperature,
+    check_weight,
+)
+from ._high_temperature import is_high, scaled_kl
+from ._numerics import cosine, in_one_precision, log_soften, mean_of, select_real
 
 Hidden = Tensor | Sequence[Tensor]
 
@@ -46,6 +51,7 @@ def hidden_cosine_loss(
 
     Examples
     --------
+    >>> import torch
     >>> teacher = torch.tensor([[[1.0, 0.0]]])
     >>> hidden_cosine_loss(3 * teacher, teacher), hidden_cosine_loss(teacher.flip(2), teacher)  # alike, orthogonal
     (tensor(0.), tensor(1.))
@@ -58,11 +64,8 @@ def hidden_cosine_loss(
         )
     check_same_shape(student, teacher, "hidden states", min_dim=3)
     select = select_real(attention_mask, student.shape[:2])
-    student, teacher = at_least_float32(select(student)), at_least_float32(select(teacher.detach()))  # (tokens, D)
-    lengths = torch.linalg.vector_norm(student, dim=-1) * torch.linalg.vector_norm(teacher, dim=-1)  # (tokens,)
-    # A vector of length 0 has no direction: it counts as orthogonal, and takes no gradient.
-    cosine = (student * teacher).sum(dim=-1) / lengths.masked_fill(lengths == 0, math.inf)  # (tokens,)
-    return mean_of(1 - cosine)
+    student, teacher = in_one_precision(select(student), select(teacher))  # (tokens, D)
+    return mean_of(1 - cosine(student, teacher))
 
 
 def distilbert_loss(
@@ -93,6 +96,7 @@ def distilbert_loss(
 
     Examples
     --------
+    >>> import torch
     >>> logits, hidden = torch.zeros(1, 2, 10), torch.ones(1, 2, 4)
     >>> distilbert_loss(logits, logits, torch.tensor([[7, -100]]), hidden, hidden)  # 5·0 + 2·log(10) + 1·0
     tensor(4.6052)
@@ -165,37 +169,46 @@ def distilbert_terms(
 
     Examples
     --------
+    >>> import torch
     >>> logits, hidden = torch.zeros(1, 2, 10), torch.ones(1, 2, 4)
     >>> distilbert_terms(logits, logits, torch.tensor([[7, -100]]), hidden, -hidden)  # opposite states
     {'kd': tensor(0.), 'mlm': tensor(4.6052), 'cosine': tensor(2.)}
     """
-    check_same_shape(student_logits, teacher_logits, min_dim=3)
-    check_temperature(temperature)
-    for weight, name in ((kd_weight, "kd_weight"), (mlm_weight, "mlm_weight"), (cosine_weight, "cosine_weight")):
-        check_weight(weight, name)
+    check_logit_pair(student_logits, teacher_logits, min_dim=3)
+    temperature = check_temperature(temperature)
+    kd_weight, mlm_weight = check_weight(kd_weight, "kd_weight"), check_weight(mlm_weight, "mlm_weight")
+    cosine_weight = check_weight(cosine_weight, "cosine_weight")
     check_labels(labels, student_logits, ignore_index=-100)
     select = select_real(attention_mask, labels.shape)
-    student_logits, teacher_logits, labels = select(student_logits), select(teacher_logits.detach()), select(labels)
-    log_q = _log_soften(student_logits, temperature)  # (tokens, K)
-    log_p = _log_soften(teacher_logits, temperature)  # (tokens, K)
-    divergence = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (tokens,)
+    student, teacher = in_one_precision(select(student_logits), select(teacher_logits))  # (tokens, K)
+    labels = select(labels)  # (tokens,)
     masked = (labels != -100).nonzero().squeeze(1)  # (words,)
     surprise = F.cross_entropy(
-        at_least_float32(student_logits.index_select(0, masked)),
-        labels.index_select(0, masked).long(),
-        reduction="none",
+        student.index_select(0, masked), labels.index_select(0, masked).long(), reduction="none"
     )  # (words,)
-    cosine = hidden_cosine_loss(student_hidden, teacher_hidden, attention_mask=attention_mask)
+    angle = hidden_cosine_loss(student_hidden, teacher_hidden, attention_mask=attention_mask)
     return {
-        "kd": kd_weight * temperature**2 * mean_of(divergence),
+        "kd": kd_weight * mean_of(_scaled_kl(student, teacher, temperature)),
         "mlm": mlm_weight * mean_of(surprise),
-        "cosine": cosine_weight * cosine,
+        "cosine": cosine_weight * angle,
     }
+
+
+def _scaled_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
+    """T² times the divergence of each token: (tokens, K) -> (tokens,)."""
+    if is_high(temperature):
+        return scaled_kl(student, teacher, temperature)
+    log_q = log_soften(student, temperature)  # (tokens, K)
+    log_p = log_soften(teacher, temperature)  # (tokens, K)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
 def _last(hidden: Hidden, side: str) -> Tensor:
     if isinstance(hidden, Tensor):
         return hidden
+    if not isinstance(hidden, Sequence):
+        raise ValueError(f"{side}_hidden must be a tensor or a sequence of tensors, got {type(hidden).__name__}.")
     if len(hidden) == 0:
         raise ValueError(f"{side}_hidden is empty. Ask the model for output_hidden_states=True.")
+    check_floating(hidden[-1], f"{side} hidden states")
     return hidden[-1]

@@ -8,8 +8,16 @@ import math
 import torch
 from torch import Tensor
 
-from .._arguments import check_labels, check_same_shape, check_temperature, check_two_classes, check_weight
-from .soft_targets import _log_soften
+from .._arguments import (
+    check_labels,
+    check_logit_pair,
+    check_number,
+    check_temperature,
+    check_weight,
+    known_value,
+)
+from ._high_temperature import capped, is_high, scaled_divergence, scaled_log_mean_exp, scaled_log_ratio
+from ._numerics import in_one_precision, log_soften
 
 
 def decoupled_kd_loss(
@@ -70,14 +78,17 @@ def decoupled_kd_loss(
     >>> decoupled_kd_loss(student, teacher, labels, temperature=1)  # two classes: plain KD, whatever β is
     tensor(0.1308)
     """
-    check_same_shape(student_logits, teacher_logits)
-    check_two_classes(student_logits, "The loss splits the target class from the others.")
+    check_logit_pair(student_logits, teacher_logits)
     check_labels(labels, student_logits)
-    check_temperature(temperature)
-    check_weight(alpha, "alpha")
-    check_weight(beta, "beta")
-    log_q_yes, log_q_no, log_q_others = _split_target(_log_soften(student_logits, temperature), labels)
-    log_p_yes, log_p_no, log_p_others = _split_target(_log_soften(teacher_logits.detach(), temperature), labels)
+    temperature = check_temperature(temperature)
+    alpha, beta = check_weight(alpha, "alpha"), check_weight(beta, "beta")
+    student, teacher = in_one_precision(student_logits, teacher_logits)
+    log_q = log_q_yes, log_q_no, log_q_others = _split_target(log_soften(student, temperature), labels)
+    log_p = log_p_yes, log_p_no, log_p_others = _split_target(log_soften(teacher, temperature), labels)
+    if is_high(temperature):
+        temperature = capped(temperature)
+        scaled_q, scaled_p = (_scaled_split(logits, labels, temperature) for logits in (student, teacher))
+        return _decoupled_at_high_temperature(log_p, log_q, scaled_p, scaled_q, temperature, alpha, beta)
     target = log_p_yes.exp() * (log_p_yes - log_q_yes) + log_p_no.exp() * (log_p_no - log_q_no)  # (B,)
     others = _kl(log_p_others, log_q_others)  # (B,)
     return temperature**2 * (alpha * target + beta * others).mean()
@@ -131,11 +142,12 @@ def generalized_jsd_loss(
     >>> generalized_jsd_loss(student, teacher, beta=0)  # forward KL
     tensor(100.)
     """
-    check_same_shape(student_logits, teacher_logits)
-    check_temperature(temperature)
-    _check_mixture(beta)
-    log_q = _log_soften(student_logits, temperature)  # (..., K)
-    log_p = _log_soften(teacher_logits.detach(), temperature)  # (..., K)
+    check_logit_pair(student_logits, teacher_logits)
+    temperature = check_temperature(temperature)
+    beta = _check_mixture(beta)
+    student, teacher = in_one_precision(student_logits, teacher_logits)
+    log_q = log_soften(student, temperature)  # (..., K)
+    log_p = log_soften(teacher, temperature)  # (..., K)
     if not isinstance(beta, Tensor):
         if beta == 0:
             return _kl(log_p, log_q).mean()
@@ -169,16 +181,53 @@ def _mixed_kl(
 def _split_target(log_probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probability of the target (B,), of all others together (B,), and among the others (B, K-1)."""
     target = labels.long().unsqueeze(-1)  # (B, 1)
-    others = torch.arange(log_probs.shape[-1] - 1, device=labels.device)
-    # Gathering leaves no masked -inf behind, whose product with probability 0 would be NaN.
-    log_others = log_probs.gather(-1, others + (others >= target))  # (B, K-1)
+    log_others = _gather_others(log_probs, target)  # (B, K-1)
     log_no = log_others.logsumexp(dim=-1)  # (B,)
     return log_probs.gather(-1, target).squeeze(-1), log_no, log_others.log_softmax(dim=-1)
 
 
-def _check_mixture(beta: float | Tensor) -> None:
-    if not isinstance(beta, Tensor) and not (0 <= beta <= 1 and math.isfinite(beta)):
-        raise ValueError(
-            f"beta must be in [0, 1], got {beta}. It is the teacher's share of the mixture: "
-            "0 gives forward KL, 1 gives reverse KL."
-        )
+def _gather_others(values: Tensor, target: Tensor) -> Tensor:
+    """Leave out each row's target: (B, K) -> (B, K-1). Masking it by -inf would give NaN times probability 0."""
+    others = torch.arange(values.shape[-1] - 1, device=values.device)
+    return values.gather(-1, others + (others >= target))
+
+
+def _scaled_split(logits: Tensor, labels: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``_split_target`` gives, times T and without the digits that student and teacher have in common."""
+    target = labels.long().unsqueeze(-1)  # (B, 1)
+    ratios = scaled_log_ratio(logits, temperature)  # (B, K)
+    others = _gather_others(ratios, target)  # (B, K-1)
+    together = scaled_log_mean_exp(others, temperature)  # (B, 1)
+    return ratios.gather(-1, target).squeeze(-1), together.squeeze(-1), others - together
+
+
+def _decoupled_at_high_temperature(
+    log_p: tuple[Tensor, ...],
+    log_q: tuple[Tensor, ...],
+    scaled_p: tuple[Tensor, ...],
+    scaled_q: tuple[Tensor, ...],
+    temperature: float | Tensor,
+    alpha: float | Tensor,
+    beta: float | Tensor,
+) -> Tensor:
+    """Decoupled KD from split log-probabilities and from scaled ones."""
+
+    def target_or_not(split: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack(split[:2], dim=-1)  # (B, 2)
+
+    target = scaled_divergence(
+        target_or_not(log_p), target_or_not(log_q), target_or_not(scaled_q) - target_or_not(scaled_p), temperature
+    )
+    others = scaled_divergence(log_p[2], log_q[2], scaled_q[2] - scaled_p[2], temperature)
+    return (alpha * target + beta * others).mean()
+
+
+def _check_mixture(beta: float | Tensor) -> float | Tensor:
+    beta = check_number(beta, "beta")
+    value = known_value(beta)
+    if value is None or 0 <= value <= 1:
+        return beta
+    raise ValueError(
+        f"beta must be in [0, 1], got {value}. It is the teacher's share of the mixture: "
+        "0 gives forward KL, 1 gives reverse KL."
+    )

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._arguments import check_floating, check_paired_lists, check_same_batch
-from ._numerics import at_least_float32
-from ._precision import full_precision
+from .._arguments import check_count, check_floating, check_paired_lists, check_same_batch
+from ._numerics import in_one_precision, in_range, over_largest, unit
+from ._precision import fit_to_layer, full_precision
 
 
 class HintRegressor(nn.Module):
@@ -54,14 +54,13 @@ class HintRegressor(nn.Module):
         self, student_channels: int, teacher_channels: int, *, size: int | Sequence[int] | None = None
     ) -> None:
         super().__init__()
-        if student_channels < 1 or teacher_channels < 1:
-            raise ValueError(f"channels must be positive, got {student_channels} and {teacher_channels}.")
-        height, width = (size, size) if isinstance(size, int) else size or (1, 1)
-        if height < 1 or width < 1:
-            raise ValueError(
-                f"size must be positive, got {size}: it is the height and width of the teacher's features."
-            )
-        self.size = None if size is None else (height, width)
+        student_channels = check_count(student_channels, "student_channels", "It is the guided layer's channels.")
+        teacher_channels = check_count(teacher_channels, "teacher_channels", "It is the hint layer's channels.")
+        self.size: tuple[int, int] | None = None
+        if size is not None:
+            height, width = size if isinstance(size, Sequence) and len(size) == 2 else (size, size)
+            why = "It is the height and width of the hint."
+            self.size = check_count(height, "size", why), check_count(width, "size", why)
         self.projection = nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
 
     def forward(self, student_features: Tensor) -> Tensor:
@@ -79,6 +78,7 @@ class HintRegressor(nn.Module):
         """
         check_floating(student_features, "student features")
         channels, shape = self.projection.in_channels, tuple(student_features.shape)
+        student_features = fit_to_layer(student_features, self.projection)
         if student_features.dim() not in (2, 4) or shape[1] != channels:
             raise ValueError(
                 f"student features must have shape (B, {channels}, H, W) or (B, {channels}), got {shape}. "
@@ -161,7 +161,7 @@ def attention_map(features: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (B, H·W)
-        No entry is negative and each row has norm 1, whatever the scale of the features; a row of zeros for a map
+        No entry is negative and each row has norm 1, at any scale of the features; a row of zeros for a map
         without any activation. ``.unflatten(1, (H, W))`` makes it a picture again.
 
     Raises
@@ -187,7 +187,12 @@ def attention_map(features: Tensor) -> Tensor:
         )
     # The sum stands for the mean, which is a multiple of it; product and sum have the cheaper backward passes.
     energy = (features * features).sum(dim=1)  # (B, H, W)
-    return F.normalize(energy.flatten(1), dim=1)  # (B, H·W)
+    if not in_range(
+        energy.detach().amax(dim=(1, 2))
+    ):  # features above 1e19 or below 1e-15, whose squares leave float32
+        features = over_largest(features, dim=(1, 2, 3))
+        energy = (features * features).sum(dim=1)
+    return unit(energy.flatten(1))  # (B, H·W)
 
 
 def attention_transfer_loss(
@@ -258,4 +263,4 @@ def _attention_transfer(student_features: Tensor, teacher_features: Tensor) -> T
 
 
 def _mean_squared_error(student: Tensor, teacher: Tensor) -> Tensor:
-    return F.mse_loss(at_least_float32(student), at_least_float32(teacher.detach()))
+    return F.mse_loss(*in_one_precision(student, teacher))

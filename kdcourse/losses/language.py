@@ -4,15 +4,15 @@ Chapter 09. Letters: B batch, L tokens, D embedding width. ``attention_mask`` is
 token is real, 0 where it is padding. What padding holds changes neither a loss nor a gradient.
 """
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._arguments import check_floating, check_same_shape
-from ._numerics import at_least_float32, select_real
+from .._arguments import check_count, check_floating, check_same_shape
+from ._numerics import in_one_precision, select_real
+from ._precision import fit_to_layer
 
 
 def map_layers(student_layers: int, teacher_layers: int) -> dict[int, int]:
@@ -51,17 +51,12 @@ def map_layers(student_layers: int, teacher_layers: int) -> dict[int, int]:
     >>> map_layers(4, 6)
     {1: 2, 2: 3, 3: 5, 4: 6}
     """
-    for name, count in (("student_layers", student_layers), ("teacher_layers", teacher_layers)):
-        try:
-            valid = operator.index(count) >= 1
-        except TypeError:
-            valid = False
-        if not valid:
-            came = f"a {type(count).__name__} of {len(count)}" if isinstance(count, Sequence) else repr(count)
-            raise ValueError(
-                f"{name} must be a number of blocks, 1 or more, got {came}. "
-                "The hidden_states of transformers hold one entry more than there are blocks: the embeddings."
-            )
+    why = (
+        "It is a number of blocks. The hidden_states of transformers hold one entry more than there are blocks: "
+        "the embeddings."
+    )
+    student_layers = check_count(student_layers, "student_layers", why)
+    teacher_layers = check_count(teacher_layers, "teacher_layers", why)
     if student_layers > teacher_layers:
         raise ValueError(
             f"the student has {student_layers} blocks, the teacher only {teacher_layers}: there is no uniform map, "
@@ -98,16 +93,19 @@ class HiddenProjection(nn.Module):
 
     def __init__(self, student_dim: int, teacher_dim: int) -> None:
         super().__init__()
+        student_dim = check_count(student_dim, "student_dim", "It is the width of the student's hidden states.")
+        teacher_dim = check_count(teacher_dim, "teacher_dim", "It is the width of the teacher's hidden states.")
         self.linear = nn.Linear(student_dim, teacher_dim, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map hidden states of shape (..., student_dim) to (..., teacher_dim)."""
-        if hidden.shape[-1] != self.linear.in_features:
+        check_floating(hidden, "hidden states")
+        if hidden.dim() == 0 or hidden.shape[-1] != self.linear.in_features:
             raise ValueError(
                 f"this projection takes the student's {self.linear.in_features} features per token, got "
-                f"{hidden.shape[-1]}. The student comes first: HiddenProjection(student_dim, teacher_dim)."
+                f"shape {tuple(hidden.shape)}. The student comes first: HiddenProjection(student_dim, teacher_dim)."
             )
-        return self.linear(hidden)
+        return self.linear(fit_to_layer(hidden, self.linear))
 
 
 def embedding_loss(
@@ -149,7 +147,7 @@ def embedding_loss(
     >>> embedding_loss(student, teacher, attention_mask=torch.tensor([[1, 0]]))  # (3 - 1)²: padding is not seen
     tensor(4.)
     """
-    check_floating(student_embeddings, "student embeddings")
+    _check_at_least_two_dimensions(student_embeddings, "student embeddings")
     select = select_real(attention_mask, student_embeddings.shape[:-1])
     return _projected_mse(student_embeddings, teacher_embeddings, select, projection, "embeddings")
 
@@ -207,11 +205,12 @@ def hidden_state_loss(
     >>> hidden_state_loss(teacher[:3], teacher)  # (0² + 1² + 2²) / 3
     tensor(1.6667)
     """
-    student = [student_hidden] if isinstance(student_hidden, Tensor) else student_hidden
-    teacher = [teacher_hidden] if isinstance(teacher_hidden, Tensor) else teacher_hidden
+    student, teacher = _states(student_hidden, "student"), _states(teacher_hidden, "teacher")
     if layer_map is None:
         layer_map = {0: 0} if len(student) == len(teacher) == 1 else map_layers(len(student) - 1, len(teacher) - 1)
         layer_map = {0: 0, **layer_map}
+    if not isinstance(layer_map, Mapping):
+        raise ValueError(f"layer_map must be a dict of places, such as {{1: 2, 2: 4}}, got {type(layer_map).__name__}.")
     if not layer_map:
         raise ValueError("layer_map is empty: there is nothing to match, and a mean over it divides by zero.")
     for side, places, states in (("student", layer_map.keys(), student), ("teacher", layer_map.values(), teacher)):
@@ -229,10 +228,28 @@ def hidden_state_loss(
     return torch.stack(losses).mean()
 
 
+def _states(hidden: Tensor | Sequence[Tensor], side: str) -> Sequence[Tensor]:
+    if isinstance(hidden, Tensor):
+        return [hidden]
+    if not isinstance(hidden, Sequence) or len(hidden) == 0:
+        came = "nothing" if isinstance(hidden, Sequence) else type(hidden).__name__
+        raise ValueError(
+            f"{side}_hidden must hold the hidden states of at least one layer, got {came}. "
+            "Ask the model for output_hidden_states=True."
+        )
+    return hidden
+
+
+def _check_at_least_two_dimensions(tensor: Tensor, name: str) -> None:
+    check_floating(tensor, name)
+    if tensor.dim() < 2:
+        raise ValueError(f"{name} must have shape (B, L, D) or (K, D), got {tuple(tensor.shape)}.")
+
+
 def _select_common(attention_mask: Tensor | None, states: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
     """What picks the real tokens of every one of these states, which must belong to the same tokens."""
     for state in states:
-        check_floating(state, "student hidden states")
+        _check_at_least_two_dimensions(state, "student hidden states")
     shapes = {tuple(state.shape[:-1]) for state in states}
     if len(shapes) > 1:
         raise ValueError(
@@ -249,8 +266,9 @@ def _projected_mse(
     projection: Callable[[Tensor], Tensor] | None,
     what: str,
 ) -> Tensor:
-    check_floating(student, f"student {what}")
-    check_floating(teacher, f"teacher {what}")
+    _check_at_least_two_dimensions(teacher, f"teacher {what}")
+    if projection is not None and not callable(projection):
+        raise ValueError(f"projection must be a HiddenProjection or another callable, got {type(projection).__name__}.")
     if projection is None and student.shape[:-1] == teacher.shape[:-1] and student.shape[-1] != teacher.shape[-1]:
         raise ValueError(
             f"student and teacher {what} have widths {student.shape[-1]} and {teacher.shape[-1]}: give a learned "
@@ -263,5 +281,5 @@ def _projected_mse(
     if projection is not None:
         student = projection(student)  # (tokens, D_teacher)
         check_same_shape(student, teacher, f"{what}, projected,", allow_empty=True)
-    error = F.mse_loss(at_least_float32(student), at_least_float32(teacher), reduction="sum")
+    error = F.mse_loss(*in_one_precision(student, teacher), reduction="sum")
     return error / max(1, teacher.numel())

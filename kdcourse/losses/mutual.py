@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_floating, check_labels, check_same_shape, check_temperature
+from .._arguments import check_labels, check_logit_list, check_temperature
 from ._numerics import at_least_float32
 from .soft_targets import kd_loss
 
@@ -105,11 +105,11 @@ def mutual_ensemble_loss(
 
     Examples
     --------
-    >>> cohort = [torch.zeros(1, 2), torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 0.0]])]
+    >>> cohort = [torch.zeros(1, 2), torch.tensor([[0.0, 3.0]]), torch.tensor([[3.0, 0.0]])]
     >>> mutual_ensemble_loss(cohort, torch.tensor([0]))[0]  # two peers that cancel out: log(2) from the label is all
     tensor(0.6931)
     >>> mutual_learning_loss(cohort, torch.tensor([0]))[0]  # each peer alone still pulls
-    tensor(1.0210)
+    tensor(1.1954)
     """
     _check_cohort(all_logits, labels, temperature)
     losses = []
@@ -126,20 +126,6 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _check_cohort(all_logits: Sequence[Tensor], labels: Tensor, temperature: float | Tensor) -> None:
-    if isinstance(all_logits, Tensor):
-        raise ValueError(
-            f"all_logits must be a list with one (B, K) tensor per student, got one tensor of shape "
-            f"{tuple(all_logits.shape)}. For stacked students, pass list(all_logits)."
-        )
-    if len(all_logits) < 2:
-        raise ValueError(
-            f"a cohort needs at least two students, got {len(all_logits)}: "
-            "each learns from its peers, and one student has none."
-        )
-    for logits in all_logits:
-        check_floating(logits, "logits")
-        if logits.dim() != 2:
-            raise ValueError(f"each student's logits must have shape (B, K), got {tuple(logits.shape)}.")
-        check_same_shape(logits, all_logits[0], "logits (one student's and the first student's)")
+    check_logit_list(all_logits, "all_logits", one="student", several="For stacked students, pass list(all_logits).")
     check_labels(labels, all_logits[0])
     check_temperature(temperature)

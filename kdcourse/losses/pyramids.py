@@ -8,8 +8,9 @@ from collections.abc import Hashable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .._arguments import check_paired_lists, check_same_shape
-from ._numerics import at_least_float32
+from .._arguments import can_look, check_count, check_floating, check_paired_lists, check_same_shape
+from ._numerics import in_one_precision, in_range, over_largest
+from ._precision import fit_to_layer
 
 Levels = Mapping[str, Tensor] | Sequence[Tensor]
 
@@ -49,7 +50,11 @@ class FPNAdapters(nn.Module):
         levels = _paired_levels(student_channels, teacher_channels)
         # A ModuleList in the order of the names: a ModuleDict forbids dots in a key, and level names may have them.
         self.names = [name for name, _, _ in levels]
-        self.convolutions = nn.ModuleList(nn.Conv2d(student, teacher, kernel_size=1) for _, student, teacher in levels)
+        self.convolutions = nn.ModuleList()
+        for name, student, teacher in levels:
+            why = f"It counts the channels of level {name!r}."
+            channels = check_count(student, "student_channels", why), check_count(teacher, "teacher_channels", why)
+            self.convolutions.append(nn.Conv2d(*channels, kernel_size=1))
 
     def forward(self, student_features: Levels) -> Levels:
         """Adapt every level: a dict gives a dict of the same names, a list gives a list."""
@@ -57,12 +62,13 @@ class FPNAdapters(nn.Module):
         _check_levels(named, self.names, "features", "adapters")
         adapted = {}
         for name, convolution in zip(self.names, self.convolutions, strict=True):
+            check_floating(named[name], f"student features of level {name!r}")
             if named[name].dim() != 4 or named[name].shape[1] != convolution.in_channels:
                 raise ValueError(
                     f"the adapter of level {name!r} takes features of shape (B, {convolution.in_channels}, H, W), "
                     f"got {tuple(named[name].shape)}."
                 )
-            adapted[name] = convolution(named[name])  # (B, C_teacher, H, W)
+            adapted[name] = convolution(fit_to_layer(named[name], convolution))  # (B, C_teacher, H, W)
         return adapted if isinstance(student_features, Mapping) else list(adapted.values())
 
 
@@ -115,17 +121,22 @@ def fpn_feature_loss(student_features: Levels, teacher_features: Levels, *, impo
     losses = []
     for name, student, teacher in levels:
         check_same_shape(student, teacher, f"features of level {name!r}", min_dim=4)
-        student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+        student, teacher = in_one_precision(student, teacher)
         weight = teacher.abs().mean(dim=1) if weights is None else _check_importance(weights[name], teacher, name)
         error = (student - teacher).square().mean(dim=1)  # (B, H, W)
+        normalizer = weight.flatten(1).sum(dim=1)  # (B,)
+        if not in_range(normalizer):  # only the weights' ratios count: bring the largest to 1
+            weight = over_largest(weight, dim=(1, 2))
+            normalizer = weight.flatten(1).sum(dim=1)
         weighted = (weight * error).flatten(1).sum(dim=1)  # (B,)
         # clamp: a sample without any importance gives 0 / tiny = 0
-        normalizer = weight.flatten(1).sum(dim=1).clamp(min=torch.finfo(weight.dtype).tiny)  # (B,)
-        losses.append((weighted / normalizer).mean())
+        losses.append((weighted / normalizer.clamp(min=torch.finfo(weight.dtype).tiny)).mean())
     return torch.stack(losses).mean()
 
 
 def _named(levels: Mapping | Sequence) -> dict:
+    if not isinstance(levels, Mapping | Sequence):
+        raise ValueError(f"pyramid levels come as a dict or a list, got {type(levels).__name__}.")
     return dict(levels) if isinstance(levels, Mapping) else dict(enumerate(levels))
 
 
@@ -158,9 +169,12 @@ def _check_importance(weight: Tensor, teacher: Tensor, name: Hashable) -> Tensor
     if not isinstance(weight, Tensor) or tuple(weight.shape) != shape:
         came = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"importance of level {name!r} must have shape {shape}, one weight per position, got {came}.")
+    if weight.is_complex() or weight.device != teacher.device:
+        raise ValueError(
+            f"importance of level {name!r} must be real numbers on {teacher.device}, got {weight.dtype} on "
+            f"{weight.device}."
+        )
     weight = weight.to(teacher.dtype).detach()
-    if weight.device.type != "cpu" or torch._C._functorch.is_functorch_wrapped_tensor(weight):
-        return weight
-    if bool((weight < 0).any()):
+    if can_look(weight) and bool((weight < 0).any()):
         raise ValueError(f"importance of level {name!r} must not be negative: it would reward a difference there.")
     return weight

@@ -3,15 +3,15 @@
 Chapter 04. Letters: B batch, D embedding width. Student and teacher may differ in D: only B×B relations are compared.
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .._arguments import check_same_batch
-from ._numerics import unit
+from ._numerics import in_one_precision, in_range, over_largest, unit
 from ._precision import full_precision
 
 
@@ -59,8 +59,7 @@ def rkd_distance_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) ->
     tensor(0.1250)
     """
     student, teacher = _flatten_pair(student_embeddings, teacher_embeddings, at_least=2, relation="distances")
-    student_distances = _divide_by_mean(_PairDistances.apply(student))  # (B(B-1)/2,) each pair once
-    teacher_distances = _divide_by_mean(_PairDistances.apply(teacher))  # (B(B-1)/2,)
+    student_distances, teacher_distances = map(_relative_distances, (student, teacher))  # (B(B-1)/2,) each pair once
     total = F.smooth_l1_loss(student_distances, teacher_distances, reduction="sum")
     return 2 * total / len(student) ** 2
 
@@ -110,6 +109,9 @@ def rkd_angle_loss(student_embeddings: Tensor, teacher_embeddings: Tensor) -> Te
     tensor(0.0434)
     """
     student, teacher = _flatten_pair(student_embeddings, teacher_embeddings, at_least=3, relation="angles")
+    student, teacher = (
+        over_largest(points, dim=(0, 1)) for points in (student, teacher)
+    )  # angles do not see the scale
     return _AngleLoss.apply(student, teacher)[0]
 
 
@@ -152,8 +154,8 @@ def gram_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     tensor(0.)
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
-    student_gram = unit(_Gram.apply(student).flatten(), dim=0)  # (B²,) norm 1 as a whole
-    teacher_gram = unit(_Gram.apply(teacher).flatten(), dim=0)  # (B²,)
+    student_gram = unit(_gram(student).flatten(), dim=0)  # (B²,) norm 1 as a whole
+    teacher_gram = unit(_gram(teacher).flatten(), dim=0)  # (B²,)
     return (student_gram - teacher_gram).square().sum()
 
 
@@ -198,8 +200,8 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
     tensor(0.2929)
     """
     student, teacher = _flatten_pair(student_features, teacher_features)
-    student_rows = unit(_Gram.apply(student))  # (B, B) each row has norm 1
-    teacher_rows = unit(_Gram.apply(teacher))  # (B, B)
+    student_rows = unit(_gram(student))  # (B, B) each row has norm 1
+    teacher_rows = unit(_gram(teacher))  # (B, B)
     return (student_rows - teacher_rows).square().mean()
 
 
@@ -213,7 +215,14 @@ def _flatten_pair(
             f"relations of {relation} need at least {at_least} samples, got {len(student)}. "
             "Choose a batch size that leaves no such short last batch."
         )
-    return student.flatten(1), teacher.detach().flatten(1)
+    student, teacher = in_one_precision(student, teacher)
+    return student.flatten(1), teacher.flatten(1)
+
+
+def _gram(features: Tensor) -> Tensor:
+    """Inner products of all pairs, (B, D) -> (B, B); up to a factor if the squares would leave float32."""
+    gram = _Gram.apply(features)
+    return gram if in_range(gram.diagonal()) else _Gram.apply(over_largest(features, dim=(0, 1)))
 
 
 class _Gram(torch.autograd.Function):
@@ -234,8 +243,11 @@ class _Gram(torch.autograd.Function):
         return (gradient + gradient.mT) @ ctx.saved_tensors[0]  # (B, D)
 
 
-def _divide_by_mean(distances: Tensor) -> Tensor:
-    """Divide by the mean of the positive distances; zeros stay zeros, also when there is nothing else."""
+def _relative_distances(points: Tensor) -> Tensor:
+    """Distances of all pairs over the mean of the positive ones; zeros stay zeros, also when there is nothing else."""
+    distances = _PairDistances.apply(points)  # (B(B-1)/2,)
+    if not in_range(distances, power=2):
+        distances = _PairDistances.apply(over_largest(points, dim=(0, 1)))
     mean = distances.sum() / (distances > 0).sum().clamp(min=1)
     return distances / mean.clamp(min=torch.finfo(distances.dtype).tiny)
 
@@ -255,13 +267,13 @@ class _PairDistances(torch.autograd.Function):
         ctx.save_for_backward(*inputs, output)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         points, distances = ctx.saved_tensors
-        pull = torch.where(distances > 0, gradient / distances, 0)  # (B(B-1)/2,)
+        pull = gradient / distances.masked_fill(distances == 0, math.inf)  # (B(B-1)/2,)
         first, second = torch.triu_indices(len(points), len(points), 1, device=points.device)
         pulls = points.new_zeros(len(points), len(points)).index_put((first, second), pull)  # (B, B)
         pulls = pulls + pulls.T
+        points = points - points[:1]  # which changes nothing but the rounding, far from the origin
         return pulls.sum(dim=1, keepdim=True) * points - pulls @ points  # (B, D)
 
     @staticmethod
@@ -279,38 +291,44 @@ class _AngleLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        samples, width = student.shape
-        # Numbers held at once: small enough for a CPU's cache, large enough to keep a GPU busy.
-        budget = 2**20 if student.device.type == "cpu" else 2**24
-        vertices = max(1, budget // (samples * (width + teacher.shape[1] + 3 * samples)))
-        loss, gradient = student.new_zeros(()), torch.zeros_like(student)
-        for vertex in torch.arange(samples, device=student.device).split(vertices):
-            directions, inverse_lengths = _directions(student, vertex)  # (V, B, D), (V, B, 1)
-            teacher_directions, _ = _directions(teacher, vertex)  # (V, B, D_teacher)
-            error = directions @ directions.mT - teacher_directions @ teacher_directions.mT  # (V, B, B) of cosines
-            slope = error.clamp(-1, 1)  # (V, B, B) Huber's derivative; slope·(error - slope/2) is Huber's loss
-            loss = loss + (slope * (error - slope / 2)).sum()
-            # Symmetric in j and k, so both factors of the cosine pull alike: twice the pull on one.
-            pull = 2 * slope @ directions  # (V, B, D)
-            # Only what turns a direction counts, not what would lengthen it.
-            pull = (pull - directions * (pull * directions).sum(dim=2, keepdim=True)) * inverse_lengths
-            gradient = (gradient + pull.sum(dim=0)).index_add(0, vertex, pull.sum(dim=1), alpha=-1)  # (B, D)
-        return loss / samples**3, gradient / samples**3
+        return _angle_loss_and_gradient(student, teacher)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(*inputs, output[1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        return scale * ctx.saved_tensors[0], None
+        student, teacher, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative: once more, with its history
+            _, gradient = _angle_loss_and_gradient(student, teacher)
+        return scale * gradient, None
+
+
+def _angle_loss_and_gradient(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    samples, width = student.shape
+    # Numbers held at once: small enough for a CPU's cache, large enough to keep a GPU busy.
+    budget = 2**20 if student.device.type == "cpu" else 2**24
+    vertices = max(1, budget // (samples * (width + teacher.shape[1] + 3 * samples)))
+    loss, gradient = student.new_zeros(()), torch.zeros_like(student)
+    for vertex in torch.arange(samples, device=student.device).split(vertices):
+        directions, inverse_lengths = _directions(student, vertex)  # (V, B, D), (V, B, 1)
+        teacher_directions, _ = _directions(teacher, vertex)  # (V, B, D_teacher)
+        error = directions @ directions.mT - teacher_directions @ teacher_directions.mT  # (V, B, B) of cosines
+        slope = error.clamp(-1, 1)  # (V, B, B) Huber's derivative; slope·(error - slope/2) is Huber's loss
+        loss = loss + (slope * (error - slope / 2)).sum()
+        # Symmetric in j and k, so both factors of the cosine pull alike: twice the pull on one.
+        pull = 2 * slope @ directions  # (V, B, D)
+        # Only what turns a direction counts, not what would lengthen it.
+        pull = (pull - directions * (pull * directions).sum(dim=2, keepdim=True)) * inverse_lengths
+        gradient = (gradient + pull.sum(dim=0)).index_add(0, vertex, pull.sum(dim=1), alpha=-1)  # (B, D)
+    return loss / samples**3, gradient / samples**3
 
 
 def _directions(points: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors from each vertex to every point, and one over their lengths; 0 where the two coincide."""
     differences = points - points[vertex].unsqueeze(1)  # (V, B, D)
     lengths = torch.linalg.vector_norm(differences, dim=2, keepdim=True)  # (V, B, 1)
-    inverse = torch.where(lengths > 0, 1 / lengths, 0)  # (V, B, 1)
+    inverse = 1 / lengths.masked_fill(lengths == 0, math.inf)  # (V, B, 1)
     return differences * inverse, inverse

@@ -1,7 +1,8 @@
 """Self-attention as knowledge: probabilities, scores, and relations of values (TinyBERT, MiniLM).
 
 Chapter 09. Letters: B batch, L tokens; d is the width of a head. ``attention_mask`` is the tokenizer's: (B, L), 1
-where a token is real, 0 where it is padding. What padding holds changes neither a loss nor a gradient.
+where a token is real, 0 where it is padding. What padding holds changes neither a loss nor a gradient; only the scores
+of ``attention_scores_loss`` must be finite there.
 """
 
 import math
@@ -10,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_floating, check_mask, check_same_shape
-from ._numerics import MASK_REASON, at_least_float32, keep, mean_of, mean_where
+from .._arguments import can_look, check_floating, check_mask, check_same_shape, warn_of_probabilities
+from ._numerics import MASK_REASON, in_one_precision, keep, mean_of, mean_where
 from ._precision import full_precision
 
 
@@ -121,6 +122,8 @@ def attention_scores_loss(
     tensor(4.)
     """
     student, teacher = _paired_heads(student_scores, teacher_scores, attention_mask, average_heads, "attention scores")
+    for side, scores in (("student", student), ("teacher", teacher)):
+        warn_of_probabilities(scores, f"{side} attention scores")
     if attention_mask is None:
         return F.mse_loss(student, teacher)
     real = attention_mask.to(student.dtype)
@@ -164,10 +167,12 @@ def value_relation_loss(
     >>> value_relation_loss(-teacher, teacher)  # relations are inner products: turning all values changes none
     tensor(0.)
     """
-    student, teacher = (
-        _log_relation(values, attention_mask, name)  # (B, heads, L, L)
-        for name, values in (("student values", student_values), ("teacher values", teacher_values.detach()))
-    )
+    for name, values in (("student values", student_values), ("teacher values", teacher_values)):
+        check_floating(values, name)
+        if values.dim() != 4 or 0 in values.shape:
+            raise ValueError(f"{name} must have shape (B, heads, L, d), got {tuple(values.shape)}.")
+    pair = in_one_precision(student_values, teacher_values)
+    student, teacher = (_log_relation(values, attention_mask) for values in pair)  # (B, heads, L, L)
     check_same_shape(student, teacher, "value relations")
     divergence = (teacher.exp() * (teacher - student)).sum(dim=-1)  # (B, heads, L)
     return mean_where(divergence, None if attention_mask is None else attention_mask.bool().unsqueeze(1))
@@ -186,7 +191,7 @@ def _paired_heads(
             f"the student has {student.shape[1]} attention heads, the teacher {teacher.shape[1]}: heads have no "
             "order in common. Use equally many, or compare their means with average_heads=True."
         )
-    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+    student, teacher = in_one_precision(student, teacher)
     if average_heads:
         student, teacher = student.mean(dim=1, keepdim=True), teacher.mean(dim=1, keepdim=True)  # (B, 1, L, L)
     check_same_shape(student, teacher, what)
@@ -204,21 +209,21 @@ def _real_rows(attention_mask: Tensor, heads: int) -> tuple[Tensor, Tensor]:
 
 def _rows_with_sums(attention: Tensor, side: str) -> tuple[Tensor, Tensor]:
     """Probabilities, not negative, and the sum of each row."""
-    by_value = attention.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(attention)
-    if by_value and attention.numel() and attention.detach().amin().item() < 0:
+    by_value = can_look(attention) and attention.numel() > 0
+    if by_value and attention.detach().amin().item() < 0:
         raise ValueError(
             f"{side} attention must hold probabilities, got {attention.min().item():.3g}. These look like scores "
             "before the softmax: attention_scores_loss compares those."
         )
-    return attention, attention.sum(dim=-1).clamp(min=torch.finfo(attention.dtype).tiny)
+    sums = attention.sum(dim=-1)
+    if by_value and sums.detach().amin().item() == 0:
+        raise ValueError(f"{side} attention has a row of zeros over real tokens: each row must sum to 1.")
+    return attention, sums.clamp(min=torch.finfo(attention.dtype).tiny)
 
 
 @full_precision
-def _log_relation(values: Tensor, attention_mask: Tensor | None, name: str) -> Tensor:
+def _log_relation(values: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Log-probabilities (B, heads, L, L) of each token's likeness to every real token."""
-    check_floating(values, name)
-    if values.dim() != 4:
-        raise ValueError(f"{name} must have shape (B, heads, L, d), got {tuple(values.shape)}.")
     if attention_mask is None:
         return (values @ values.mT / math.sqrt(values.shape[-1])).log_softmax(dim=-1)
     check_mask(attention_mask, (values.shape[0], values.shape[2]), "attention_mask", MASK_REASON)

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from .._arguments import (
     check_alpha,
-    check_floating,
     check_labels,
+    check_logit_list,
+    check_paired_lists,
     check_same_shape,
     check_temperature,
     check_weight,
+    known_value,
 )
-from ._numerics import at_least_float32
+from ._numerics import at_least_float32, in_one_precision
 from .soft_targets import kd_loss
 
 
@@ -78,23 +80,18 @@ def deep_supervision_loss(
     >>> deep_supervision_loss(exits, labels, temperature=4, alpha=0)  # three exits that guess: 3·log(10)
     tensor(6.9078)
     """
-    _check_exits(exit_logits)
+    check_logit_list(exit_logits, "exit_logits", one="exit", several="Does the model return only its last exit?")
     check_labels(labels, exit_logits[-1])
-    check_temperature(temperature)
-    check_alpha(alpha)
+    temperature, alpha = check_temperature(temperature), check_alpha(alpha)
     *shallower, deepest = exit_logits
     labels = labels.long()
     loss = F.cross_entropy(at_least_float32(deepest), labels)
     for logits in shallower:
         soft = kd_loss(logits, deepest, temperature=temperature)
         loss = loss + (1 - alpha) * F.cross_entropy(at_least_float32(logits), labels) + alpha * soft
-    _check_hint(exit_features, hint_weight)
+    hint_weight = _check_hint(exit_features, hint_weight)
     if exit_features is not None:
-        if len(exit_features) != len(exit_logits):
-            raise ValueError(
-                f"need one feature tensor per exit, got {len(exit_features)} for {len(exit_logits)} exits. "
-                "zip would silently drop the rest."
-            )
+        check_paired_lists(exit_features, exit_logits, "tensors (features of each exit, and its logits)")
         loss = loss + hint_weight * _feature_hint(exit_features)
     return loss
 
@@ -105,33 +102,17 @@ def _feature_hint(exit_features: Sequence[Tensor]) -> Tensor:
     distances = []
     for features in shallower:
         check_same_shape(features, deepest, "features (a shallower exit's and the deepest exit's)")
-        difference = at_least_float32(features) - at_least_float32(deepest.detach())  # a sum of squares leaves float16
+        features, target = in_one_precision(features, deepest)  # a sum of squares leaves float16
+        difference = features - target
         distances.append(difference.flatten(1).square().sum(dim=1).mean())  # (B, D) -> (B,) -> ()
     return sum(distances[1:], start=distances[0])
 
 
-def _check_exits(exit_logits: Sequence[Tensor]) -> None:
-    if isinstance(exit_logits, Tensor):
-        raise ValueError(
-            f"exit_logits must be a list with one (B, K) tensor per exit, got one tensor of shape "
-            f"{tuple(exit_logits.shape)}. Does the model return only its last exit?"
-        )
-    if len(exit_logits) < 2:
-        raise ValueError(
-            f"exit_logits needs at least two exits, deepest last, got {len(exit_logits)}: "
-            "the deepest exit teaches the shallower ones, and one exit has none to teach."
-        )
-    for logits in exit_logits:
-        check_floating(logits, "exit logits")
-        if logits.dim() != 2:
-            raise ValueError(f"exit logits must have shape (B, K), got {tuple(logits.shape)}.")
-        check_same_shape(logits, exit_logits[-1], "exit logits (a shallower exit's and the deepest exit's)")
-
-
-def _check_hint(exit_features: Sequence[Tensor] | None, hint_weight: float | Tensor) -> None:
-    check_weight(hint_weight, "hint_weight")
-    weighted = isinstance(hint_weight, Tensor) or hint_weight > 0
+def _check_hint(exit_features: Sequence[Tensor] | None, hint_weight: float | Tensor) -> float | Tensor:
+    hint_weight = check_weight(hint_weight, "hint_weight")
+    weighted = known_value(hint_weight) != 0  # also where the value must not be read
     if exit_features is None and weighted:
         raise ValueError(f"hint_weight={hint_weight} needs exit_features: the hint compares features, not logits.")
     if exit_features is not None and not weighted:
         raise ValueError("exit_features need a hint_weight above 0: at weight 0 they would change nothing.")
+    return hint_weight

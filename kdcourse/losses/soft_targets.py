@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._arguments import check_alpha, check_floating, check_labels, check_same_shape, check_temperature
-from ._numerics import at_least_float32
+from .._arguments import check_alpha, check_labels, check_logit_pair, check_logits, check_temperature
+from ._high_temperature import is_high, scaled_kl
+from ._numerics import at_least_float32, in_one_precision, log_soften
 
 
 def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
@@ -30,7 +31,8 @@ def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the temperature is not positive and finite, or the logits are not floating point.
+        If the temperature is not positive and finite, or the logits are not floating point, have one class, or come
+        as class maps (B, K, H, W).
 
     References
     ----------
@@ -44,9 +46,9 @@ def soften(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
     >>> soften(logits, temperature=2)  # 1 to 2: the square roots
     tensor([0.3333, 0.6667])
     """
-    check_floating(logits, "logits")
-    check_temperature(temperature)
-    return _log_soften(logits, temperature).exp()
+    check_logits(logits)
+    temperature = check_temperature(temperature)
+    return log_soften(logits, temperature).exp()
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor) -> Tensor:
@@ -71,7 +73,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     Raises
     ------
     ValueError
-        If the shapes differ, a tensor is not floating point, or the temperature is not positive and finite.
+        If the shapes differ, a tensor is not floating point, there is one class, the logits come as class maps
+        (B, K, H, W), or the temperature is not one number, positive and finite.
 
     Notes
     -----
@@ -93,10 +96,13 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     >>> kd_loss(teacher, teacher, temperature=4)
     tensor(0.)
     """
-    check_same_shape(student_logits, teacher_logits)
-    check_temperature(temperature)
-    log_q = _log_soften(student_logits, temperature)  # (B, K) student
-    log_p = _log_soften(teacher_logits.detach(), temperature)  # (B, K) teacher
+    check_logit_pair(student_logits, teacher_logits)
+    temperature = check_temperature(temperature)
+    student, teacher = in_one_precision(student_logits, teacher_logits)
+    if is_high(temperature):  # the lines below would subtract numbers that agree in nearly all digits
+        return scaled_kl(student, teacher, temperature).mean()
+    log_q = log_soften(student, temperature)  # (B, K)
+    log_p = log_soften(teacher, temperature)  # (B, K)
     kl = (log_p.exp() * (log_p - log_q)).sum()  # (B, K) -> () over classes and samples
     samples = log_q.shape[:-1].numel()
     # Gradients shrink like 1/T² once T is large against the logits: T² keeps alpha meaningful as T changes.
@@ -146,7 +152,7 @@ def distillation_loss(
     >>> distillation_loss(student, student, labels, alpha=0.5)  # 0.5·0 + 0.5·log(10)
     tensor(1.1513)
     """
-    check_alpha(alpha)
+    alpha = check_alpha(alpha)
     kd = kd_loss(student_logits, teacher_logits, temperature=temperature)
     if labels is None:
         return kd
@@ -155,9 +161,4 @@ def distillation_loss(
     cross_entropy = F.cross_entropy(at_least_float32(student_logits).flatten(0, -2), labels.flatten().long())
     if isinstance(alpha, Tensor):  # an axis of vmap, of whatever dtype
         return alpha * kd + (1 - alpha) * cross_entropy
-    return torch.lerp(cross_entropy, kd, float(alpha))  # the same in one step
-
-
-def _log_soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """Log-probabilities at a temperature; half precision is raised to float32, as autocast would."""
-    return F.log_softmax(at_least_float32(logits) / temperature, dim=-1)
+    return torch.lerp(cross_entropy, kd, alpha)  # the same in one step

@@ -455,16 +455,18 @@ def test_under_autocast_only_the_heads_are_rounded():
 
 
 @pytest.mark.parametrize("position", range(3))
-def test_sizes_must_be_positive(position):
+@pytest.mark.parametrize("size", [0, -1, 2.5, None, "5", True])
+def test_sizes_must_be_positive_integers(position, size):
     sizes = [5, 7, 40]
-    sizes[position] = 0
-    with pytest.raises(ValueError, match=r"num_negatives must be positive, got .*0"):
+    sizes[position] = size
+    name = ("student_dim", "teacher_dim", "num_samples")[position]
+    with pytest.raises(ValueError, match=rf"{name} must be a positive integer, got {size!r}"):
         CRDLoss(*sizes)
 
 
 @pytest.mark.parametrize("option", ["embedding_dim", "num_negatives"])
 def test_options_that_count_must_be_positive(option):
-    with pytest.raises(ValueError, match=r"embedding_dim and num_negatives must be positive, got 5, 7, 40"):
+    with pytest.raises(ValueError, match=rf"{option} must be a positive integer, got 0"):
         CRDLoss(5, 7, 40, **{option: 0})
 
 

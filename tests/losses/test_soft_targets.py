@@ -412,8 +412,11 @@ def test_logits_that_are_not_floating_point_tensors_are_refused():
         (torch.tensor([0, 3]), r"labels must be in \[0, 3\), got 3. The logits have 3 classes"),
         (torch.tensor([-1, 0]), r"labels must be in \[0, 3\), got -1"),
         (torch.tensor([-100, 0]), r"labels must be in \[0, 3\), got -100"),
-        (torch.tensor([0.0, 1.0]), r"class indices \(torch.long\), got torch.float32. One-hot\? Use argmax"),
-        (torch.eye(3)[:2], r"class indices \(torch.long\), got torch.float32"),
+        (
+            torch.tensor([0.0, 1.0]),
+            r"class indices \(torch.long\), got torch.float32. Real-valued labels name no class",
+        ),
+        (torch.eye(3)[:2], r"shape of the logits. One-hot labels: labels.argmax"),
         (torch.tensor([True, False]), r"class indices \(torch.long\), got torch.bool"),
         (torch.tensor([0, 1, 2]), r"labels must have shape \(2,\), one per row of logits \(2, 3\), got \(3,\)"),
         (torch.tensor([[0], [1]]), r"labels must have shape \(2,\).* got \(2, 1\)"),
