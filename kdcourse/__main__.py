@@ -5,6 +5,7 @@ A command's module is imported when it runs, so that ``kdcourse --help`` is quic
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not error.name or error.name.partition(".")[0] == "kdcourse":  # a mistake of ours: show where
             raise
         console.complain(f"{command}: {error.name} is missing: pip install {error.name.partition('.')[0]}")
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        console.complain(f"{command}: not enough memory; fewer seeds, a smaller student or another device need less")
         return 2
     except KeyboardInterrupt:
         console.complain("interrupted")

@@ -303,6 +303,41 @@ def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "kdcourse distill: the current folder: No such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried 9e15"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore lines"),
+    ],
+)
+def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+    def greedy(options):
+        raise error
+
+    monkeypatch.setattr("kdcourse.commands.doctor.run", greedy)
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("kdcourse doctor: not enough memory; fewer seeds")
+
+
+def test_a_mistake_of_ours_shows_where_it_is(monkeypatch):
+    def wrong(options):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("kdcourse.commands.doctor.run", wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["doctor"])
+
+
+def test_help_is_quick_because_it_loads_neither_torch_nor_tables():
+    code = "import sys; from kdcourse.__main__ import make_parser; make_parser().format_help(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
+    assert "kdcourse.commands.console" in loaded
+    assert not {"torch", "pandas", "numpy", "matplotlib"} & set(loaded)
+
+
 def test_an_interrupt_ends_with_one_word(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
