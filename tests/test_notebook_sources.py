@@ -2,10 +2,13 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import pytest
+
+from kdcourse.guesses import read_guesses
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
@@ -13,11 +16,16 @@ LONGEST, LONGEST_MEDIAN = 20, 10  # lines of code cells
 WITHOUT_REFERENCES = ("00_",)
 
 
+def marked_cells_of(text):
+    """Return [(mark, body)] of a py:percent text, as it stands."""
+    _, *parts = re.split(r"^# %%(.*)\n", "\n" + text, flags=re.MULTILINE)
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
 def cells_of(text):
     """Return [(kind, body)] of a py:percent text; markdown without its comment signs."""
-    _, *parts = re.split(r"^# %%(.*)\n", "\n" + text, flags=re.MULTILINE)
     cells = []
-    for mark, body in zip(parts[::2], parts[1::2], strict=True):
+    for mark, body in marked_cells_of(text):
         kind = "markdown" if "[markdown]" in mark else "code"
         body = re.sub(r"^# ?", "", body, flags=re.MULTILINE) if kind == "markdown" else body
         cells.append((kind, body.strip()))
@@ -62,25 +70,31 @@ def picture_problems(text):
     return [f"show(…) without alt: {ast.unparse(call)}" for call in without]
 
 
-def prediction_problems(text):
-    """Each guess is checked before the next one is made, so that no guess stays unanswered."""
-    order = re.findall(r"^(prediction)\s*=|^\s*(check_prediction)\(", "\n".join(code_of(text)), flags=re.MULTILINE)
-    names = [guess or check for guess, check in order]
-    whole = names == ["prediction", "check_prediction"] * (len(names) // 2)
-    return [] if whole else [f"guesses and checks do not alternate: {names}"]
+def guess_problems(text):
+    """A guess is a question of the package, under a key of this chapter; no letter is typed into a cell."""
+    calls = [node for node in ast.walk(ast.parse("\n\n".join(code_of(text)))) if isinstance(node, ast.Call)]
+    keys = [call.args[0].value for call in calls if getattr(call.func, "id", None) == "guess"]
+    unknown = [key for key in keys if key not in read_guesses(key.split(".")[0])]
+    found = [f"there is no guess {key!r}" for key in unknown] + (
+        ["a guess is asked twice"] * (len(set(keys)) < len(keys))
+    )
+    return found + ["a letter is typed into a cell"] * ("check_prediction(" in text or "**Predict.**" in text)
 
 
-def choice_problems(text):
-    """The answer is one of the letters on offer, and the guess that stands there is as well."""
-    offered = [set(re.findall(r"\(([a-z])\)", part)) for part in markdown_of(text).split("**Predict.**")[1:]]
-    answers = [
-        next(k.value.value for k in call.keywords if k.arg == "answer") for call in calls_of(text, "check_prediction")
-    ]
-    if len(offered) != len(answers):
-        return [f"{len(offered)} paragraphs say Predict, {len(answers)} are checked"]
-    return [
-        f"{answer!r} is not among {sorted(o)}" for o, answer in zip(offered, answers, strict=True) if answer not in o
-    ]
+def heading_problems(text):
+    """One heading of the first level, which comes first; none skips a level."""
+    plain = re.sub(r"```.*?```", "", markdown_of(text), flags=re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", plain, flags=re.MULTILINE)]
+    jumps = [after - before for before, after in pairwise(levels)]
+    good = levels[:1] == [1] and levels.count(1) == 1 and all(jump <= 1 for jump in jumps)
+    return [] if good else [f"headings are out of order: {levels}"]
+
+
+def claim_problems(text):
+    """Assertions that guard the text stand in collapsed cells."""
+    seen = [body for mark, body in marked_cells_of(text) if "claims" not in mark and "[markdown]" not in mark]
+    count = sum(line.startswith("assert ") for body in seen for line in body.splitlines())
+    return [f"{count} assertions stand in the learner's way"] if count > 5 else []
 
 
 def link_problems(text, anchors):
@@ -121,9 +135,16 @@ def test_every_picture_is_described_in_words(source):
     assert picture_problems(source.read_text(encoding="utf-8")) == []
 
 
-def test_every_guess_is_answered(source):
-    text = source.read_text(encoding="utf-8")
-    assert prediction_problems(text) + choice_problems(text) == []
+def test_every_guess_is_a_question_of_the_package(source):
+    assert guess_problems(source.read_text(encoding="utf-8")) == []
+
+
+def test_headings_have_one_first_level_and_skip_none(source):
+    assert heading_problems(source.read_text(encoding="utf-8")) == []
+
+
+def test_assertions_are_collapsed(source):
+    assert claim_problems(source.read_text(encoding="utf-8")) == []
 
 
 def test_glossary_links_lead_somewhere(source, anchors):
@@ -140,13 +161,13 @@ GOOD = """\
 # %% [markdown]
 # # A chapter
 #
-# **Predict.** (a) yes  (b) no, with a [word](glossary:dark-knowledge)
+# Some text, with a [word](glossary:dark-knowledge).
 
 # %%
-prediction = "a"
+guess("00.one-pass")
 
 # %%
-check_prediction(prediction, answer="b", because="so it is")
+found = 1
 show(ax, alt="a line that falls")
 
 # %% [markdown]
@@ -155,7 +176,7 @@ show(ax, alt="a line that falls")
 
 
 def problems_of(text):
-    checks = (title_problems, length_problems, picture_problems, prediction_problems, choice_problems)
+    checks = (title_problems, length_problems, picture_problems, guess_problems, heading_problems, claim_problems)
     found = [problem for check in checks for problem in check(text)]
     return found + link_problems(text, {"dark-knowledge"}) + reference_problems(text)
 
@@ -169,12 +190,15 @@ def test_a_chapter_in_order_has_no_problems():
     [
         ("# # A chapter", "# A chapter", "title"),
         ("# %% [markdown]\n# # A", "import torch\n\n# %% [markdown]\n# # A", "title"),
-        ('prediction = "a"\n', 'prediction = "a"\n' + "print()\n" * 20, "code cell 1 has 21 lines"),
-        ('prediction = "a"\n', 'prediction = "a"\n' + "print()\n" * 19, "the median code cell has 11"),
+        ("found = 1\n", "print()\n" * 20, "code cell 2 has 21 lines"),
+        ('guess("00.one-pass")\n', 'guess("00.one-pass")\n' + "print()\n" * 19, "the median code cell has"),
         (', alt="a line that falls"', "", "without alt"),
-        ('check_prediction(prediction, answer="b", because="so it is")\n', "", "do not alternate"),
-        ('answer="b"', 'answer="d"', "not among"),
-        ("**Predict.** (a)", "(a)", "0 paragraphs say Predict, 1 are checked"),
+        ("00.one-pass", "00.one-pas", "no guess '00.one-pas'"),
+        ("found = 1\n", 'guess("00.one-pass")\n', "asked twice"),
+        ("found = 1\n", 'check_prediction(prediction, answer="b")\n', "a letter is typed"),
+        ("found = 1\n", "assert 1 == 1\n" * 6, "6 assertions"),
+        ("# ## References", "# ### References", "out of order"),
+        ("# ## References", "# # More\n#\n# ## References", "out of order"),
         ("glossary:dark-knowledge", "glossary:darkness", "no 'darkness'"),
         ("# ## References\n", "", "References"),
     ],

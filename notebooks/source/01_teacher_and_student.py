@@ -24,16 +24,19 @@ from torch import nn
 from torch.utils.benchmark import Timer
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.losses import kd_loss, soften
 from kdcourse.models import count_parameters, make_mlp, make_student_mlp, size_in_bytes
 from kdcourse.objectives import label_objective
 from kdcourse.plots import show
+from kdcourse.plots.drawings import draw_teacher_and_student
 from kdcourse.recipes import Ensemble
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import count_errors, pick_device, predict_logits
-from kdcourse.widgets import TemperatureExplorer
+from kdcourse.widgets import TemperatureExplorer, guess
+
+# %%
+draw_teacher_and_student()
 
 # %% [markdown]
 # ## The teacher
@@ -51,6 +54,8 @@ logits = predict_logits(teacher, images)  # (5000, 10)
 wrong = logits.argmax(dim=1) != labels
 sure = soften(logits, temperature=1).amax(dim=1).mean()
 print(f"{wrong.sum()} of {len(labels):,} held-out digits wrong; mean probability of its answer {sure:.3f}")
+
+# %% tags=["claims"]
 assert wrong.sum() < 75
 assert sure > 0.98
 
@@ -74,11 +79,9 @@ show(
 # A label says "4" and nothing else. The teacher's nine other probabilities say which wrong answers are nearly right. They are
 # tiny, so we divide the logits by a [temperature](glossary:temperature) $T$ before the softmax. At $T = 4$ they come to light.
 # Hinton calls what they hold [dark knowledge](glossary:dark-knowledge).
-#
-# **Predict.** Average the softened answers over all 4s. Which wrong digit gets most?  (a) 1  (b) 7  (c) 9
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("01.wrong-digit-of-4")
 
 # %%
 soft = soften(logits, temperature=4)  # (5000, 10)
@@ -87,7 +90,8 @@ alike.fill_diagonal_(float("nan"))  # about 0.9, and would hide the rest
 ax = plots.matrix(alike, rows=range(10), columns=range(10), label="mean probability at T = 4")
 ax.set(xlabel="probability of", ylabel="label")
 show(ax, alt="Mean softened probability of each wrong digit for each label; brightest are 9 as 4, 5 as 3 and 8 as 3.")
-check_prediction(prediction, answer="c", because="an open 9 and a closed 4 differ by one stroke")
+
+# %% tags=["claims"]
 assert alike[4].nan_to_num().argmax() == 9
 assert {divmod(i, 10) for i in alike.nan_to_num().flatten().topk(3).indices.tolist()} == {(9, 4), (5, 3), (8, 3)}
 
@@ -103,6 +107,8 @@ confused.index_put_(
 others = ~torch.eye(10, dtype=torch.bool, device=device)
 correlation = torch.corrcoef(torch.stack([alike[others], confused[others]]))[0, 1]
 print(f"{wrong.sum()} errors on {(confused > 0).sum()} of 90 pairs; correlation with the matrix: {correlation:.2f}")
+
+# %% tags=["claims"]
 assert 0.3 < correlation < 0.9
 
 # %% [markdown]
@@ -115,12 +121,9 @@ assert 0.3 < correlation < 0.9
 #
 # How soft is soft? [Entropy](glossary:entropy) measures how unsure a row of probabilities is, in nats; $e^{\text{entropy}}$ reads
 # as "as unsure as between so many equally likely classes".
-#
-# **Predict.** At $T = 20$, between how many classes does the teacher seem to waver, on average?
-# (a) 2  (b) 5  (c) more than 8
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("01.wavers-at-20")
 
 
 # %%
@@ -133,9 +136,8 @@ temperatures = [0.5, 1, 2, 3, 4, 6, 8, 12, 16, 20]
 ax = plots.curve(temperatures, [unsure(t) for t in temperatures], role="teacher", marker="o")
 ax.set(xlabel="temperature T", ylabel="as unsure as between\nso many classes", ylim=(0, 10))
 show(ax, alt="Classes that the teacher wavers between, against T: about 1 at T = 1, rising to more than 8 at T = 20.")
-check_prediction(
-    prediction, answer="c", because="at T = 20 its rows are almost level; they differ by little, but in the same order"
-)
+
+# %% tags=["claims"]
 assert unsure(20) > 8
 assert unsure(1) < 1.2
 
@@ -164,6 +166,8 @@ plots.curve(range(10), label_alone, role="ce", linestyle="", markersize=8, label
 ax.axhline(0, color=plots.INK, linewidth=0.8)
 ax.set(xticks=range(10), xlabel="class", ylabel="change of the logit")
 show(ax, alt="Push on each logit for the unclear 3: the soft target lifts 8, 9 and, less, 3; the label alone only 3.")
+
+# %% tags=["claims"]
 assert p.topk(3).indices.tolist() == [8, 9, 3]
 
 # %% [markdown]
@@ -202,12 +206,9 @@ def count_multiply_adds(model):
 # %% [markdown]
 # *Speed* is images per second, on one processor core so that your numbers and ours mean the same, 500 images at a time. We add a second teacher, a
 # small convolutional network ([CNN](glossary:cnn)) that learned from images shifted about.
-#
-# **Predict.** The CNN has 20 times fewer parameters than the first teacher. Its speed is
-# (a) about 20 times higher  (b) about the same  (c) lower
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("01.cnn-speed")
 
 
 # %%
@@ -232,7 +233,8 @@ table.map("{:,.0f}".format)
 
 # %%
 size, work, speed = table["parameters"], table["multiply-adds"], table["images/s"]
-check_prediction(prediction, answer="c", because="it uses each weight again at every place of the image")
+
+# %% tags=["claims"]
 assert size["teacher"] / size["CNN teacher"] > 20
 assert 4 < work["CNN teacher"] / work["teacher"] < 6
 assert speed["CNN teacher"] < speed["teacher"] < speed["student"]
@@ -261,12 +263,9 @@ assert 14 < work["teacher"] / work["student"] < 15
 # From a few differences we get a 95 % [interval](glossary:confidence-interval): the range in which the true mean difference can well lie. A method is
 # *clearly* better where the whole interval is on its side of zero. What it has to beat are the first two, our
 # [baselines](glossary:baseline).
-#
-# **Predict.** Two teachers, the same student. Which one beats *both* baselines clearly?
-# (a) each of them  (b) the first teacher, with most parameters  (c) the CNN, with fewest
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("01.which-teacher")
 
 # %%
 runs = sweep(
@@ -283,10 +282,9 @@ ax.set(xlabel="difference in test errors (of 10,000)")
 show(
     ax, alt="Paired differences in test errors with intervals: the CNN's student lies left of 0 against both baselines."
 )
-check_prediction(
-    prediction, answer="c", because="what counts is what a teacher says beyond the label, and its size does not tell"
-)
 found = comparison.set_index(["arm", "baseline"]).high
+
+# %% tags=["claims"]
 assert (found["teacher=CNN"] < 0).all()
 assert found["teacher=MLP", "label_smoothing"] > 0
 assert found["label_smoothing", "no_teacher"] < 0
@@ -309,6 +307,8 @@ errors = runs.groupby("arm", sort=False).test_errors.mean()
 for name in ("teacher", "CNN teacher"):
     errors[name] = count_errors(models[name], *mnist.test)
 print((100 - errors / 100).round(1).astype(str).add(" % right").to_string())
+
+# %% tags=["claims"]
 assert errors["teacher"] < 140
 assert errors["CNN teacher"] < 70
 assert errors["teacher=CNN"] > 5 * errors["teacher"]
@@ -350,6 +350,8 @@ ensembles = [Ensemble([clinic.model.iloc[seed] for clinic in clinics]) for seed 
 members = pd.concat(clinics).test_errors
 voting = [count_errors(ensemble, *mnist.test) for ensemble in ensembles]
 print(f"members {members.min()} to {members.max()} errors, ensembles {voting}")
+
+# %% tags=["claims"]
 assert max(voting) < members.min()
 
 # %% [markdown]
@@ -371,10 +373,12 @@ format_comparison(comparison, digits=0)
 
 # %%
 found = comparison[comparison.arm == "distilled"]
-assert (found.high < 0).all()  # better than the first clinic's network, also with label smoothing
-assert student_runs.test_errors.mean() > sum(voting) / 3  # but not as good as the vote
 cost = [count_multiply_adds(model) for model in (ensembles[0], make_small().to(device))]
 print(f"multiply-adds per image: ensemble {cost[0]:,}, student {cost[1]:,}")
+
+# %% tags=["claims"]
+assert (found.high < 0).all()  # better than the first clinic's network, also with label smoothing
+assert student_runs.test_errors.mean() > sum(voting) / 3  # but not as good as the vote
 assert cost[0] == 5 * cost[1]
 
 # %% [markdown]
@@ -387,12 +391,9 @@ assert cost[0] == 5 * cost[1]
 #
 # A hospital may not give away its images, nor their labels. It trains a teacher behind its walls; outside, on public images that nobody has
 # labelled, the teacher's answers train a student. One part of MNIST plays the hospital, another of the same size the public.
-#
-# **Predict.** The student has seen no private image and no label at all. How many test digits does it get right?
-# (a) about half  (b) about 75 %  (c) more than 85 %, close to its teacher
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("01.no-label-at-all")
 
 # %%
 inside = train_alone(part_of_train(0, 2000), make=lambda: make_mlp(64), epochs=20, name="teacher inside")
@@ -411,13 +412,10 @@ format_comparison(compare(outside), digits=0)
 
 # %%
 student_errors = outside[outside.arm == "distilled"].test_errors
+
+# %% tags=["claims"]
 assert student_errors.max() < 1500
 assert student_errors.mean() < 1.25 * inside.test_errors.mean()
-check_prediction(
-    prediction,
-    answer="c",
-    because="what the teacher sees in 2,000 unlabelled images is nearly all it knows about digits",
-)
 
 # %% [markdown]
 # Close to its teacher, without one label. Here the baselines do what the story forbids: they learn from the public images'
@@ -446,12 +444,8 @@ def gradient_noise(student, loss, targets, size=64):
     return (scatter / mean_squared).item()
 
 
-# %% [markdown]
-# **Predict.** At $T = 1$, the noise of gradients from the teacher's probabilities, against that from labels, is
-# (a) less than half  (b) nearly the same  (c) larger by far
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("01.noise-at-1")
 
 
 # %%
@@ -481,12 +475,13 @@ ways = {"labels": (F.cross_entropy, labels)}
 ways |= {f"teacher, T = {t}": (at(t), logits) for t in (1, 4)} | {"fake teacher, T = 4": (at(4), fake)}
 students = [trained_for_a_moment(seed) for seed in range(3)]
 noise = pd.DataFrame({name: [gradient_noise(student, *way) for student in students] for name, way in ways.items()})
-check_prediction(prediction, answer="b", because="at T = 1 this teacher's answers are almost labels")
 against_labels = noise.mean() / noise["labels"].mean()
+noise.T.rename(columns="student {}".format).round(1)
+
+# %% tags=["claims"]
 assert 0.75 < against_labels["teacher, T = 1"] < 1.25
 assert against_labels["teacher, T = 4"] < 1 / 3
 assert against_labels["fake teacher, T = 4"] < 1 / 2
-noise.T.rename(columns="student {}".format).round(1)
 
 # %% [markdown]
 # At $T = 1$ little changes; at $T = 4$ the gradients have less than a third of the noise. With the *fake* teacher, which knows nothing, they

@@ -23,16 +23,19 @@ import torch.nn.functional as F
 from torch.func import vmap
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import jitter, load_mnist, minibatches
 from kdcourse.losses import distillation_loss, kd_loss, soften
 from kdcourse.models import count_parameters, make_hinton_student, make_student_mlp
 from kdcourse.objectives import with_knobs
 from kdcourse.plots import COLORS, show
+from kdcourse.plots.drawings import draw_soft_targets
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import Knobs, count_errors, pick_device, predict_logits
-from kdcourse.widgets import LiveTrainer
+from kdcourse.widgets import LiveTrainer, guess
+
+# %%
+draw_soft_targets()
 
 # %% [markdown]
 # ## The cast
@@ -55,6 +58,8 @@ print(
     f"teacher: {count_parameters(teacher):,} parameters, {teacher_errors} errors on {len(mnist.test.labels):,} images"
 )
 print("how its settings were chosen:", zoo.provenance("hinton_teacher")["settings_chosen"])
+
+# %% tags=["claims"]
 assert teacher_errors <= 90  # flattered, see above; the paper's teacher makes 67
 
 # %% [markdown]
@@ -126,46 +131,40 @@ print(
 # %% [markdown]
 # Which of the two do we want? The one in which the *teacher* weights: wherever the teacher sees a possibility, the student
 # must see one too. Now look at what PyTorch offers, with its arguments in an order that has fooled many authors.
-#
-# **Predict.** What is `F.kl_div(q.log(), p)`, summed over classes?
-# (a) KL(student‖teacher), as it reads  (b) KL(teacher‖student)  (c) the mean of the two
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.kl-div-order")
 
 # %%
 found = F.kl_div(q.log(), p, reduction="none").sum(dim=-1)  # (256,)
 print(f"F.kl_div(log q, p): {found.mean():.3f}")
 torch.testing.assert_close(found, kl(p, q), rtol=1e-3, atol=1e-5)
-check_prediction(
-    prediction, answer="b", because="F.kl_div(input, target) is KL(target‖input), and the target is the teacher"
-)
 
 # %% [markdown]
-# > **Trap 1: the direction.** A widely read tutorial has `KL(student || teacher)` in its docstring above code that computes
-# > KL(teacher‖student). The code is right, the sentence is not. Whoever "repairs" the code by the sentence trains something
-# > else: with the student in front, its own certainties are weighted, and it may ignore what it never guesses. Chapter 11
-# > comes back to that, where it is useful.
+# <details><summary><b>Trap 1: the direction</b></summary>
+#
+# A widely read tutorial has `KL(student || teacher)` in its docstring above code that computes
+# KL(teacher‖student). The code is right, the sentence is not. Whoever "repairs" the code by the sentence trains something
+# else: with the student in front, its own certainties are weighted, and it may ignore what it never guesses. Chapter 11
+# comes back to that, where it is useful.
+#
+# </details>
 
 # %% [markdown]
 # ## The mean of what?
 #
 # `F.kl_div` gives a loss per number, (256, 10) of them here. How they become one number, its argument `reduction` says. The
 # default is `"mean"`.
-#
-# **Predict.** For our 256 rows of 10 classes, the default gives, against the mean over the images,
-# (a) the same  (b) 10 times less  (c) 256 times less
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.reduction")
 
 # %%
 right = kl(p, q).mean()
 with_mean = F.kl_div(q.log(), p, reduction="mean")
 print(f"mean over images {right:.4f}   reduction='mean' {with_mean:.4f}   ratio {right / with_mean:.2f}")
-check_prediction(
-    prediction, answer="b", because="it divides by all 256 · 10 numbers, though only the sum of ten is one divergence"
-)
+
+# %% tags=["claims"]
 assert 9.9 < right / with_mean < 10.1
 
 # %% [markdown]
@@ -179,13 +178,19 @@ ours = [
     kd_loss(s, t, temperature=4)
     for s, t in [(student_logits, teacher_logits), (student_logits.view(32, 8, 10), teacher_logits.view(32, 8, 10))]
 ]
-assert 7.9 < folded / right < 8.1  # it has grown with the length
 torch.testing.assert_close(*ours)  # the course's loss has not
 
+# %% tags=["claims"]
+assert 7.9 < folded / right < 8.1  # it has grown with the length
+
 # %% [markdown]
-# > **Trap 2: the reduction.** `"mean"` makes the loss $K$ times too small, so that $\alpha$ no longer means what it says;
-# > `"batchmean"` makes it grow with the length of a sequence. PyTorch prints a warning about the first and runs on; it says
-# > nothing about the second. Sum over classes, then take the mean over everything else, and there is nothing to remember.
+# <details><summary><b>Trap 2: the reduction</b></summary>
+#
+# `"mean"` makes the loss $K$ times too small, so that $\alpha$ no longer means what it says;
+# `"batchmean"` makes it grow with the length of a sequence. PyTorch prints a warning about the first and runs on; it says
+# nothing about the second. Sum over classes, then take the mean over everything else, and there is nothing to remember.
+#
+# </details>
 
 # %% [markdown]
 # ## When a probability is exactly zero
@@ -198,6 +203,8 @@ half = teacher_logits.half().softmax(dim=-1)  # (256, 10), 16 bits a number
 zeros = (half == 0).float().mean()
 naive = kl(half, soften(student_logits, temperature=1).half())
 print(f"{zeros:.0%} of the teacher's probabilities are exactly 0; {naive.isnan().sum()} of 256 divergences are NaN")
+
+# %% tags=["claims"]
 assert naive.isnan().any()
 
 # %% [markdown]
@@ -212,6 +219,8 @@ print(
     f"in log space: {in_log_space.isnan().sum()} NaN, mean {in_log_space.mean():.3f}, smallest log p {log_p.min():.1f}"
 )
 saturated = kd_loss(student_logits, 1e4 * teacher_logits, temperature=1)
+
+# %% tags=["claims"]
 assert in_log_space.isfinite().all()
 assert saturated.isfinite()
 
@@ -227,12 +236,18 @@ reverse.backward()
 print(
     f"value {reverse:.2f}, finite: {reverse.isfinite().item()}; gradients that are NaN: {sure.grad.isnan().float().mean():.0%}"
 )
+
+# %% tags=["claims"]
 assert reverse.isfinite()
 assert sure.grad.isnan().any()
 
 # %% [markdown]
-# > **Trap 4: leaving log space.** `p * (p.log() - q.log())` is correct on paper and NaN for a sure teacher. Reverse KL through
-# > a target that needs a gradient is worse: the loss is finite and the weights are NaN one step later.
+# <details><summary><b>Trap 4: leaving log space</b></summary>
+#
+# `p * (p.log() - q.log())` is correct on paper and NaN for a sure teacher. Reverse KL through
+# a target that needs a gradient is worse: the loss is finite and the weights are NaN one step later.
+#
+# </details>
 
 # %% [markdown]
 # ## Written out, it is five lines
@@ -289,6 +304,8 @@ show(
     ax,
     alt="The loss of one batch against temperature: near 0 at T = 0.5, highest between 8 and 20, then sinking slowly.",
 )
+
+# %% tags=["claims"]
 assert 8 < many[losses.argmax()] < 20
 assert losses.max() > 10 * losses[7]  # T is 1.4 there
 
@@ -296,8 +313,12 @@ assert losses.max() > 10 * losses[7]  # T is 1.4 there
 # One student, one teacher, one batch, and yet the loss at one temperature is many times the loss at another. Remember it when
 # somebody compares losses: $T$ is part of the ruler.
 #
-# > **Trap 5: code that `vmap` cannot run.** Value checks on tensors and functions without a batching rule. It matters here because
-# > every comparison below trains dozens of students in one program, and $T$ is one of the axes.
+# <details><summary><b>Trap 5: code that `vmap` cannot run</b></summary>
+#
+# Value checks on tensors and functions without a batching rule. It matters here because
+# every comparison below trains dozens of students in one program, and $T$ is one of the axes.
+#
+# </details>
 
 # %% [markdown]
 # ## Why is there a $T^2$ in front?
@@ -308,12 +329,9 @@ assert losses.max() > 10 * losses[7]  # T is 1.4 there
 # $$\frac{\partial\,\mathrm{KL}}{\partial z_i} = \frac{1}{T}\,(q_i - p_i)$$
 #
 # One $1/T$ is in sight. And $q_i - p_i$ depends on $T$ as well: both rows move towards $1/K$.
-#
-# **Predict.** $T$ goes from 8 to 16. What happens to the gradient that reaches the student's logits?
-# (a) nothing  (b) about half of it is left  (c) about a quarter is left
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.gradient-at-16")
 
 
 # %%
@@ -345,7 +363,6 @@ print("without T²: " + "  ".join(f"T={t}: {size:.4f}" for t, size in zip(temper
 
 # %%
 slope = torch.tensor(without).log2().diff()  # the temperatures double, so this is the slope between two points
-check_prediction(prediction, answer="c", because="one factor 1/T is in front, and q − p brings another once T is large")
 pd.DataFrame({"from T": temperatures[:-1], "to T": temperatures[1:], "slope without T²": slope.tolist()}).round(2)
 
 # %% [markdown]
@@ -355,17 +372,23 @@ pd.DataFrame({"from T": temperatures[:-1], "to T": temperatures[1:], "slope with
 
 # %%
 sizes = dict(zip(temperatures, with_t2, strict=True))
+print("with T²:    " + "  ".join(f"T={t}: {size:.3f}" for t, size in sizes.items()))
+
+# %% tags=["claims"]
 assert -2.6 < slope[-2] < -1.6
 assert -2.6 < slope[-1] < -1.6
 assert slope[1] > -1.2  # 1 to 2
 assert 2 / 3 < sizes[32] / sizes[16] < 3 / 2
 assert sizes[4] / sizes[1] > 3
-print("with T²:    " + "  ".join(f"T={t}: {size:.3f}" for t, size in sizes.items()))
 
 # %% [markdown]
-# > **Trap 3: "T² keeps the gradient constant."** You find this sentence in most texts. You have just seen where it is true, for
-# > temperatures well above the size of the logits, and where not: from $T = 1$ to $T = 4$ the gradient grows more than threefold, *with*
-# > the factor. If you sweep $T$ there, you also sweep how loud the teacher is.
+# <details><summary><b>Trap 3: "T² keeps the gradient constant."</b></summary>
+#
+# You find this sentence in most texts. You have just seen where it is true, for
+# temperatures well above the size of the logits, and where not: from $T = 1$ to $T = 4$ the gradient grows more than threefold, *with*
+# the factor. If you sweep $T$ there, you also sweep how loud the teacher is.
+#
+# </details>
 #
 # ### What the student imitates when $T$ is large
 #
@@ -382,6 +405,8 @@ for t in (1, 4, 20, 100):
     (gradient,) = torch.autograd.grad(kd_loss(logits, teacher_logits, temperature=t), logits)
     cosines[t] = F.cosine_similarity(gradient.flatten(), difference.flatten(), dim=0).item()
 print("cosine with 'student minus teacher':", {t: round(cosine, 3) for t, cosine in cosines.items()})
+
+# %% tags=["claims"]
 assert cosines[1] < 0.8
 assert cosines[20] > 0.9
 assert cosines[100] > 0.99
@@ -408,12 +433,9 @@ print(f"both terms {both:.3f}, soft targets alone {alone:.3f}")
 # %% [markdown]
 # $\alpha = 0.7$ reads like "seventy per cent teacher". But $\alpha$ weights *losses*, and what moves weights are *gradients*. So
 # measure the teacher's share of the gradient at $\alpha = 0.5$, with and without $T^2$.
-#
-# **Predict.** $\alpha = 0.5$, $T = 16$, the factor forgotten. The teacher's share of the gradient is
-# (a) a half  (b) about a quarter  (c) below a tenth
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.share-of-gradient")
 
 
 # %%
@@ -441,7 +463,8 @@ show(
 # %%
 share = dict(zip(temperatures, shares["without"], strict=True))
 print({t: f"{s:.1f} %" for t, s in share.items()})
-check_prediction(prediction, answer="c", because="the factor 256 is missing, and the cross-entropy has not changed")
+
+# %% tags=["claims"]
 assert share[16] < 10
 assert min(shares["with"][3:]) > 50
 
@@ -455,12 +478,9 @@ assert min(shares["with"][3:]) > 50
 # The teacher does not change, and neither do the images. So its logits are computed once, for all images, and kept. That
 # saves most of the work of a step, and it opens a door to a quiet mistake: the cache is in the order of the *data*, while
 # batches come *shuffled*.
-#
-# **Predict.** A shuffled loader, and cached logits taken in order, batch by batch. How often does the cached teacher agree with the
-# label of the image beside it?  (a) nearly always  (b) every second time  (c) 1 time of 10
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.shuffled-cache")
 
 # %%
 cache = predict_logits(teacher, mnist.train.images)  # (55000, 10), row i belongs to image i
@@ -468,7 +488,8 @@ shuffled = torch.randperm(len(cache), generator=torch.Generator().manual_seed(0)
 in_order = (cache.argmax(dim=1) == mnist.train.labels[shuffled]).float().mean()
 by_index = (cache[shuffled].argmax(dim=1) == mnist.train.labels[shuffled]).float().mean()
 print(f"cache read in order {in_order:.1%}   cache read by the image's index {by_index:.1%}")
-check_prediction(prediction, answer="c", because="each image gets the soft targets of some other image")
+
+# %% tags=["claims"]
 assert in_order < 0.12
 assert by_index > 0.98
 
@@ -495,12 +516,18 @@ show(
 )
 print(f"the teacher on shifted images, against its own cached answers: kd_loss {cached:.2f}")
 print(f"our student on unshifted images, for scale: {kd_loss(student_logits, teacher_logits, temperature=4):.2f}")
+
+# %% tags=["claims"]
 assert cached > 0.05
 
 # %% [markdown]
-# > **Trap 6: a cache with the wrong key.** Key it by the sample's index, never by the batch's position. Under random augmentation
-# > no such key exists, unless the augmentation itself is part of it: then run the teacher in the loop, and pay for it. A perfect
-# > student, the teacher itself, would be *punished* by the stale cache you see above.
+# <details><summary><b>Trap 6: a cache with the wrong key</b></summary>
+#
+# Key it by the sample's index, never by the batch's position. Under random augmentation
+# no such key exists, unless the augmentation itself is part of it: then run the teacher in the loop, and pay for it. A perfect
+# student, the teacher itself, would be *punished* by the stale cache you see above.
+#
+# </details>
 
 # %% [markdown]
 # ## The trainer
@@ -565,6 +592,8 @@ show(
 print(
     f"{count_errors(student, *mnist.held_out)} errors on {len(mnist.held_out.labels):,} held-out images after 300 steps"
 )
+
+# %% tags=["claims"]
 assert values["kd"][151:171].mean() > values["kd"][130:150].mean()
 
 # %% [markdown]
@@ -607,6 +636,8 @@ show(
     ax,
     alt="Held-out errors of distilled student, fork, and student without a teacher over 700 steps, with marks.",
 )
+
+# %% tags=["claims"]
 assert [mark.step for mark in recorded.marks] == [200, 400, 400]
 assert len(recorded.arms) == 3
 
@@ -651,10 +682,12 @@ pair = compare(runs, baseline="temperature=8, loss=kd_without_t2").set_index("ar
 print(
     f"with minus without T², at T = 8: {pair.difference:+.0f} errors, 95 % interval [{pair.low:+.0f}, {pair.high:+.0f}]"
 )
-assert pair.high < 0  # better with it
 against_none = compare(runs, baseline="no_teacher").set_index("arm")
-assert (against_none.loc[["temperature=8, loss=kd_loss", "label_smoothing"]].high < 0).all()  # both beat no teacher
 against_smoothing = compare(runs, baseline="label_smoothing").set_index("arm")
+
+# %% tags=["claims"]
+assert pair.high < 0  # better with it
+assert (against_none.loc[["temperature=8, loss=kd_loss", "label_smoothing"]].high < 0).all()  # both beat no teacher
 assert not (against_smoothing.verdict == "better").any()  # no student of a teacher beats smoothed labels here
 assert against_none.loc["temperature=8, loss=kd_without_t2"].verdict != "better"
 assert abs(against_none.loc["temperature=2, loss=kd_loss"].difference) < 60
@@ -667,7 +700,7 @@ assert abs(against_none.loc["temperature=2, loss=kd_loss"].difference) < 60
 # alone could be all of the gain here. A comparison without that row would have been flattering; the next ones go further.
 
 # %% [markdown]
-# # Hinton's experiments
+# ## Hinton's experiments
 #
 # The paper trains students with two hidden layers of 800 units on all 60,000 images at $T = 20$. Here they run with layers of
 # 300 on a part of the images, in a minute. Set `FULL = True` at the top for the whole thing.
@@ -689,18 +722,10 @@ def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
 
 
 # %% [markdown]
-# ## Distilled against plain
-#
-# **Predict.** In the paper a plain student makes 146 test errors, the teacher 67. How many does the distilled student make?
-# (a) about 140  (b) about 110  (c) about 75
+# ### Distilled against plain
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
-check_prediction(
-    prediction,
-    answer="c",
-    because="it made 74, nearly as few as its teacher, and it is the same network that alone makes 146",
-)
+guess("02.hinton-distilled")
 
 # %%
 runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=5)
@@ -716,9 +741,11 @@ format_comparison(table)
 # %%
 against = table[table.arm == "distilled"].set_index("baseline")
 print({name: f"{row.difference:+.0f} [{row.low:+.0f}, {row.high:+.0f}]" for name, row in against.iterrows()})
+smoothing = table.set_index("arm").loc["label_smoothing"].difference  # against no teacher
+
+# %% tags=["claims"]
 assert against.loc["no_teacher"].high < 0
 assert against.loc["label_smoothing"].high < 0
-smoothing = table.set_index("arm").loc["label_smoothing"].difference  # against no teacher
 assert smoothing < 0.2 * against.loc["no_teacher"].difference
 
 # %% [markdown]
@@ -727,7 +754,7 @@ assert smoothing < 0.2 * against.loc["no_teacher"].difference
 # targets.
 
 # %% [markdown]
-# ## The digit 3, never seen
+# ### The digit 3, never seen
 #
 # Now the experiment that made the paper famous. Take every 3 out of the [transfer set](glossary:transfer-set), the images on
 # which the student learns. It meets 0, 1, 2 and 4 to 9, with the teacher's soft targets ($\alpha = 1$, no labels). It never
@@ -740,14 +767,12 @@ of_3 = soften(cache[: len(kept)], temperature=4)[:, 3]  # (N,); at T = 4, where 
 whisper = {digit: of_3[part.labels == digit].mean().item() for digit in range(10) if digit != 3}
 for digit, share in whisper.items():
     print(f"shown a {digit}: probability of 3 is {share:.3f}  {'▇' * round(500 * share)}")
+
+# %% tags=["claims"]
 assert {2, 5} < set(sorted(whisper, key=whisper.get)[-4:])  # 2s and 5s are among the most 3-like digits
 
-# %% [markdown]
-# **Predict.** There are 1,010 threes among the 10,000 test images. How many of them will the student that never saw one get right?
-# (a) none  (b) a few dozen at most  (c) a few hundred
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.threes-found")
 
 # %%
 without_3 = distil((part.images[kept], part.labels[kept]), cache[: len(kept)][kept], alpha=1.0)
@@ -759,11 +784,12 @@ def found_threes(model):
 
 
 without_3["threes found of 1010"] = [found_threes(model) for model in without_3.model]
-check_prediction(prediction, answer="c", because="the teacher's whisper about 2s and 5s describes what a 3 looks like")
 is_distilled = without_3.arm == "distilled"
+without_3[["arm", "seed", "test_errors", "threes found of 1010"]]
+
+# %% tags=["claims"]
 assert (without_3[is_distilled]["threes found of 1010"] > 100).all()
 assert (without_3[~is_distilled]["threes found of 1010"] == 0).all()
-without_3[["arm", "seed", "test_errors", "threes found of 1010"]]
 
 # %% [markdown]
 # Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one. Yet many are still missed, and
@@ -821,13 +847,15 @@ table_3.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].
 # %%
 comparison = compare(table_3, metric="errors_with_bias")
 distilled = comparison[comparison.arm == "distilled"]
-assert (distilled.high < 0).all()
-assert distilled["mean"].iloc[0] < 0.6 * distilled.baseline_mean.min()
 means = table_3.groupby("arm")[["test_errors", "errors_with_bias"]].mean()
 left = means.errors_with_bias / means.test_errors  # what the bias leaves of the errors
+format_comparison(comparison)
+
+# %% tags=["claims"]
+assert (distilled.high < 0).all()
+assert distilled["mean"].iloc[0] < 0.6 * distilled.baseline_mean.min()
 assert FULL or left["distilled"] < 0.6
 assert min(left["no_teacher"], left["label_smoothing"]) > 0.65
-format_comparison(comparison)
 
 # %% [markdown]
 # The bias takes away about half of these distilled students' errors. The others have a bias to raise as well, and it brings them
@@ -835,15 +863,12 @@ format_comparison(comparison)
 # threes, so that 98.6 % of the threes are recognised by a network that never saw one.
 
 # %% [markdown]
-# ## Only sevens and eights
+# ### Only sevens and eights
 #
 # The last experiment is the strangest. The transfer set holds 7s and 8s and nothing else. Eight of the ten classes never appear.
-#
-# **Predict.** After the biases of 7 and 8 are lowered (one number for both, chosen on held-out images), what share of *all* test digits will
-# the distilled student get right?  (a) about 20 %, the sevens and eights  (b) about 45 %  (c) more than 70 %
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("02.sevens-and-eights")
 
 # %%
 kept = (mnist.train.labels == 7) | (mnist.train.labels == 8)
@@ -851,18 +876,17 @@ only_78 = distil(
     (mnist.train.images[kept], mnist.train.labels[kept]), cache[kept], alpha=1.0, epochs=100 if FULL else 8
 )
 table_78 = with_bias(only_78, [7, 8], [-step / 4 for step in range(81)])
-check_prediction(
-    prediction, answer="c", because="how much of a 4 or of a 1 the teacher sees in each seven is enough to place them"
-)
 table_78.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].mean().round(1)
 
 # %%
 comparison = compare(table_78, metric="errors_with_bias")
 distilled = comparison[comparison.arm == "distilled"]
+format_comparison(comparison)
+
+# %% tags=["claims"]
 assert distilled["mean"].iloc[0] < 3000
 assert (distilled.high < 0).all()
 assert distilled.baseline_mean.min() > 6800  # of the sevens and eights alone there are 2,002
-format_comparison(comparison)
 
 # %% [markdown]
 # Two digits, eight never seen, and more than 70 % right. Without a teacher there is little more to be had than the sevens and eights themselves,
@@ -887,8 +911,10 @@ for row in record["comparisons"]:
     interval = f"95 % interval [{row['low']:+.0f}, {row['high']:+.0f}], {row['n']} seeds"
     print(f"{row['arm']} minus {row['baseline']}: {row['difference']:+.0f} errors, {interval}")
     assert row["high"] < 0
-assert record["means"]["teacher"]["test_errors"] == 61
 table
+
+# %% tags=["claims"]
+assert record["means"]["teacher"]["test_errors"] == 61
 
 # %% [markdown]
 # ## Summary

@@ -29,16 +29,19 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist
 from kdcourse.losses import HintRegressor, attention_map, attention_transfer_loss, hint_loss, info_nce_loss, kd_loss
 from kdcourse.models import capture, count_parameters, make_student_cnn
 from kdcourse.plots import COLORS, show
+from kdcourse.plots.drawings import draw_attention_transfer, draw_fitnets, draw_hooks
 from kdcourse.recipes import fitnets, make_adam
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import count_errors, evaluating, fit, pick_device, train
-from kdcourse.widgets import AttentionExplorer
+from kdcourse.widgets import AttentionExplorer, guess
+
+# %%
+draw_fitnets()
 
 # %% [markdown]
 # ## The cast
@@ -65,6 +68,8 @@ print(
     f"teacher's errors on {len(mnist.held_out.labels):,} held-out images:",
     count_errors(teacher, *mnist.held_out),
 )
+
+# %% tags=["claims"]
 assert 14 < parameters["teacher"] / parameters["student"] < 16
 
 # %% [markdown]
@@ -72,6 +77,9 @@ assert 14 < parameters["teacher"] / parameters["student"] < 16
 #
 # `teacher(images)` returns logits, and everything before them is gone. A [hook](glossary:hook) is a function that PyTorch calls
 # each time a module has run, with the module, its inputs and its output. So put one on each stage and write down what comes by.
+
+# %%
+draw_hooks()
 
 # %%
 images, labels = mnist.held_out.take(256)
@@ -82,6 +90,8 @@ with torch.no_grad():
     logits = teacher(images)
 for name, output in seen.items():
     print(f"{name:7} {tuple(output.shape)}")
+
+# %% tags=["claims"]
 assert seen["stage2"].shape == (256, 32, 14, 14)
 
 # %% [markdown]
@@ -89,29 +99,29 @@ assert seen["stage2"].shape == (256, 32, 14, 14)
 # about its neighbourhood. Four lines were enough. Now look at what they have left behind.
 #
 # ### Hooks stay
-#
-# **Predict.** You run that cell again (in a notebook, one does). How many hooks does `stage2` then have?
-# (a) 1, the new one replaces the old  (b) 2  (c) PyTorch refuses
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.hooks-twice")
 
 # %%
 handles = [module.register_forward_hook(lambda *ignored: None) for module in teacher.children()]
 count = len(teacher.stage2._forward_hooks)
 print(f"{count} hooks on stage2; and the old features are alive: {tuple(seen['stage2'].shape)}")
-check_prediction(
-    prediction, answer="b", because="a hook stays until its handle is removed, and nobody kept the first handles"
-)
 assert count == 2
 for handle in handles:
     handle.remove()
+
+# %% tags=["claims"]
 assert len(teacher.stage2._forward_hooks) == 1  # of the first we have no handle
 
 # %% [markdown]
-# > **Trap 24: hooks left behind.** A widely read text has a class that registers hooks in its constructor and never removes
-# > them. Wrap a model twice and everything is captured twice, for as long as the model lives; the features of the last batch stay
-# > in memory, and with gradients all that led to them.
+# <details><summary><b>Trap 24: hooks left behind</b></summary>
+#
+# A widely read text has a class that registers hooks in its constructor and never removes
+# them. Wrap a model twice and everything is captured twice, for as long as the model lives; the features of the last batch stay
+# in memory, and with gradients all that led to them.
+#
+# </details>
 #
 # Here is that class, nearly as it is printed. In the call one name is misspelt.
 
@@ -135,6 +145,8 @@ teacher = zoo.load("teacher_cnn", device=device)  # a fresh one, without hooks
 wrapped = FeatureExtractingModel(teacher, ["stage2", "stage_3"])
 _, features = wrapped(images)
 print("captured:", list(features))
+
+# %% tags=["claims"]
 assert list(features) == ["stage2"]
 
 # %% [markdown]
@@ -145,22 +157,25 @@ assert list(features) == ["stage2"]
 _, features = wrapped(images)
 teacher.stage1(images[:64])  # 64 images, and the model is left after its first stage
 print(f"64 images went in; the dictionary holds stage2 of {len(features['stage2'])}")
+
+# %% tags=["claims"]
 assert len(features["stage2"]) == 256
 
 # %% [markdown]
-# > **Trap 25: a name that matches nothing.** Nothing is captured and nothing is said; features of an earlier batch survive and
-# > pass for new ones. A loss on them compares different images.
+# <details><summary><b>Trap 25: a name that matches nothing</b></summary>
+#
+# Nothing is captured and nothing is said; features of an earlier batch survive and
+# pass for new ones. A loss on them compares different images.
+#
+# </details>
 #
 # ### Hooks hand over the tensor itself
 #
 # Many models save memory with `nn.ReLU(inplace=True)`. We hook the convolution in front of one. A convolution gives
 # negative numbers as well as positive ones.
-#
-# **Predict.** What is the smallest number among the captured outputs of the convolution?
-# (a) a negative one  (b) exactly 0  (c) the smallest positive one
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.inplace-relu")
 
 # %%
 torch.manual_seed(0)
@@ -172,15 +187,18 @@ hook.remove()
 print(
     f"smallest of the captured output {kept['output'].min():.3f}, of a copy made in the hook {kept['copy'].min():.3f}"
 )
-check_prediction(
-    prediction, answer="b", because="the ReLU wrote its result into the very tensor that the hook had kept"
-)
+
+# %% tags=["claims"]
 assert kept["output"].min() == 0
 assert kept["copy"].min() < -0.1
 
 # %% [markdown]
-# > **Trap 26: the tensor itself.** You asked for what stands before the ReLU and got what stands behind it. A method that was
-# > designed for the one runs on the other, and no shape gives it away.
+# <details><summary><b>Trap 26: the tensor itself</b></summary>
+#
+# You asked for what stands before the ReLU and got what stands behind it. A method that was
+# designed for the one runs on the other, and no shape gives it away.
+#
+# </details>
 #
 # ### Repaired
 #
@@ -202,10 +220,14 @@ for model, layer in [(teacher, "stage_3"), (nn.DataParallel(teacher), "module.st
         print(f"\n{layer}: {error}")
 
 # %% [markdown]
-# > **Trap 27: `DataParallel`.** The second refusal. `nn.DataParallel` copies a model to several GPUs, and all copies would write into
-# > one dictionary, each over the other.
+# <details><summary><b>Trap 27: `DataParallel`</b></summary>
 #
-# # FitNets: learn the numbers
+# The second refusal. `nn.DataParallel` copies a model to several GPUs, and all copies would write into
+# one dictionary, each over the other.
+#
+# </details>
+#
+# ## FitNets: learn the numbers
 #
 # The first idea is the plainest. Let the student's middle layer, the *guided* layer, produce what the teacher's middle layer, the
 # [hint](glossary:hint), produces. Here is the obstacle.
@@ -235,6 +257,8 @@ guided, hint = regressor(student_features["stage2"]), teacher_features["stage2"]
 by_hand = (guided - hint.detach()).square().mean()
 torch.testing.assert_close(by_hand, hint_loss(guided, hint))
 print(f"the regressor: {count_parameters(regressor)} parameters; hint loss at the start {by_hand:.3f}")
+
+# %% tags=["claims"]
 assert count_parameters(regressor) == 8 * 32 + 32
 
 # %% [markdown]
@@ -249,22 +273,25 @@ with warnings.catch_warnings():
 print(f"F.mse_loss gives {broadcast:.3f}: one position was compared with all 49")
 fitting = HintRegressor(8, 64, size=7).to(device)(student_features["stage2"])  # pools 14×14 to 7×7, then convolves
 print("with size=7:", tuple(fitting.shape), f"{hint_loss(fitting, teacher_features['stage3']):.3f}")
+
+# %% tags=["claims"]
 assert fitting.shape == teacher_features["stage3"].shape
 
 # %% [markdown]
-# > **Trap 19: channels fit, maps do not.** A 1×1 convolution fixes channels only. Height and width are a matter of pooling, or
-# > of another layer; a loss must refuse to broadcast.
+# <details><summary><b>Trap 19: channels fit, maps do not</b></summary>
+#
+# A 1×1 convolution fixes channels only. Height and width are a matter of pooling, or
+# of another layer; a loss must refuse to broadcast.
+#
+# </details>
 #
 # ### Another loss under the same name
 #
 # The widely read text calls its loss FitNets, too. It first scales the 32 numbers of each position to unit length, on both sides, and
 # then takes the mean of the squared differences.
-#
-# **Predict.** Multiply the regressed student features by 10. By how much does the text's loss change?
-# (a) about 100 times larger  (b) about 10 times larger  (c) not at all
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.times-ten")
 
 
 # %%
@@ -274,7 +301,6 @@ def normalised_loss(guided, hint):
 
 for name, loss in {"hint_loss": hint_loss, "normalised": normalised_loss}.items():
     print(f"{name:10} {loss(guided, hint):.4f}   features × 10: {loss(10 * guided, hint):.4f}")
-check_prediction(prediction, answer="c", because="every position is scaled to length 1 before anything is compared")
 torch.testing.assert_close(normalised_loss(10 * guided, hint), normalised_loss(guided, hint))
 
 # %% [markdown]
@@ -295,11 +321,17 @@ pushes = {"hint_loss": push(hint_loss(guided, hint)), "normalised": push(normali
 print(
     {name: round(size, 4) for name, size in pushes.items()}, f"ratio {pushes['hint_loss'] / pushes['normalised']:.0f}"
 )
+
+# %% tags=["claims"]
 assert pushes["hint_loss"] > 8 * pushes["normalised"]
 
 # %% [markdown]
-# > **Trap 18: normalised, averaged, and called FitNets.** It may be a useful loss. But it is another one: blind to magnitudes, and
-# > its mean is smaller by the number of channels. A weight that was found for one of the two says nothing about the other.
+# <details><summary><b>Trap 18: normalised, averaged, and called FitNets</b></summary>
+#
+# It may be a useful loss. But it is another one: blind to magnitudes, and
+# its mean is smaller by the number of channels. A weight that was found for one of the two says nothing about the other.
+#
+# </details>
 #
 # ### The regressor must learn, too
 #
@@ -325,12 +357,8 @@ def hint_stage(*, remember, steps=80):
     return torch.stack(losses).cpu()
 
 
-# %% [markdown]
-# **Predict.** With the regressor forgotten, the hint loss after 80 steps is
-# (a) as low, the student adapts to the random matrix  (b) clearly higher  (c) where it began
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.forgotten-regressor")
 
 # %%
 learned, forgotten = hint_stage(remember=True), hint_stage(remember=False)
@@ -342,11 +370,6 @@ ends = {"learned": learned[-8:].mean().item(), "forgotten": forgotten[-8:].mean(
 print({name: round(value, 3) for name, value in ends.items()}, f"start {learned[0]:.3f}")
 
 # %%
-check_prediction(
-    prediction, answer="b", because="8 numbers through a fixed random matrix reach only what that matrix reaches"
-)
-assert ends["forgotten"] > 1.2 * ends["learned"]
-assert ends["forgotten"] < 0.9 * learned[0]
 
 
 def forgetful(student, images, labels):
@@ -360,9 +383,17 @@ try:
 except ValueError as error:
     print(error)
 
+# %% tags=["claims"]
+assert ends["forgotten"] > 1.2 * ends["learned"]
+assert ends["forgotten"] < 0.9 * learned[0]
+
 # %% [markdown]
-# > **Trap 21: a regressor that nobody trains.** The loss falls, so nothing looks wrong: the student bends itself towards a
-# > random projection of itself. The course's loop walks through the graph of the first loss and refuses, as you see.
+# <details><summary><b>Trap 21: a regressor that nobody trains</b></summary>
+#
+# The loss falls, so nothing looks wrong: the student bends itself towards a
+# random projection of itself. The course's loop walks through the graph of the first loss and refuses, as you see.
+#
+# </details>
 #
 # ### Two stages
 #
@@ -376,6 +407,8 @@ history = fitnets(
     student_of_two_stages, teacher, mnist.train.take(500), student_layer="stage2", teacher_layer="stage2",
     hint_epochs=4, epochs=8, batch_size=25, temperature=4.0, alpha=0.5, make_optimizer=partial(make_adam, lr=1e-2),
 )  # fmt: skip
+
+# %% tags=["claims"]
 assert (
     count_errors(student_of_two_stages, *mnist.held_out.take(1000)) < 400
 )  # it has learned; how well, see the comparison
@@ -389,6 +422,8 @@ plots.curve(range(switch, switch + len(ce)), ce, role="ce", label="stage two: la
 ax.axvline(switch, color=plots.INK, linewidth=0.8, linestyle=":")
 ax.set(xlabel="step", ylabel="term of the loss", yscale="log")
 show(ax, alt="The hint loss falls over 80 steps; then, in stage two, the terms of soft targets and labels fall.")
+
+# %% tags=["claims"]
 assert (switch, len(kd)) == (80, 160)
 assert first[-8:].mean() < 0.5 * first[0]
 
@@ -397,12 +432,15 @@ assert first[-8:].mean() < 0.5 * first[0]
 # hint in the middle got it started. Our student is shallow, has batch normalisation and needs no help to start. So keep a question
 # for the end: are the steps of stage one well spent here?
 #
-# # Attention transfer: learn the places
+# ## Attention transfer: learn the places
 #
 # Must the student copy 32 numbers at each place? Perhaps it is enough to know *where* the teacher is active. Square the
 # features, add up the channels, and scale the map to length 1:
 #
 # $$A = \frac{a}{\|a\|_2}, \qquad a_{hw} = \sum_c |F_{chw}|^p, \qquad p = 2$$
+
+# %%
+draw_attention_transfer()
 
 # %%
 features = teacher_features["stage2"]  # (256, 32, 14, 14)
@@ -452,6 +490,8 @@ print(
     "share of places at least half as bright as the brightest:",
     {name: f"{share:.0%}" for name, share in bright.items()},
 )
+
+# %% tags=["claims"]
 assert bright["p = 0.5"] > bright["p = 2"] > bright["p = 8"]
 
 # %% [markdown]
@@ -472,12 +512,9 @@ print({name: f"{term:.4f}" for name, term in zip(layers, terms, strict=True)})
 # %% [markdown]
 # Small numbers, because the maps are unit vectors: of 49 or 196 entries whose squares add up to 1. Whatever student and teacher
 # do, the loss of a layer is at most $2/(HW)$. The widely read text adds it at weight 1; the usual weight is 1000.
-#
-# **Predict.** Our untrained student, stages 2 and 3, weight 1. Compared with the push of the cross-entropy, attention transfer's is
-# (a) about as strong  (b) about a tenth  (c) about a thousandth
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.attention-push")
 
 # %%
 ce = push(F.cross_entropy(student_logits, labels))
@@ -488,15 +525,20 @@ per_stage = {
 both = push(attention_transfer_loss(students, teachers)) / ce
 print({name: f"{share:.3f}" for name, share in per_stage.items()}, f"stages 2 and 3 together: {both:.3f}")
 print(f"at weight 1000: {1000 * both:.0f} times the push of the cross-entropy")
-check_prediction(prediction, answer="b", because="a mean over 49 positions makes it small, but not a thousand times")
+
+# %% tags=["claims"]
 assert 0.05 < both < 0.25
 assert per_stage["stage1"] < per_stage["stage3"]
 
 # %% [markdown]
-# > **Trap 23: attention transfer at weight 1.** In the paper's networks, with maps of up to 32 × 32 positions and a long
-# > training, weight 1 is about a thousand times too weak, and the method "does nothing". Here 1 is weak, and 1000 would drown
-# > the labels. **A weight does not travel without the size of its maps.** Measure the push first; then choose on held-out images, as
-# > we do below.
+# <details><summary><b>Trap 23: attention transfer at weight 1</b></summary>
+#
+# In the paper's networks, with maps of up to 32 × 32 positions and a long
+# training, weight 1 is about a thousand times too weak, and the method "does nothing". Here 1 is weak, and 1000 would drown
+# the labels. **A weight does not travel without the size of its maps.** Measure the push first; then choose on held-out images, as
+# we do below.
+#
+# </details>
 #
 # Two more mistakes, both about shapes. The text recommends attention transfer because it "does not require teacher and student layers to
 # have the same dimension". And it walks through both lists of layers with `zip`, whose `strict` is False unless somebody says otherwise.
@@ -520,8 +562,12 @@ for wrong in [(students, teachers[:1]), ([], []), (student_features["stage2"], t
         print("-", error)
 
 # %% [markdown]
-# > **Trap 22: `zip` stops at the shorter list**, and a mean over no layer divides by zero. A layer was dropped without a word. **Trap
-# > 20: "no matching sizes needed"** is true of channels only: maps of 14 × 14 and 7 × 7 cannot be subtracted.
+# <details><summary><b>Trap 22: `zip` stops at the shorter list</b></summary>
+#
+# , and a mean over no layer divides by zero. A layer was dropped without a word. **Trap
+# 20: "no matching sizes needed"** is true of channels only: maps of 14 × 14 and 7 × 7 cannot be subtracted.
+#
+# </details>
 #
 # ### See it
 #
@@ -572,6 +618,8 @@ for name, weight in {"labels only": 0.0, "labels and attention": 30.0}.items():
     trained[name] = make_student_cnn().to(device)
     objective, optimizer = partial(attention_objective, weight=weight), make_optimizer(trained[name].parameters())
     fit(trained[name], (*few, *cached), objective, optimizer, epochs=EPOCHS, batch_size=25, progress=False)
+
+# %% tags=["claims"]
 assert all(
     count_errors(model, *mnist.held_out.take(1000)) < 400 for name, model in trained.items() if name != "untrained"
 )
@@ -589,9 +637,11 @@ show(
     "attention, which is most like the teacher.",
 )
 distances = pd.DataFrame(distances).T  # over all 256 images
+distances.round(5)
+
+# %% tags=["claims"]
 assert (distances.loc["labels and attention"] < 0.6 * distances.loc["labels only"]).all()
 assert distances.stage2["labels only"] > 0.7 * distances.stage2["untrained"]
-distances.round(5)
 
 # %% [markdown]
 # The table holds the distances to the teacher's maps, over all 256 images. The student that was told where to look looks there, at both layers. The one
@@ -619,11 +669,13 @@ for name in trained:
         table[name, layer] = explorer.distance
 explorer.close()  # raises if anything went wrong in reaction to a slider
 table = pd.Series(table).unstack().loc[list(trained)]
-assert (table["stage1"] < 0.002).all()  # stage 1 sees the digit itself, whatever its weights are
 table.round(5)
 
+# %% tags=["claims"]
+assert (table["stage1"] < 0.002).all()  # stage 1 sees the digit itself, whatever its weights are
+
 # %% [markdown]
-# # Contrastive features: learn who is alike
+# ## Contrastive features: learn who is alike
 #
 # The third idea drops the numbers and the places. Pool the last stage to one vector per image, an [embedding](glossary:embedding). What
 # matters in it is which images lie close together. Scale each embedding to length 1; the inner product of two of them, the *cosine*, is
@@ -684,12 +736,18 @@ s, t = at(-40, 30), at(0, 50)
 similarity = s @ t.T
 print("each student's nearest teacher:", similarity.argmax(dim=1).tolist())
 print("each teacher's nearest student:", similarity.argmax(dim=0).tolist())
+
+# %% tags=["claims"]
 assert similarity.argmax(dim=1).tolist() == [0, 1]
 assert similarity.argmax(dim=0).tolist() == [1, 1]
 
 # %% [markdown]
-# > **Trap 30: one direction only.** Every student finds its teacher, and the puzzle of the rows is solved. But the second student
-# > stands nearer to the first teacher than the first does: seen from the teachers, it is not.
+# <details><summary><b>Trap 30: one direction only</b></summary>
+#
+# Every student finds its teacher, and the puzzle of the rows is solved. But the second student
+# stands nearer to the first teacher than the first does: seen from the teachers, it is not.
+#
+# </details>
 #
 # The projection, a learned linear layer, is needed because 16 numbers have no cosine with 64. The text builds projections in its
 # constructor, and then its contrastive loss does not use them.
@@ -702,21 +760,24 @@ except ValueError as error:
 as_wide = torch.randn(256, 64, device=device, requires_grad=True)  # a student that happens to be as wide as its teacher
 info_nce_loss(as_wide, embeddings, temperature=0.1).backward()
 print("gradient of the projection that was built and not used:", projection.weight.grad)
+
+# %% tags=["claims"]
 assert projection.weight.grad is None
 
 # %% [markdown]
-# > **Trap 28: projections that are built and not used.** With other widths it is a crash, which is the lucky case. With equal widths it
-# > runs, and the projections never learn.
+# <details><summary><b>Trap 28: projections that are built and not used</b></summary>
+#
+# With other widths it is a crash, which is the lucky case. With equal widths it
+# runs, and the projections never learn.
+#
+# </details>
 #
 # ### Who is a negative?
 #
 # All other images of the batch are pushed away. On MNIST one in ten of them shows the *same digit*. One in ten, that sounds harmless.
-#
-# **Predict.** Take a perfect student, equal to the teacher, at $\tau = 0.1$. Of the whole push away from other images, images of the same
-# digit get  (a) about 10 %  (b) about 50 %  (c) about 90 %
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.share-of-the-push")
 
 # %%
 others = ~torch.eye(256, dtype=torch.bool, device=device)
@@ -724,9 +785,8 @@ same_digit = (labels[:, None] == labels) & others
 weight_of = (cosines / 0.1).softmax(dim=1) * others  # the gradient's weight of each negative
 share, pushed = same_digit.sum() / others.sum(), (weight_of * same_digit).sum() / weight_of.sum()
 print(f"{share:.1%} of the negatives show the same digit; they get {pushed:.0%} of the push")
-check_prediction(
-    prediction, answer="c", because="the softmax weights the nearest most, and the nearest are of the same digit"
-)
+
+# %% tags=["claims"]
 assert 0.08 < share < 0.12
 assert pushed > 0.8
 
@@ -734,13 +794,19 @@ assert pushed > 0.8
 every = info_nce_loss(embeddings, embeddings, temperature=0.1)
 without = info_nce_loss(embeddings, embeddings, temperature=0.1, labels=labels)
 print(f"a perfect student's loss: {every:.2f} with all negatives, {without:.2f} with those of other digits only")
+
+# %% tags=["claims"]
 assert every > 2 * without
 
 # %% [markdown]
-# > **Trap 29: every other sample a negative.** A teacher that has learned its digits well puts equal digits close together, and the loss
-# > spends nearly all of its push on tearing them apart. With `labels=` they are left out.
+# <details><summary><b>Trap 29: every other sample a negative</b></summary>
 #
-# # All against plain soft targets
+# A teacher that has learned its digits well puts equal digits close together, and the loss
+# spends nearly all of its push on tearing them apart. With `labels=` they are left out.
+#
+# </details>
+#
+# ## All against plain soft targets
 #
 # One objective holds every method; a method is a set of weights. It is short enough to be read. `regressor` and `projection` are learned with
 # the student, each student has its own; `progress` says how far the training is, from 0 to 1.
@@ -801,22 +867,21 @@ found.rename("held-out errors of 1,000").to_frame()
 # to be sure of them. That is fine. The choice need not be perfect; it must only be made without the test images.
 
 # %%
-assert found["attention 1000"] > 2 * found["attention 10"]
 print(
     f"attention transfer at 1000: {found['attention 1000'] / found['attention 10']:.1f} times the errors that it makes at 10"
 )
+
+# %% tags=["claims"]
+assert found["attention 1000"] > 2 * found["attention 10"]
 
 # %% [markdown]
 # ### Then the comparison
 #
 # Eight methods, and the two baselines that `sweep` adds. All have the same number of steps: FitNets pays for its first stage with a fifth
 # of them. Three are mixtures: soft targets *and* a feature term, at every step.
-#
-# **Predict.** FitNets, the hint first and then soft targets, makes
-# (a) fewer errors than the mixtures on average  (b) as many, the order does not matter  (c) more errors than the mixtures on average
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("03.fitnets-or-mixture")
 
 # %%
 single = {name: {name: chosen[name]} for name in chosen}
@@ -847,6 +912,8 @@ ax = plots.intervals(table)
 ax.set(xlabel=f"difference in test errors (of {runs.attrs['evaluated']['test']:,})")
 show(ax, alt=f"Differences to no teacher with 95 per cent intervals, a row per method. {in_words(table)}.")
 print(in_words(table))
+
+# %% tags=["claims"]
 assert len(table) == 9  # eight methods and label smoothing
 
 # %% [markdown]
@@ -861,8 +928,7 @@ for name, row in pooled.iterrows():
     print(f"mixtures − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
 print("from seed to seed, standard deviation:", runs.groupby("arm", sort=False).test_errors.std().round().to_dict())
 
-# %%
-check_prediction(prediction, answer="c", because="a fifth of so short a training went into a stage without an answer")
+# %% tags=["claims"]
 assert pooled.difference["fitnets"] < 0
 assert pooled.difference["no_teacher"] < 0
 assert table.set_index("arm").difference["contrastive"] < 0  # against no teacher
@@ -897,7 +963,7 @@ show(ax, alt=f"At full size: differences to soft targets alone with intervals. {
 print(record["about"])
 full.round(1)
 
-# %%
+# %% tags=["claims"]
 assert (full.loc[["hint", "attention", "contrastive", "fitnets", "label_smoothing", "no_teacher"]].low > 0).all()
 assert (full.loc[list(together)].verdict == "unclear").all()
 assert full.drop("no_teacher")["mean"].idxmax() == "attention"

@@ -26,15 +26,18 @@ import torch.nn.functional as F
 from torch.autograd.graph import saved_tensors_hooks
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist
 from kdcourse.losses import gram_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
 from kdcourse.models import capture, make_mlp
 from kdcourse.plots import show
+from kdcourse.plots.drawings import draw_triplet
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import pick_device
-from kdcourse.widgets import RelationExplorer
+from kdcourse.widgets import RelationExplorer, guess
+
+# %%
+draw_triplet()
 
 # %%
 FULL = False  # True: the experiment at full size, some minutes on one core
@@ -125,11 +128,13 @@ off = ~torch.eye(15, dtype=torch.bool, device=device)
 contrast = {name: float(d[same & off].mean() / d[~same].mean()) for name, d in matrices.items()}
 print({name: f"within a class {ratio:.2f} times as far as between classes" for name, ratio in contrast.items()})
 by_class = matrices["teacher (64 numbers)"].view(5, 3, 5, 3).mean(dim=(1, 3))  # (5, 5): of 0, 3, 5, 4, 9
+
+# %% tags=["claims"]
 assert contrast["teacher (64 numbers)"] < 0.5 * contrast["untrained student (32)"]
 assert max(by_class[1, 2], by_class[3, 4]) < by_class[0, 1:].min()  # 3 and 5, 4 and 9: closer than 0 is to anything
 
 # %% [markdown]
-# # Distances
+# ## Distances
 #
 # [Relational distillation](glossary:relational-distillation) (Park et al. 2019) wants the student's distances to be the teacher's,
 # up to one common factor:
@@ -138,29 +143,27 @@ assert max(by_class[1, 2], by_class[3, 4]) < by_class[0, 1:].min()  # 3 and 5, 4
 #
 # with $\mu$ the mean of the distances between different images and $\ell$ the [Huber loss](glossary:huber-loss). Each of these three
 # parts, $d$, $\mu$ and $\ell$, can be got wrong. We start with $d$, for which PyTorch has `torch.cdist`.
-#
-# **Predict.** How far is each of the 64 digits from *itself*, according to `torch.cdist`?
-# (a) 0, all of them  (b) not 0 for a good part of them  (c) NaN
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.distance-to-itself")
 
 # %%
 for name, x in {"25 digits": t[:25], "26 digits": t[:26], "64 digits": t, "64 digits, moved by 20": t + 20}.items():
     to_itself = torch.cdist(x, x).diagonal()
     print(f"{name}: {(to_itself > 0).sum()} have a distance to themselves, up to {to_itself.max():.4f}")
-check_prediction(
-    prediction, answer="b", because="above 25 rows cdist takes |x|² + |y|² − 2xy, and rounding does not cancel"
-)
 if device.type == "cpu":
     assert (torch.cdist(t[:25], t[:25]).diagonal() == 0).all()
     assert (torch.cdist(t, t).diagonal() > 0).float().mean() > 0.1
     assert to_itself.max() > 5 * torch.cdist(t, t).diagonal().max()  # further from the origin: worse
 
 # %% [markdown]
-# > **Trap 32: `torch.cdist` above 25 rows.** It silently changes to a faster formula, $\|x\|^2 + \|y\|^2 - 2xy$, whose large terms
-# > cancel only up to rounding. Small distances suffer most, and the more so the further the embeddings lie from the origin.
-# > `compute_mode="donot_use_mm_for_euclid_dist"`, or differences of coordinates as in `all_distances`, give true zeros.
+# <details><summary><b>Trap 32: `torch.cdist` above 25 rows</b></summary>
+#
+# It silently changes to a faster formula, $\|x\|^2 + \|y\|^2 - 2xy$, whose large terms
+# cancel only up to rounding. Small distances suffer most, and the more so the further the embeddings lie from the origin.
+# `compute_mode="donot_use_mm_for_euclid_dist"`, or differences of coordinates as in `all_distances`, give true zeros.
+#
+# </details>
 #
 # True zeros have a trap of their own. A square root has an infinite slope at 0, and every batch has $B$ zeros: the diagonal.
 
@@ -179,19 +182,20 @@ for distances in (naive_distances, all_distances):
     assert loss.isfinite()
 
 # %% [markdown]
-# > **Trap 33: a plain square root.** The loss is right, and the first step makes every weight NaN. Write it with a norm whose
-# > gradient at 0 is defined as 0 (`torch.linalg.vector_norm`, `F.pdist`), or take each pair $i < j$ once and meet no diagonal.
+# <details><summary><b>Trap 33: a plain square root</b></summary>
 #
-# ## Divided by what?
+# The loss is right, and the first step makes every weight NaN. Write it with a norm whose
+# gradient at 0 is defined as 0 (`torch.linalg.vector_norm`, `F.pdist`), or take each pair $i < j$ once and meet no diagonal.
+#
+# </details>
+#
+# ### Divided by what?
 #
 # A widely read text divides distances by their *largest*. One image decides then. To see it, let the student be its teacher, except
 # for one stray sample. Its own distances are wrong, and a loss should say so. But the 14 others lie exactly where the teacher has them.
-#
-# **Predict.** The stray sample is moved out by two mean distances. After dividing by the maximum, what share of the loss falls on
-# pairs that did *not* move?  (a) less than a quarter  (b) about a half  (c) more than three quarters
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.stray-sample")
 
 
 # %%
@@ -206,9 +210,8 @@ def share_of_the_innocent(scale_of, points):
 
 by_max, by_mean = (share_of_the_innocent(of, few_t) for of in (torch.max, lambda d: d[d > 0].mean()))
 print(f"loss on pairs that did not move: divided by the maximum {by_max:.0%}, by the mean {by_mean:.0%}")
-check_prediction(
-    prediction, answer="c", because="one far point raises the maximum, and all other ratios shrink with it"
-)
+
+# %% tags=["claims"]
 assert by_max > 0.9
 assert by_mean < 0.25
 
@@ -220,12 +223,18 @@ assert by_mean < 0.25
 collapsed = torch.ones(64, 32, device=device, requires_grad=True)
 d = all_distances(collapsed)
 print("divided by the maximum:", (d / d.max()).mean().item(), "  ours:", rkd_distance_loss(collapsed, t).item())
+
+# %% tags=["claims"]
 assert (d / d.max()).isnan().all()
 assert rkd_distance_loss(collapsed, t).isfinite()
 
 # %% [markdown]
-# > **Trap 31: dividing by the maximum.** One outlier sets the scale of everything, and collapsed embeddings give 0/0. The paper
-# > divides by the mean of the distances that are not zero, and the guard belongs into the code.
+# <details><summary><b>Trap 31: dividing by the maximum</b></summary>
+#
+# One outlier sets the scale of everything, and collapsed embeddings give 0/0. The paper
+# divides by the mean of the distances that are not zero, and the guard belongs into the code.
+#
+# </details>
 #
 # Here, then, is the loss, against the package's, which does the same on each pair once.
 
@@ -253,13 +262,15 @@ print(
 scaled_s, scaled_t = (all_distances(x) / all_distances(x)[all_distances(x) > 0].mean() for x in (s, t))
 large = (scaled_s - scaled_t).abs() > 1
 print(f"pairs that are wrong by more than one mean distance: {large.float().mean():.2%}")
+
+# %% tags=["claims"]
 assert large.float().mean() < 0.01
 
 # %% [markdown]
 # Hardly ever, not even for a student that knows nothing: on this batch Huber is a squared error. It is insurance against strays.
 
 # %% [markdown]
-# # Angles
+# ## Angles
 #
 # Distances look at pairs. Three images form a triangle, and its angles say more about the shape. The second loss of the same paper takes
 # image $i$ as the corner, and compares the cosines of the angle under which it sees $j$ and $k$:
@@ -282,15 +293,11 @@ print(f"angle loss of the untrained student: {rkd_angle_loss(s, t):.4f}, of the 
 
 # %% [markdown]
 # Four lines, and correct. Look at the shapes again.
-#
-# **Predict.** A batch of 512. How much memory do the cosines of *one* of the two networks take, at 4 bytes each?
-# (a) 1 MB  (b) 64 MB  (c) more than 500 MB
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.cosines-memory")
 
 # %%
-check_prediction(prediction, answer="c", because="512 · 512 · 512 cosines: every triplet, not every pair")
 print(f"{512**3 * 4 / 1e6:.0f} MB for the cosines of one network")
 
 
@@ -312,15 +319,21 @@ for name, loss in angle_memory.items():
     row = [f"B = {b}: {megabytes_kept(loss, torch.randn(b, 32), torch.randn(b, 64)):8.3f} MB" for b in (32, 64, 128)]
     print(f"{name:24}", "   ".join(row))
 plain = [megabytes_kept(my_angle_loss, torch.randn(b, 32), torch.randn(b, 64)) for b in (64, 128)]
+
+# %% tags=["claims"]
 assert 4 < plain[1] / plain[0] < 8.5
 assert megabytes_kept(rkd_angle_loss, torch.randn(128, 32), torch.randn(128, 64)) < 0.02 * plain[1]
 
 # %% [markdown]
-# > **Trap 36: all angles at once.** Twice the batch is up to eight times the memory. `rkd_angle_loss` forms the cosines for a few corners
-# > at a time, takes their part of the gradient with them, and forgets them. The *time* still grows with $B^3$: this is the dear one of the four.
+# <details><summary><b>Trap 36: all angles at once</b></summary>
+#
+# Twice the batch is up to eight times the memory. `rkd_angle_loss` forms the cosines for a few corners
+# at a time, takes their part of the gradient with them, and forgets them. The *time* still grows with $B^3$: this is the dear one of the four.
+#
+# </details>
 
 # %% [markdown]
-# # The Gram matrix
+# ## The Gram matrix
 #
 # There is another way to relate two images: the inner product of their embeddings, $\langle x_i, x_j \rangle$. All of them form the
 # [Gram matrix](glossary:gram-matrix) $G = X X^\top$, again $B \times B$ for any $D$. Divided by its norm, the student's is compared with the teacher's:
@@ -345,12 +358,18 @@ print(f"Gram loss of the untrained student: {gram_loss(s, t):.4f}, of the teache
 moved = t + 1
 table = {"angles of triplets": rkd_angle_loss(moved, t), "Gram matrix": gram_loss(moved, t)}
 print("teacher, moved by one:", {name: round(value.item(), 6) for name, value in table.items()})
+
+# %% tags=["claims"]
 assert table["angles of triplets"] < 1e-6
 assert table["Gram matrix"] > 1e-2
 
 # %% [markdown]
-# > **Trap 34: calling it angle-wise.** Angles of triplets do not notice where the origin is; a Gram matrix does. Both may be useful. But a table
-# > that says "angle-wise" and reports the other one compares methods that nobody ran. Here it is called `gram_loss`.
+# <details><summary><b>Trap 34: calling it angle-wise</b></summary>
+#
+# Angles of triplets do not notice where the origin is; a Gram matrix does. Both may be useful. But a table
+# that says "angle-wise" and reports the other one compares methods that nobody ran. Here it is called `gram_loss`.
+#
+# </details>
 #
 # The same text makes a second choice, one that is easily overlooked: after dividing $G$ by its norm, it takes the *mean* over the $B^2$
 # entries.
@@ -364,6 +383,8 @@ def gram_per_entry_loss(student, teacher):
 for name, a, b in [("untrained student", s, t), ("worst case", torch.eye(64)[:, :1], torch.eye(64)[:, 1:2])]:
     print(f"{name}: sum {gram_loss(a, b):.4f}, mean over entries {gram_per_entry_loss(a, b):.6f}")
     assert gram_per_entry_loss(a, b) < 1.001 * 2 / 64**2
+
+# %% tags=["claims"]
 assert gram_per_entry_loss(torch.eye(64)[:, :1], torch.eye(64)[:, 1:2]) > 0.999 * 2 / 64**2  # the worst case is reached
 
 # %% [markdown]
@@ -385,14 +406,20 @@ pulls = {
     "Gram, mean over entries": gradient_size(lambda x: gram_per_entry_loss(x, t)),
 }
 print({name: f"{pull:.1e}" for name, pull in pulls.items()})
+
+# %% tags=["claims"]
 assert pulls["Gram, mean over entries"] < 0.01 * pulls["cross-entropy"]
 
 # %% [markdown]
-# > **Trap 35: normalised twice.** At weight 1 this term is inert; whoever tries it concludes that relations are useless. The experiment
-# > below has an arm for it.
+# <details><summary><b>Trap 35: normalised twice</b></summary>
+#
+# At weight 1 this term is inert; whoever tries it concludes that relations are useless. The experiment
+# below has an arm for it.
+#
+# </details>
 
 # %% [markdown]
-# # Similarity-preserving
+# ## Similarity-preserving
 #
 # The fourth loss (Tung and Mori 2019) normalises each *row* of $G$ to length 1, with the Euclidean norm, after the product. A row then says how one image
 # resembles all others, and every image counts the same, near the origin or far from it.
@@ -423,6 +450,8 @@ def by_broadcasting(student, teacher):
 longer = t.clone()
 longer[0] *= 5  # one image, the same direction, five times as far from the origin
 print(f"cosines {by_broadcasting(longer, t):.6f}   similarity-preserving {similarity_preserving_loss(longer, t):.6f}")
+
+# %% tags=["claims"]
 assert by_broadcasting(longer, t) < 1e-8
 assert similarity_preserving_loss(longer, t) > 1e-4
 
@@ -437,15 +466,21 @@ flat = megabytes_kept(by_broadcasting, maps_s.flatten(1), maps_t.flatten(1))
 ours = megabytes_kept(similarity_preserving_loss, maps_s, maps_t)
 print(f"cosines of feature maps: {tuple(wrong.shape)} instead of (64, 64)")
 print(f"kept for the backward pass: by broadcasting {flat:.0f} MB, by one matrix product {ours:.2f} MB")
+
+# %% tags=["claims"]
 assert wrong.shape == (64, 64, 14, 14)
 assert flat > 20 * ours
 
 # %% [markdown]
-# > **Trap 37: cosines by broadcasting.** Another loss than the paper's; $B \cdot B \cdot D$ numbers in memory; and on maps (B, C, H, W) the cosine runs over
-# > the channels at each place: nothing crashes, and 196 matrices are compared instead of one.
+# <details><summary><b>Trap 37: cosines by broadcasting</b></summary>
+#
+# Another loss than the paper's; $B \cdot B \cdot D$ numbers in memory; and on maps (B, C, H, W) the cosine runs over
+# the channels at each place: nothing crashes, and 196 matrices are compared instead of one.
+#
+# </details>
 
 # %% [markdown]
-# # Who sees what?
+# ## Who sees what?
 #
 # A loss that does not see a movement leaves the student free to make it. That is the point of a relation, not a weakness: the student has other
 # weights and another width, and must be allowed to put things elsewhere. So ask of each loss: *what does it not see?*
@@ -461,16 +496,15 @@ show(
     alt="Grey and blue digits in the plane, the blue ones turned and enlarged; two equal distance maps; four losses at 0.",
 )
 print({name: f"{loss:.4f}" for name, loss in still.losses.items()})
+
+# %% tags=["claims"]
 assert max(still.shares.values()) < 1e-6
 
 # %% [markdown]
 # Nothing moves, and the two maps are equal. All four losses see the shape, not its size and not its direction.
-#
-# **Predict.** Now the student only slides, without being turned: every point by the same amount. Which losses move?
-# (a) none: it is the same shape  (b) Gram and similarity-preserving  (c) all four
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.slides")
 
 # %%
 still.rotation.value, still.scale.value, still.shift.value = 0, 1, 0.6
@@ -479,8 +513,9 @@ show(
     still.canvas.figure,
     alt="The blue digits are shifted; the two Gram maps differ; the bars of Gram and similarity-preserving have grown, the others are 0.",
 )
-check_prediction(prediction, answer="b", because="both are built from inner products, which are taken from the origin")
 print({name: f"{share:.0%}" for name, share in still.shares.items()})
+
+# %% tags=["claims"]
 assert max(still.shares["distance"], still.shares["angle"]) < 1e-6
 assert min(still.shares["Gram"], still.shares["similarity-preserving"]) > 0.3
 
@@ -495,6 +530,8 @@ show(
     alt="One 0 is pulled far away. Its row and column in the distance map are bright; the distance bar is the longest, the angle bar the shortest.",
 )
 print({name: f"{share:.0%}" for name, share in still.shares.items()})
+
+# %% tags=["claims"]
 assert 0.4 < still.shares["distance"] < 0.65
 assert still.shares["distance"] == max(still.shares.values())
 assert still.shares["angle"] == min(still.shares.values())
@@ -527,7 +564,7 @@ reordered = shares_after(shift=0, batch="only the student in another order")
 explorer.close()  # raises if anything went wrong in reaction to a control
 pd.DataFrame({"turned": turned, "to the left": left, "to the right": right, "reordered": reordered})
 
-# %%
+# %% tags=["claims"]
 assert max(turned.values()) == 0
 assert left["Gram"] == right["Gram"]
 assert left["similarity-preserving"] > right["similarity-preserving"] + 0.1
@@ -538,15 +575,12 @@ assert min(reordered.values()) > 0.5
 # divides each row by its own length, does. And a reordered student has nothing to do with its teacher, although it is the same cloud of points:
 # row $i$ must be the same image on both sides.
 #
-# ## The batch
+# ### The batch
 #
 # Two more movements are not of the points but of the batch: its order, and its size.
-#
-# **Predict.** Put every image into the batch twice. The embeddings are what they were. Which losses change?
-# (a) all: there are four times as many pairs  (b) none  (c) only similarity-preserving
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.doubled-batch")
 
 # %%
 still.outlier.value, still.batch.value = 1, "as it is"
@@ -554,9 +588,8 @@ once = dict(still.losses)
 still.batch.value = "every sample twice"
 ratios = {name: still.losses[name] / once[name] for name in once}
 print({name: f"{ratio:.3f} times" for name, ratio in ratios.items()})
-check_prediction(
-    prediction, answer="c", because="a row of length 1 spread over twice as many entries has smaller entries"
-)
+
+# %% tags=["claims"]
 assert all(abs(ratio - 1) < 1e-3 for name, ratio in ratios.items() if name != "similarity-preserving")
 assert abs(ratios["similarity-preserving"] - 0.5) < 1e-3
 
@@ -565,7 +598,7 @@ assert abs(ratios["similarity-preserving"] - 0.5) < 1e-3
 # batch doubles. Its usual weight, 3000, belongs to a batch size.
 # Whoever changes the batch changes the weight as well, without having touched it.
 #
-# ## The table
+# ### The table
 #
 # In the plane we saw it; now for the real embeddings, in 64 and 32 dimensions, in double precision. Each movement is applied to a student, and
 # the loss divided by what it was before.
@@ -612,6 +645,8 @@ everybody = [
     "32 more coordinates, all 0",
     "both in another order",
 ]
+
+# %% tags=["claims"]
 assert unseen.loc[everybody].all(axis=None)
 assert unseen.loc["moved by 1"].tolist() == [True, True, False, False]
 assert unseen.loc["every image twice"].tolist() == [True, True, True, False]
@@ -623,7 +658,7 @@ assert not unseen.loc[["student alone in another order", "each image scaled by i
 # the explorer said so, too; a cache of the teacher's embeddings with the wrong key (trap 6) spoils relations like everything else.
 
 # %% [markdown]
-# # What it costs
+# ## What it costs
 #
 # Memory and time of one step with gradient, on one thread, as recorded by `python -m benchmarks.losses`: "usual" is the loss as it is often written, by
 # broadcasting, and with all angles at once.
@@ -636,17 +671,19 @@ cost = pd.concat(
     {title: pd.DataFrame({n: row[key] for n, row in heavy.items()}).T for title, key in columns.items()}, axis=1
 )
 cost.index = [f"{n}, B = {record['settings'][n]['batch']}, D = {record['settings'][n]['width']}" for n in heavy]
+cost
+
+# %% tags=["claims"]
 assert all(row["share_of_memory"] < 0.02 for row in heavy.values())
 assert (cost["peak MB", "usual"] > 1000).all()
 assert (cost["peak MB", "ours"] < 100).all()
-cost
 
 # %% [markdown]
 # Gigabytes against some dozen megabytes, for the same purpose. The four losses themselves do not cost the same: with $B^3$ in
 # them, the angles grow dear first. "Equal budget" below means equal steps, and this is what it hides.
 
 # %% [markdown]
-# # Does it help?
+# ## Does it help?
 #
 # Now students learn. Each has a cross-entropy on labels, and beside it one relation to the teacher's embedding, or soft targets (KD, the loss of
 # chapter 02), or both. The teacher has seen 55,000 digits, the students see 1,000. The objective, in full:
@@ -675,7 +712,7 @@ data = {"train": (*split, *ask_teacher(split.images)), "held_out": mnist.held_ou
 budget = dict(make_student=make_student, epochs=epochs, batch_size=64, lr=3e-3, progress=False, executor="processes")
 
 # %% [markdown]
-# ## How heavy?
+# ### How heavy?
 #
 # At which weight? A loss around 0.1 beside a cross-entropy around 2 needs a large one. The papers used 25 (distance) and 50 (angle) on CIFAR, small colour photographs, and 3000
 # (similarity-preserving); the Gram matrix has no paper that we know of. Each gets three tries, its usual weight and 4 and 16 times as much; soft targets get three
@@ -707,16 +744,13 @@ for name in LOSSES:
     print(f"{name}: {weights[name] / usual[name]:g} times the usual weight{more}")
 
 # %% [markdown]
-# ## The comparison
+# ### The comparison
 #
 # Twelve arms, the same initial weights and the same batches for each seed: both baselines, soft targets, each relation alone, each relation with soft targets (at the
 # values just chosen, without another search), and the inert loss of trap 35 at weight 1.
-#
-# **Predict.** One relation beside the labels, no soft targets. Against label smoothing, such students make
-# (a) about as many errors  (b) somewhat fewer, but far more than with soft targets  (c) clearly fewer, about as few as with soft targets
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.one-relation")
 
 # %%
 soft = dict(alpha=0.9, temperature=temperature)
@@ -730,22 +764,18 @@ format_comparison(comparisons["against the baselines"])
 
 # %%
 plain = comparisons["against the baselines"].set_index(["arm", "baseline"])
-check_prediction(
-    prediction, answer="c", because="how near an image is to which others says much of what soft targets say"
-)
-assert (plain.loc[["KD", *LOSSES]].high < 0).all()  # better than no teacher, and than label smoothing
 gain = -plain.loc[("KD", "no_teacher"), "difference"]  # of soft targets, in errors
+
+# %% tags=["claims"]
+assert (plain.loc[["KD", *LOSSES]].high < 0).all()  # better than no teacher, and than label smoothing
 assert (comparisons["against KD alone"].set_index("arm").difference[list(LOSSES)].abs() < gain / 3).all()
 
 # %% [markdown]
 # Every relation alone, without a single soft target, beats both baselines, and the whole interval says so. Its distance to soft targets is less than a third
 # of what soft targets gain. Where an image lies among others is knowledge, not softness: label smoothing has none of it. Now together with soft targets.
-#
-# **Predict.** Soft targets and a relation together, against soft targets alone. The gain of soft targets over no teacher is
-# (a) doubled, whatever the relation  (b) changed by less than a half, and it depends on the relation  (c) lost, the two disturb each other
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("04.relation-with-soft-targets")
 
 # %%
 against_kd = comparisons["against KD alone"]
@@ -756,15 +786,16 @@ show(
     alt="Differences to soft targets alone with intervals, eight rows: the four relations alone, then each together with soft targets. "
     "All lie around 0; the angles together with soft targets lie further left than the Gram matrix together with them.",
 )
-check_prediction(prediction, answer="b", because="the two say much of the same, so what one adds to the other is small")
 format_comparison(against_kd).loc[[*LOSSES, *(f"KD + {name}" for name in LOSSES)], ["minus KD"]]
 
 # %%
 difference = against_kd.set_index("arm").difference
-assert (difference[[f"KD + {name}" for name in LOSSES]].abs() < gain / 2).all()
-assert difference["KD + angle"] < difference["KD + Gram"]
 row = compare(runs, baseline="KD + Gram").set_index("arm").loc["KD + angle"]
 print(f"KD + angle minus KD + Gram: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
+
+# %% tags=["claims"]
+assert (difference[[f"KD + {name}" for name in LOSSES]].abs() < gain / 2).all()
+assert difference["KD + angle"] < difference["KD + Gram"]
 
 # %% [markdown]
 # **Alone**, a relation is about as good as soft targets. **Together**, little is added, and it depends on the relation: beside soft targets the angles make fewer errors than
@@ -778,17 +809,23 @@ inert = plain.loc["Gram ÷ B², weight 1"].loc["no_teacher"]
 seconds = runs.groupby("arm").seconds.mean()
 print(f"Gram ÷ B² at weight 1, minus no teacher: {inert.difference:+.1f} errors [{inert.low:+.1f}, {inert.high:+.1f}]")
 print({name: f"{seconds[name] / seconds['distance']:.1f} times the seconds of 'distance'" for name in LOSSES})
+
+# %% tags=["claims"]
 assert abs(inert.difference) < 0.2 * abs(plain.loc["Gram"].loc["no_teacher"].difference)
 
 # %% [markdown]
-# > **Trap 35, trained.** The difference to no teacher at all is less than a fifth of what the same loss, not divided, gains at its chosen weight. The two students of a
-# > pair are nearly the same network, so the interval is small, and with some seeds it even leaves out 0, to one side or the other. Of twenty comparisons *without* any effect
-# > one does that.
+# <details><summary><b>Trap 35, trained</b></summary>
+#
+# The difference to no teacher at all is less than a fifth of what the same loss, not divided, gains at its chosen weight. The two students of a
+# pair are nearly the same network, so the interval is small, and with some seeds it even leaves out 0, to one side or the other. Of twenty comparisons *without* any effect
+# one does that.
+#
+# </details>
 #
 # What a training run with angles takes, in units of one with distances, is printed above. It depends on the machine; where it is much more than 1, a comparison with an equal
 # budget in *seconds* would look different.
 #
-# ## Before and after
+# ### Before and after
 #
 # What did the student learn that saw labels and distances, and no soft target? The map from the beginning of the chapter again, for a hundred held-out digits, ten
 # of each class. The pictures show the students of seed 0.
@@ -817,7 +854,7 @@ error = {name: float((d - maps["teacher"]).abs().mean()) for name, d in maps.ite
 within = {name: float(d[same & (d > 0)].mean() / d[~same].mean()) for name, d in maps.items()}
 pd.DataFrame({"within a class ÷ between classes": within, "mean difference from the teacher's map": error}).round(2)
 
-# %%
+# %% tags=["claims"]
 assert error["labels alone"] > 0.8 * error["untrained student"]
 assert error["labels and distances"] < 0.65 * error["labels alone"]
 assert within["labels and distances"] < within["labels alone"] < within["untrained student"]
@@ -840,7 +877,7 @@ gaps = pd.DataFrame(gaps).groupby("student", sort=False).mean()
 gaps = gaps / gaps.loc["no_teacher"]
 gaps.round(2)
 
-# %%
+# %% tags=["claims"]
 assert (gaps.loc[["KD", *LOSSES]] < 0.8).all(axis=None)
 assert (gaps.loc[list(LOSSES)].mean(axis=1) < 0.9 * gaps.loc["KD"].mean()).all()
 
@@ -863,6 +900,10 @@ record = read_record("chapter04")
 print(record["command"], "|", record["about"], "|", record["minutes"], "minutes")
 full = pd.concat(pd.DataFrame(rows) for rows in record["comparisons"].values())
 low, high = (full.pivot(index="arm", columns="baseline", values=end) for end in ("low", "high"))
+table = format_comparison(full).rename(columns={"mean": "test errors"})
+table
+
+# %% tags=["claims"]
 assert (high.loc[["KD", *LOSSES], "no_teacher"] < 0).all()
 assert (high.loc[["distance", "angle", "similarity-preserving"], "label_smoothing"] < 0).all()
 assert low.loc["Gram", "label_smoothing"] < 0 < high.loc["Gram", "label_smoothing"]
@@ -870,8 +911,6 @@ assert list(high.index[high["KD"] < 0]) == ["KD + angle"]
 assert low.loc["Gram", "KD"] > 0
 assert low.loc["distance", "no_teacher"] > plain.loc[("distance", "no_teacher"), "difference"]  # less to add
 assert low.loc["Gram ÷ B², weight 1", "no_teacher"] < 0 < high.loc["Gram ÷ B², weight 1", "no_teacher"]
-table = format_comparison(full).rename(columns={"mean": "test errors"})
-table
 
 # %% [markdown]
 # The picture holds with ten times the images. Every relation beats no teacher, and three of the four beat label smoothing as well; of the Gram matrix that is unclear. Against soft

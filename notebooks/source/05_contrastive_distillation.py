@@ -35,15 +35,18 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.losses import CRDLoss, EmbeddingQueue, hint_loss, info_nce_loss, kd_loss
 from kdcourse.models import capture, make_mlp
 from kdcourse.plots import COLORS, show
+from kdcourse.plots.drawings import draw_crd, draw_info_nce
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, sweep
 from kdcourse.training import count_errors, pick_device, train
-from kdcourse.widgets import NegativesExplorer
+from kdcourse.widgets import NegativesExplorer, guess
+
+# %%
+draw_info_nce()
 
 # %%
 FULL = False  # True: the experiment at full size, some minutes on one core
@@ -83,6 +86,8 @@ for name, x in {"as they are": corner_t[:500], "centred": corner_t[:500] - centr
     unit = F.normalize(x, dim=1)
     mean_cosine[name] = round(float((unit @ unit.T).mean()), 3)
 print("mean cosine of the teacher's embeddings:", mean_cosine)
+
+# %% tags=["claims"]
 assert 0.4 < mean_cosine["as they are"] < 0.5
 assert abs(mean_cosine["centred"]) < 0.02
 
@@ -116,7 +121,7 @@ with torch.no_grad():
     s = projection(student[:-1](images))  # (64, 64)
 
 # %% [markdown]
-# # Which of these is the same?
+# ## Which of these is the same?
 #
 # Take one digit, the **anchor**. The student's embedding of it is compared with 64 of the teacher's: that of the same
 # image, the **positive**, and 63 of others, the **negatives**. The cosines are divided by $\tau$ and go through a
@@ -137,6 +142,8 @@ show(
 )
 rank = best.tolist().index(anchor) + 1
 print(f"the anchor is a {labels[anchor]}; its own image has place {rank} of 64; loss {-shares[anchor].log():.2f}")
+
+# %% tags=["claims"]
 assert rank <= 5
 assert (labels[best[:5]] == labels[anchor]).sum() >= 3
 
@@ -144,12 +151,9 @@ assert (labels[best[:5]] == labels[anchor]).sum() >= 3
 # Its own image is among the first, and so are other 7s. This is a classification with 64 classes, in which every
 # image is a class of its own. Someone who guesses gives each a share of $1/64$ and pays $\log 64 = 4.16$: in general
 # $\log(M + 1)$. Keep that number; a contrastive loss means nothing without it.
-#
-# **Predict.** What did this student pay *before* it had learned anything, on average over the 64 anchors?
-# (a) clearly less than log 64  (b) log 64, within a hundredth  (c) more than log 64
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.before-learning")
 
 
 # %%
@@ -165,7 +169,8 @@ for name, x in {"before": s_before, "after 3 epochs": s}.items():
     there, back = my_info_nce(x, t, temperature=0.1)
     torch.testing.assert_close((there + back) / 2, info_nce_loss(x, t, temperature=0.1))
     print(f"{name}: student finds teacher {there:.2f}, teacher finds student {back:.2f}; guessing {chance:.2f}")
-check_prediction(prediction, answer="c", because="it has cosines without a meaning, and believes in them")
+
+# %% tags=["claims"]
 assert my_info_nce(s_before, t, temperature=0.1)[0] > chance + 0.1
 assert max(my_info_nce(s, t, temperature=0.1)) < chance - 1
 
@@ -174,7 +179,7 @@ assert max(my_info_nce(s, t, temperature=0.1)) < chance - 1
 # sure of nonsense costs more than knowing nothing. The package's `info_nce_loss` is the mean of both directions (trap
 # 30 of chapter 03).
 #
-# ## What the temperature does
+# ### What the temperature does
 #
 # Differentiate the loss of anchor $i$ by its cosine with a negative $j$. The result is $p_{ij}/\tau$, the negative's
 # share divided by the temperature. **The shares are the push.** A negative with a share of 0 might as well not be
@@ -192,12 +197,9 @@ print("largest push of a negative:", f"{push[off].max():.2f}", " smallest:", f"{
 # How many negatives does an anchor really feel? We count with the exponential of the shares'
 # [entropy](glossary:entropy): ten equal shares count as ten, one large share and nine of nearly 0 as little more than
 # one.
-#
-# **Predict.** 63 negatives, $\tau = 0.02$. How many of them does our student feel?
-# (a) fewer than 10  (b) about 30  (c) more than 50
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.felt-negatives")
 
 # %%
 temperatures = torch.logspace(math.log10(0.02), 0, 25)
@@ -217,8 +219,9 @@ ax.minorticks_off()
 show(ax, alt="Negatives that are felt against temperature: from a handful at 0.02 up to nearly all 63 at 1.")
 
 # %%
-check_prediction(prediction, answer="a", because="differences of cosines are multiplied by 50 before the exponential")
 print({f"τ = {tau}": round(felt(scores.detach(), tau), 1) for tau in (0.02, 0.07, 0.1, 0.5)})
+
+# %% tags=["claims"]
 assert felt(scores.detach(), 0.02) < 8
 assert felt(scores.detach(), 0.5) > 45
 
@@ -227,7 +230,7 @@ assert felt(scores.detach(), 0.5) > 45
 # *hardest* few, those most similar to the anchor; a large one treats all alike. That is why two values of $\tau$
 # cannot be compared by their loss: each makes it another question.
 #
-# ## Look at one anchor
+# ### Look at one anchor
 #
 # The same digit in the explorer. Blue is the positive, grey are negatives, and hatched brown are negatives that show
 # *the anchor's own digit*.
@@ -240,6 +243,8 @@ show(
 )
 print(f"loss {still.loss:.2f}, guessing {still.chance:.2f}")
 print(f"{still.false_negatives} false negatives get {still.false_share:.0%} of the push")
+
+# %% tags=["claims"]
 assert still.loss < still.chance
 assert still.false_share > 0.5
 
@@ -254,10 +259,12 @@ for tau, count in [(0.1, 63), (0.1, 3), (1.0, 63), (0.02, 63)]:
     seen[f"{count} negatives, τ = {tau:g}"] = [still.loss, still.chance, still.loss / still.chance, still.false_share]
 columns = ["loss", "guessing", "loss ÷ guessing", "share of false negatives"]
 seen = pd.DataFrame(seen, index=columns).T
+seen.round(2)
+
+# %% tags=["claims"]
 assert seen.loss["3 negatives, τ = 0.1"] < 0.1
 assert seen["loss ÷ guessing"]["63 negatives, τ = 1"] > 0.7
 assert seen[columns[3]]["63 negatives, τ = 1"] < 0.3 < seen[columns[3]]["63 negatives, τ = 0.1"]
-seen.round(2)
 
 # %% [markdown]
 # Fewer negatives, a smaller loss, and nothing learned: the question became easier. At $\tau = 1$ even a good student
@@ -271,17 +278,14 @@ explorer = NegativesExplorer(s, t, images, labels, anchor=anchor)
 explorer
 
 # %% [markdown]
-# # False negatives
+# ## False negatives
 #
 # A negative that shows the anchor's own digit is *false*: the teacher put it near for a good reason, and the loss
 # pushes it away. How many are there? MNIST has labels, so we can count: all pairs of the 55,000 training images, then
 # real batches.
-#
-# **Predict.** In a batch of 64, how many anchors have *no* false negative?
-# (a) about half  (b) one in ten  (c) one in several hundred
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.no-false-negative")
 
 # %%
 per_class = torch.bincount(mnist.train.labels.cpu()).double()  # (10,)
@@ -291,7 +295,8 @@ false = (batches[:, :, None] == batches[:, None, :]).sum(dim=2) - 1  # (800, 64)
 none = float((false == 0).float().mean())
 print(f"pairs of one class: {share:.2%}")
 print(f"false negatives of an anchor: {false.float().mean():.1f} of 63 on average, none for {none:.2%} of the anchors")
-check_prediction(prediction, answer="c", because="(1 − 0.1)⁶³ is about a thousandth")
+
+# %% tags=["claims"]
 assert 0.099 < share < 0.102
 assert 0 < none < 0.005
 
@@ -304,7 +309,7 @@ assert 0 < none < 0.005
 # (trap 29 of chapter 03). The experiment below has both kinds of students.
 
 # %% [markdown]
-# # More negatives: a queue
+# ## More negatives: a queue
 #
 # The batch gives 63 negatives. More would need a larger batch, or a memory of earlier batches. Momentum contrast (He
 # et al. 2020) keeps a [queue](glossary:queue) of embeddings: the newest go in, the oldest drop out. Here they are the
@@ -314,12 +319,9 @@ assert 0 < none < 0.005
 
 # %% [markdown]
 # **First: what is in it before anything was pushed?** The text starts with `torch.randn(16384, 128)`, noise.
-#
-# **Predict.** Every positive is perfect, cosine 1; $\tau = 0.07$. The loss against 16,384 rows of noise is
-# (a) nearly 0, the noise is far away  (b) about log 16385 = 9.7, as if guessed  (c) above 30
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.noise-rows")
 
 
 # %%
@@ -333,14 +335,19 @@ noise = torch.randn(16_384, 128, generator=torch.Generator().manual_seed(1))
 raw, unit = (loss_of_perfect_positives(x, torch.Generator().manual_seed(2)) for x in (noise, F.normalize(noise, dim=1)))
 print(f"rows of length {noise.norm(dim=1).mean():.1f}")
 print(f"raw noise {raw:.1f}; the same rows scaled to length 1: {unit:.3f}; guessing {math.log(16_385):.1f}")
-check_prediction(prediction, answer="c", because="rows of length 11 have 'cosines' up to 4, and τ makes that 60")
+
+# %% tags=["claims"]
 assert 11 < noise.norm(dim=1).mean() < 12
 assert raw > 4 * math.log(16_385)
 assert unit < 0.05
 
 # %% [markdown]
-# > **Trap 38: a memory that starts as `randn`.** Its rows are eleven times as long as an embedding. The student's
-# > positives are perfect, there is nothing it could do better, and it pays four times the price of guessing.
+# <details><summary><b>Trap 38: a memory that starts as `randn`</b></summary>
+#
+# Its rows are eleven times as long as an embedding. The student's
+# positives are perfect, there is nothing it could do better, and it pays four times the price of guessing.
+#
+# </details>
 #
 # The noise is gone when all rows have been overwritten. Are they, ever? **Second: the pointer.** The text writes at a
 # pointer, and jumps back to 0 when the batch would not fit.
@@ -363,6 +370,8 @@ never = int((bank == noise[:1_000]).all(dim=1).sum())
 print(
     f"{never} of 1,000 rows were never written; perfect positives cost {loss_of_perfect_positives(bank, generator):.1f}"
 )
+
+# %% tags=["claims"]
 assert never == 1_000 % 64
 assert loss_of_perfect_positives(bank, generator) > 10
 
@@ -373,8 +382,12 @@ except RuntimeError as error:
     print("a batch of 1,024:", str(error).partition(".")[0])
 
 # %% [markdown]
-# > **Trap 39: wrapping to 0.** The last 40 rows stay noise for ever, and with trap 38 they go on costing for ever. A
-# > batch larger than the bank is a crash.
+# <details><summary><b>Trap 39: wrapping to 0</b></summary>
+#
+# The last 40 rows stay noise for ever, and with trap 38 they go on costing for ever. A
+# batch larger than the bank is a crash.
+#
+# </details>
 #
 # `EmbeddingQueue` starts empty, counts what was pushed, and writes modulo its size: behind the last place comes the
 # first. We push three batches of four into ten places, and let each entry's label say which batch it came with.
@@ -384,6 +397,8 @@ queue = EmbeddingQueue(dim=8, size=10)
 for number in range(3):
     queue.push(torch.randn(4, 8), torch.full((4,), number))
     print(f"after batch {number}: {int(queue.filled.sum()):2} filled   {queue.labels.tolist()}")
+
+# %% tags=["claims"]
 assert queue.labels.tolist() == [2, 2, 0, 0, 1, 1, 1, 1, 2, 2]
 
 # %% [markdown]
@@ -400,18 +415,16 @@ scores = (
 counted = F.cross_entropy(scores, torch.arange(64, device=device))
 print(f"an empty queue: {right:.2f}; its 4,096 zeros counted as negatives: {counted:.2f}")
 torch.testing.assert_close(right, my_info_nce(s, t, temperature=0.1)[0])
+
+# %% tags=["claims"]
 assert counted > right + 0.5
 
 # %% [markdown]
 # **Third: when to push.** The loss needs the batch's own teacher embeddings anyway. So why not push them first and
 # read everything from the queue?
-#
-# **Predict.** A perfect student, equal to its teacher. Its batch is in the queue already when the loss is taken.
-# Compared with pushing afterwards, it pays
-# (a) the same: its positives are perfect  (b) log 2 = 0.69 more  (c) log 256 = 5.5 more, the length of the queue
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.own-batch-in-queue")
 
 # %%
 queue = EmbeddingQueue(dim=64, size=256).to(device)
@@ -421,8 +434,9 @@ queue.push(t, labels)
 push_then_loss = perfect()
 print(f"loss, then push {loss_then_push:.3f};   push, then loss {push_then_loss:.3f}")
 print(f"push, then loss with labels {perfect(labels=labels):.3f}")
-check_prediction(prediction, answer="b", because="every candidate stands there twice, the positive once as a negative")
 torch.testing.assert_close(push_then_loss - loss_then_push, torch.tensor(math.log(2), device=device))
+
+# %% tags=["claims"]
 assert perfect(labels=labels) < 0.01
 
 # %% [markdown]
@@ -446,14 +460,18 @@ for _ in range(2):  # the same batch, twice, in evaluation mode
         )
         looks.append(float(F.cross_entropy(scores / 0.07, torch.zeros(64, dtype=torch.long, device=device))))
         pointer = push_like_the_text(bank, pointer, F.normalize(t, dim=1))
-assert looks[1] > looks[0] + 0.5
 print("the same batch, looked at twice:", [round(x, 3) for x in looks])
+
+# %% tags=["claims"]
+assert looks[1] > looks[0] + 0.5
 
 # %%
 queue.eval()
 before = queue.vectors.clone()
 queue.push(t)
 print("our queue changed in evaluation mode:", not torch.equal(before, queue.vectors))
+
+# %% tags=["claims"]
 assert torch.equal(before, queue.vectors)
 
 # %% [markdown]
@@ -475,16 +493,20 @@ print(
 )
 
 # %% [markdown]
-# > **Trap 42: writing while evaluating, and reading the pointer.** Measuring changed the training, and the second
-# > look cost more than the first, as the batch met its own twins. Ours writes in training mode only, and its count
-# > stays on the device.
+# <details><summary><b>Trap 42: writing while evaluating, and reading the pointer</b></summary>
+#
+# Measuring changed the training, and the second
+# look cost more than the first, as the batch met its own twins. Ours writes in training mode only, and its count
+# stays on the device.
+#
+# </details>
 #
 # Are queued embeddings *stale*, made by a network of earlier? These are not: the teacher does not change, nor do the
 # 64 numbers that it gives to an image. A queue of the *student's* embeddings, or of a projection that is still
 # learning, would age. The next method has both, and we shall measure.
 
 # %% [markdown]
-# # CRD, step by step
+# ## CRD, step by step
 #
 # Contrastive representation distillation (Tian, Krishnan, Isola 2020) differs from the above in three ways:
 #
@@ -494,8 +516,11 @@ print(
 #
 # The text's class of that name has only the heads: it is InfoNCE with a queue. Useful, but something else.
 
+# %%
+draw_crd()
+
 # %% [markdown]
-# ## The critic
+# ### The critic
 #
 # Somebody shows us pairs of embeddings $x$, $y$. One in $M + 1$ is real: student and teacher saw the same image. The
 # other $M$ are noise: $y$ is that of any of the $N$ images. How likely is it that *this* pair is real?
@@ -535,10 +560,12 @@ u = x / 0.07 - math.log(2) - math.log(256)
 torch.testing.assert_close(critic(x, 2_000, count=256, size=1_000), u.sigmoid())
 half = [0.07 * (math.log(2) + math.log(count)) for count in (16, 256, 4_096)]
 print("h = 1/2 at cosine", [round(value, 2) for value in half])
+
+# %% tags=["claims"]
 assert half[0] < half[1] < half[2] < 1
 
 # %% [markdown]
-# ## The loss
+# ### The loss
 #
 # Each pair is a yes/no question, so the loss is that of a yes/no classifier, summed over the pairs: a
 # [noise-contrastive estimation](glossary:noise-contrastive-estimation). One anchor $x$ has its partner $y$ and $M$
@@ -596,7 +623,7 @@ print(f"by hand and by the package: {ours:.3f} nats, of {negatives} negatives in
 # The same number. In the package $h$ stays in [log space](glossary:log-space), so that no exponential can overflow at
 # a small $\tau$: $-\log h$ is `softplus(-u)`, and $-\log(1-h)$ is `softplus(u)`, with softplus$(u) = \log(1 + e^u)$.
 #
-# ## The memory
+# ### The memory
 #
 # Each image has a row in the student's memory and one in the teacher's. When the image is met, its row becomes half
 # of the old and half of the new vector, scaled back to length 1. There is no pointer, so nothing can be missed. But
@@ -609,20 +636,18 @@ with torch.no_grad():
     new = F.normalize(crd.student_head(x), dim=1)  # (64, D)
     crd(x, theirs, index, classes)
 changed = (crd.student_memory != old).any(dim=1).nonzero().flatten()
-assert changed.tolist() == index.tolist()
 torch.testing.assert_close(crd.student_memory[index], F.normalize((old[index] + new) / 2, dim=1))
 print(f"rows that changed: {changed[0]} to {changed[-1]}, those of the batch and no others")
+
+# %% tags=["claims"]
+assert changed.tolist() == index.tolist()
 
 # %% [markdown]
 # And now the negatives. They are drawn from the memory at random, and should be neither the image itself nor of its
 # class. The text has neither index nor label in its `forward`. It cannot know.
-#
-# **Predict.** The paper's $M = 16{,}384$ negatives, drawn from 1,000 images. How often does an image meet *itself*
-# among its negatives, in one step?
-# (a) practically never  (b) once or twice  (c) about 16 times
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.meets-itself")
 
 # %%
 thousand = split.labels[:1_000]
@@ -630,15 +655,20 @@ many = torch.randint(1_000, (16_384,), generator=torch.Generator().manual_seed(3
 itself = (many[None, :] == torch.arange(64, device=device)[:, None]).sum(dim=1).float()  # (64,)
 its_class = (thousand[many][None, :] == thousand[:64, None]).float().mean(dim=1)  # (64,)
 print(f"itself: {itself.mean():.1f} times; of its class: {its_class.mean():.1%} of the negatives")
-check_prediction(prediction, answer="c", because="16,384 / 1,000; the number was made for data sets of 50,000 and more")
+
+# %% tags=["claims"]
 assert 15 < itself.mean() < 18
 assert 0.08 < its_class.mean() < 0.12
 
 # %% [markdown]
-# > **Trap 40: negatives without index or label.** Each step pulls an image to its teacher's embedding and pushes it
-# > away from the same one sixteen times. `CRDLoss` takes `index` and `labels`, and leaves out both.
+# <details><summary><b>Trap 40: negatives without index or label</b></summary>
 #
-# ## The heads
+# Each step pulls an image to its teacher's embedding and pushes it
+# away from the same one sixteen times. `CRDLoss` takes `index` and `labels`, and leaves out both.
+#
+# </details>
+#
+# ### The heads
 #
 # Both heads live in the *loss*, so `student.parameters()` does not know them. The course's loop looks at what the
 # loss depends on, and refuses:
@@ -683,15 +713,21 @@ def crd_losses(*, with_heads):
 losses = {heads: crd_losses(with_heads=heads) for heads in (True, False)}
 first, last = losses[False][0], {heads: sum(found[-10:]) / 10 for heads, found in losses.items()}
 print(f"first step {first:.1f}; mean of the last 10: with heads {last[True]:.2f}, without {last[False]:.2f}")
+
+# %% tags=["claims"]
 assert 1.5 * last[True] < last[False] < first / 2
 
 # %% [markdown]
-# > **Trap 41: heads missing from the optimizer.** The loss falls to less than half and looks like learning: the
-# > student bends to two random matrices, which never move. Only beside the other number does one see what is missing.
-# > Write `Adam([*student.parameters(), *crd.parameters()])`.
+# <details><summary><b>Trap 41: heads missing from the optimizer</b></summary>
+#
+# The loss falls to less than half and looks like learning: the
+# student bends to two random matrices, which never move. Only beside the other number does one see what is missing.
+# Write `Adam([*student.parameters(), *crd.parameters()])`.
+#
+# </details>
 
 # %% [markdown]
-# # A collapse, and how to notice
+# ## A collapse, and how to notice
 #
 # Heads that learn on both sides bring a danger that InfoNCE with a fixed teacher does not have. Both heads could map
 # *every* image to one and the same vector. Then all positives are perfect. Only the negatives speak against it, and
@@ -741,13 +777,8 @@ def watch_memory(embeddings_t, *, from_memory=False):
     return {"cosine": cosines, "fresh": fresh, "errors": count_errors(student, *mnist.held_out)}
 
 
-# %% [markdown]
-# **Predict.** The teacher's embeddings as they are, in their corner, not centred. After the last epoch the mean
-# cosine in the memory is
-# (a) near 0  (b) near 0.5, as in the embeddings themselves  (c) above 0.8
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.corner")
 
 # %%
 variants = {
@@ -766,16 +797,15 @@ show(
     ax,
     alt="Mean cosine by epoch: in the corner above 0.8 at the end; with the positive from memory up and down; centred near 0.",
 )
-check_prediction(
-    prediction, answer="c", because="partners of one batch can move together, faster than a memory follows"
-)
 {name: f"{found['errors']} held-out errors of 5,000" for name, found in variants.items()}
 
 # %%
 last = {name: found["cosine"][-1] for name, found in variants.items()}
 print({name: round(value, 2) for name, value in last.items()})
-assert last["in the corner"] > 0.8
 turning = variants["in the corner, positive from memory"]["cosine"]
+
+# %% tags=["claims"]
+assert last["in the corner"] > 0.8
 assert turning[-1] < max(turning) - 0.2
 assert last["centred"] < 0.2
 assert variants["in the corner"]["errors"] > 1.3 * variants["centred"]["errors"]
@@ -799,6 +829,8 @@ assert variants["in the corner"]["errors"] > 1.3 * variants["centred"]["errors"]
 # %%
 fresh = variants["centred"]["fresh"]
 print({f"after epoch {epoch}": round(fresh[epoch - 1], 2) for epoch in (1, 2, 4, epochs)})
+
+# %% tags=["claims"]
 assert fresh[0] < 0.85
 assert fresh[0] < 0.75 * fresh[-1]
 
@@ -808,7 +840,7 @@ assert fresh[0] < 0.75 * fresh[-1]
 # there it matters more.
 
 # %% [markdown]
-# # What negatives cost
+# ## What negatives cost
 #
 # The published code draws other negatives for every anchor and gathers them: $B \cdot M \cdot D$ numbers for each
 # direction. `CRDLoss` draws $M$ for the whole batch, and one matrix product compares them with all anchors. Here are
@@ -845,13 +877,8 @@ def cost(way, count, repeats=5):
     return {"milliseconds": 1e3 * sorted(seconds)[repeats // 2], "MB kept": sum(kept.values()) / 1e6}
 
 
-# %% [markdown]
-# **Predict.** $B = 64$, $D = 128$, $M = 4{,}096$. The shared draw is faster than the gathered one by a factor of
-# about
-# (a) 2  (b) some tens  (c) 1,000
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.shared-draw")
 
 # %%
 costs = pd.DataFrame(
@@ -860,36 +887,41 @@ costs = pd.DataFrame(
 costs = costs.unstack().rename_axis("M")
 faster = costs["milliseconds"]["gathered"] / costs["milliseconds"]["shared"]
 smaller = costs["MB kept"]["gathered"] / costs["MB kept"]["shared"]
-check_prediction(
-    prediction, answer="b", because="one matrix product of 64 × 128 with 128 × M reads M vectors, not 64 · M"
-)
 if device.type == "cpu":  # a GPU has other costs
     assert faster[4_096] > 3
-assert all(40 < times < 50 for times in smaller)
 costs.round(2)
+
+# %% tags=["claims"]
+assert all(40 < times < 50 for times in smaller)
 
 # %%
 print("times faster:", faster.round(1).to_dict(), "  times smaller:", smaller.round(1).to_dict())
 gathers = 2 * 64 * 16_385 * 128 * 4 / 1e9
 print(f"the paper's M = 16,384 gathers {gathers:.2f} GB in every step")
-assert gathers > 1
 record = read_record("losses")
 whole = record["against_the_usual_way"]["crd"]
 print(record["settings"]["crd"], {"times faster": whole["times_faster"], "peak MB": whole["peak_megabytes"]})
+
+# %% tags=["claims"]
+assert gathers > 1
 assert whole["share_of_memory"] < 0.1
 
 # %% [markdown]
 # On a CPU many times faster, and anywhere more than forty times smaller whatever $M$ is. The last line is the whole
 # loss at the paper's size, as recorded by `python -m benchmarks.losses`: ours needs less than a tenth of the memory.
 #
-# > **Trap 43: 16,384 negatives on any data set.** Gathered, that is a gigabyte in each step. Drawn once for the batch
-# > it is affordable. But from 1,000 images it is still the same thousand vectors, sixteen times each. Size $M$ to the
-# > data.
+# <details><summary><b>Trap 43: 16,384 negatives on any data set</b></summary>
+#
+# Gathered, that is a gigabyte in each step. Drawn once for the batch
+# it is affordable. But from 1,000 images it is still the same thousand vectors, sixteen times each. Size $M$ to the
+# data.
+#
+# </details>
 #
 # What negatives *bring*, only trained students can tell.
 
 # %% [markdown]
-# # Does it help?
+# ## Does it help?
 #
 # The text says that CRD is "more effective than simple L2 matching". So let students meet: some with the squared
 # error on the teacher's 64 numbers (`hint_loss`, called L2 here), some with CRD, some with InfoNCE and a queue, some
@@ -954,7 +986,7 @@ budget = dict(
 select = partial(sweep, data=only_held_out, baselines=(), **budget)
 
 # %% [markdown]
-# ## What negatives bring
+# ### What negatives bring
 #
 # CRD with 16, 256 and 1,024 negatives, and the squared error, which has none. Six seeds each; **held-out** images
 # judge. The table shows differences to 256 negatives, with intervals, and the processor time of one training.
@@ -970,10 +1002,12 @@ for name, (count, weights) in tried.items():
     seconds[name] = (time.process_time() - start) / 6
 table = compare(pd.concat(tries), metric="held_out_errors", baseline="CRD, M = 256")
 more = table.set_index("arm").difference
+format_comparison(table).assign(seconds=pd.Series(seconds).round(2))
+
+# %% tags=["claims"]
 assert more["CRD, M = 16"] > 20
 assert abs(more["CRD, M = 1024"]) < 0.6 * more["CRD, M = 16"]
 assert more["L2, no negatives"] < -20
-format_comparison(table).assign(seconds=pd.Series(seconds).round(2))
 
 # %% [markdown]
 # From 16 to 256 negatives: fewer errors on average. From 256 to 1,024: little or nothing; what they cost, the last
@@ -983,7 +1017,7 @@ format_comparison(table).assign(seconds=pd.Series(seconds).round(2))
 # weight of 100 from nowhere.
 
 # %% [markdown]
-# ## How heavy?
+# ### How heavy?
 #
 # Each method alone, at three weights around its usual one (0.8 for CRD, in the paper), and soft targets at three
 # temperatures. **Held-out** images choose, with seeds that are not used again. Two seeds for each are few: good
@@ -998,24 +1032,23 @@ found = found.groupby("arm", sort=False).held_out_errors.mean()
 weights = {name: {name: min(grid[name], key=lambda w: found[f"{name} × {w:g}"])} for name in grid}
 temperature = min((2.0, 4.0, 8.0), key=lambda hot: found[f"KD, T = {hot:g}"])
 print("chosen:", weights, "temperature:", temperature)
-assert max(found.filter(like="L2")) < min(found.filter(like="CRD"))
 found.rename("held-out errors, mean of two seeds").to_frame()
+
+# %% tags=["claims"]
+assert max(found.filter(like="L2")) < min(found.filter(like="CRD"))
 
 # %% [markdown]
 # Even the worst of these weights of the squared error makes fewer errors than the best of CRD's.
 
 # %% [markdown]
-# ## The comparison
+# ### The comparison
 #
 # Eleven kinds of students and two baselines. For each seed all have the same initial weights and the same batches,
 # for the same number of steps. Mixtures take the values just chosen. Four arms are for later: two keep their false
 # negatives *in*, one has *no queue*, one takes its *positive from memory*.
-#
-# **Predict.** Against the squared error, CRD makes
-# (a) clearly fewer errors  (b) about as many  (c) clearly more
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.crd-or-l2")
 
 # %%
 soft = {"KD": 0.9}
@@ -1051,11 +1084,12 @@ show(
 )
 
 # %%
-check_prediction(prediction, answer="c", because="it asks for less than the squared error does; more on that below")
 by_baseline = comparisons["against the baselines"].set_index(["baseline", "arm"])
 for arm in ("CRD", "InfoNCE, queue"):
     for name, row in [("L2 on features", from_l2.loc[arm]), *by_baseline.xs(arm, level="arm").iterrows()]:
         print(f"{arm} − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
+
+# %% tags=["claims"]
 assert (from_l2.difference[["CRD", "InfoNCE, queue", "label_smoothing", "no_teacher"]] > 20).all()
 assert (by_baseline.loc["no_teacher"].difference[["CRD", "InfoNCE, queue", "L2 on features", "KD"]] < -50).all()
 
@@ -1073,8 +1107,10 @@ assert (by_baseline.loc["no_teacher"].difference[["CRD", "InfoNCE, queue", "L2 o
 
 # %%
 from_kd = comparisons["against KD alone"].set_index("arm")
-assert from_kd.difference["CRD"] > 0 > from_kd.difference["KD + L2 on features"]
 format_comparison(comparisons["against KD alone"]).loc[["L2 on features", "CRD", "InfoNCE, queue", *mixtures]]
+
+# %% tags=["claims"]
+assert from_kd.difference["CRD"] > 0 > from_kd.difference["KD + L2 on features"]
 
 # %% [markdown]
 # CRD alone makes more errors than soft targets alone. Mixed with them, the squared error takes some away. What the
@@ -1082,17 +1118,13 @@ format_comparison(comparisons["against KD alone"]).loc[["L2 on features", "CRD",
 # intervals.
 
 # %% [markdown]
-# ## What false negatives did
+# ### What false negatives did
 #
 # Four pairs of students that differ in one thing each: false negatives left out or in, for CRD and for InfoNCE; with
 # and without the queue; and the positive from the batch or from the memory.
-#
-# **Predict.** CRD with labels makes fewer errors than no teacher. Without labels one negative in ten is false. How
-# much of that lead is left?
-# (a) nearly all  (b) about half  (c) next to nothing, or less
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("05.lead-without-labels")
 
 # %%
 pairs = {
@@ -1107,10 +1139,11 @@ one_by_one = comparisons["pair by pair"].set_index("arm")
 from_none = by_baseline.loc["no_teacher"].difference
 with_labels, without = from_none["CRD"], from_none["CRD, false negatives in"]
 print(f"errors more than without a teacher: CRD {with_labels:+.0f}, with false negatives in {without:+.0f}")
-check_prediction(prediction, answer="c", because="the hardest negatives push most, and these are of the same class")
+one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
+
+# %% tags=["claims"]
 assert without > 0.3 * with_labels  # the lead is negative: fewer errors
 assert one_by_one.difference["CRD"] < -100
-one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
 
 # %% [markdown]
 # **One false negative in ten is enough to lose what CRD's teacher gave.** To leave them out spares CRD more than a
@@ -1136,11 +1169,13 @@ with torch.no_grad():
     within = [closeness(student[:-1](some)) for student in alone.model]
 close = alone.assign(cosine=within).groupby("arm").cosine.mean()
 close["teacher"] = closeness(ask_teacher(some)[1])
+close.sort_values(ascending=False).rename("mean cosine within a class").round(2).to_frame()
+
+# %% tags=["claims"]
 assert close["CRD, false negatives in"] < close["CRD"] - 0.03
 assert close["InfoNCE, queue, false negatives in"] < close["InfoNCE, queue"] - 0.06
 assert close["InfoNCE, queue, false negatives in"] < close["no_teacher"] + 0.04
 assert max(close["CRD"], close["InfoNCE, queue"]) < close["L2 on features"] < close["teacher"]
-close.sort_values(ascending=False).rename("mean cosine within a class").round(2).to_frame()
 
 # %% [markdown]
 # The teacher draws its classes together, and so do its students, the squared error most of all. False negatives tear
@@ -1163,15 +1198,17 @@ show(ax, alt="At full size: CRD, InfoNCE, soft targets and both baselines right 
 # %%
 from_l2, one_by_one = full["against L2 on features"], full["pair by pair"]
 smoothing = full["against the baselines"].set_index("baseline", append=True).xs("label_smoothing", level="baseline")
+none = full["against the baselines"].set_index("baseline", append=True).xs("no_teacher", level="baseline")
+table = one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
+table
+
+# %% tags=["claims"]
 assert (from_l2.loc[["CRD", "InfoNCE, queue", "KD"]].low > 0).all()
 assert smoothing.loc["CRD"].low > 0
-none = full["against the baselines"].set_index("baseline", append=True).xs("no_teacher", level="baseline")
 assert (none.loc[["CRD", "InfoNCE, queue"]].high < 0).all()
 assert full["against KD alone"].loc["KD + CRD"].low > 0
 assert one_by_one.loc["CRD"].high < 0
 assert one_by_one.loc["InfoNCE, queue"].low < 0 < one_by_one.loc["InfoNCE, queue"].high
-table = one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
-table
 
 # %% [markdown]
 # With ten times as many images the squared error stays ahead: of CRD, of InfoNCE, and of soft targets. CRD makes more

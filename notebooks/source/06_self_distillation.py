@@ -31,18 +31,21 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from kdcourse import plots, recipes, zoo
-from kdcourse.checks import check_prediction
 from kdcourse.data import jitter, load_mnist
 from kdcourse.losses import deep_supervision_loss, kd_loss
 from kdcourse.models import make_student_mlp
 from kdcourse.models_exits import ExitNet, predict_early
 from kdcourse.objectives import label_objective
 from kdcourse.plots import COLORS, show
+from kdcourse.plots.drawings import draw_exits, draw_generations
 from kdcourse.records import read_record
 from kdcourse.sweeps import compare, format_comparison, mean_interval, sweep
 from kdcourse.training import accuracy, count_errors, evaluating, fit, pick_device, predict_logits
-from kdcourse.widgets import ExitsExplorer, GenerationsExplorer
+from kdcourse.widgets import ExitsExplorer, GenerationsExplorer, guess
 from kdcourse.widgets.exits import count_exit_multiply_adds
+
+# %%
+draw_exits()
 
 # %% [markdown]
 # All students see the same 1,000 images. So few, because with all of MNIST every network of this chapter is nearly
@@ -63,7 +66,7 @@ adam = partial(recipes.make_adam, lr=3e-3)
 comparisons = {}
 
 # %% [markdown]
-# # Part one: exits
+# ## Part one: exits
 #
 # Cut a network into stages and put a small classifier, an [exit](glossary:exit), behind each. The paper *Be Your Own
 # Teacher* (2019) does exactly this, and lets the deepest exit teach the others.
@@ -98,6 +101,8 @@ leaving, alone = count_exit_multiply_adds(network, images)
 for exit, (logits, cost) in enumerate(zip(network(images), leaving, strict=True), start=1):
     share = cost / alone
     print(f"exit {exit}: logits {tuple(logits.shape)}, {cost:,} multiply-adds, {share:.0%} of the deepest exit alone")
+
+# %% tags=["claims"]
 assert 0.08 < leaving[0] / alone < 0.12
 assert 0.45 < leaving[1] / alone < 0.55
 assert 1 < leaving[2] / alone < 1.1
@@ -106,7 +111,7 @@ assert 1 < leaving[2] / alone < 1.1
 # The first exit costs a tenth. An image that goes all the way costs a little *more* than without exits: the shallow
 # ones were asked in vain.
 #
-# ## Two ways to build it wrong
+# ### Two ways to build it wrong
 #
 # A widely read text builds the same network with a loop over layers and auxiliary classifiers, and a final classifier
 # behind it. Here it is, shortened. We give it our stages.
@@ -134,17 +139,18 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# > **Trap 44: flattening without pooling.** The map has 32 channels *and* 4 × 4 places: 512 numbers, and the
-# > classifier expects one number for each of 32 channels. At least this mistake is loud.
+# <details><summary><b>Trap 44: flattening without pooling</b></summary>
+#
+# The map has 32 channels *and* 4 × 4 places: 512 numbers, and the
+# classifier expects one number for each of 32 channels. At least this mistake is loud.
+#
+# </details>
 #
 # The next mistake is not. The last stage has the final classifier, so somebody leaves out its exit: three stages, two
 # exits, and a classifier as wide as it takes.
-#
-# **Predict.** What happens?
-# (a) an error: lengths differ  (b) the third stage runs, without an exit  (c) the third stage never runs
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.zip-stages")
 
 # %%
 stages = nn.Sequential(make_stage(1, 8), make_stage(8, 16), make_stage(16, 16))
@@ -153,13 +159,18 @@ final_logits, exit_logits = text(images)
 F.cross_entropy(final_logits, labels).backward()
 idle = [number for number, stage in enumerate(stages, start=1) if stage[0].weight.grad is None]
 print(f"final logits {tuple(final_logits.shape)}, stages without a gradient: {idle}")
-check_prediction(prediction, answer="c", because="zip ends with the shorter of its arguments, and says nothing")
+
+# %% tags=["claims"]
 assert idle == [3]
 
 # %% [markdown]
-# > **Trap 45: `zip` over stages with fewer exits.** The network trains, the loss falls, and a third of it has never
-# > run. `zip(…, strict=True)` raises; `ExitNet` refuses such a network when it is built. In it the last exit *is* the
-# > final classifier.
+# <details><summary><b>Trap 45: `zip` over stages with fewer exits</b></summary>
+#
+# The network trains, the loss falls, and a third of it has never
+# run. `zip(…, strict=True)` raises; `ExitNet` refuses such a network when it is built. In it the last exit *is* the
+# final classifier.
+#
+# </details>
 
 # %%
 try:
@@ -168,7 +179,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## The loss
+# ### The loss
 #
 # Every exit learns from the labels. Every exit but the deepest learns from the deepest, too (Zhang et al., section
 # 3):
@@ -202,12 +213,8 @@ for t in (1.0, 4.0):
     torch.testing.assert_close(mine, theirs)
     print(f"T = {t}: by hand {mine:.4f}, the package {theirs:.4f}")
 
-# %% [markdown]
-# **Predict.** Take the soft term alone. Which of the three exits' weights get a gradient from it?
-# (a) all three  (b) the two shallow ones  (c) the deepest only
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.who-gets-gradient")
 
 # %%
 exits = network(images)
@@ -216,7 +223,8 @@ weights = [head[-1].weight for head in network.heads]
 gradients = torch.autograd.grad(soft, weights, allow_unused=True)
 sizes = [0.0 if gradient is None else gradient.norm().item() for gradient in gradients]
 print("gradient at exits 1, 2, 3:", [round(size, 3) for size in sizes])
-check_prediction(prediction, answer="b", because="the deepest exit is the target, and a target is detached")
+
+# %% tags=["claims"]
 assert min(sizes[:2]) > 0
 assert sizes[2] == 0
 
@@ -224,7 +232,7 @@ assert sizes[2] == 0
 # So the deepest exit gains nothing *directly*. What may help it is that its early stages now serve the shallow exits
 # as well.
 #
-# ## Three smaller mistakes
+# ### Three smaller mistakes
 #
 # Give the text's network as many exits as stages. Then one exit stands behind the *last* stage, and beside it, on the
 # same features, the final classifier. We build that as an `ExitNet` with an empty fourth stage, and train it.
@@ -247,12 +255,18 @@ agree = [float((row.argmax(dim=1) == exits[-1].argmax(dim=1)).float().mean()) fo
 told = [float(kd_loss(row, exits[-1], temperature=1.0)) for row in exits[:-1]]
 for exit, (share, nats) in enumerate(zip(agree, told, strict=True), start=1):
     print(f"exit {exit}: agrees with the final classifier on {share:.1%}, soft term {nats:.4f} nats")
+
+# %% tags=["claims"]
 assert agree[2] > 0.95 > agree[1]
 assert told[2] < 0.1 * told[1]
 
 # %% [markdown]
-# > **Trap 47: an auxiliary exit after the last stage.** It sees what the final classifier sees and becomes nearly its
-# > copy. It has next to nothing to learn from it, and costs parameters and a share of the loss.
+# <details><summary><b>Trap 47: an auxiliary exit after the last stage</b></summary>
+#
+# It sees what the final classifier sees and becomes nearly its
+# copy. It has next to nothing to learn from it, and costs parameters and a share of the loss.
+#
+# </details>
 #
 # The share of the loss is the second mistake. The text adds its terms into one variable, divides by their number, and
 # hides a weight of ½ twice:
@@ -272,6 +286,8 @@ terms = [(torch.tensor(soft), torch.tensor(2.0)) for soft in (1.0, 3.0, 5.0)]  #
 total, kept = texts_sum(terms)
 print("terms 2, 4, 6; kept for the plot:", [float(value) for value in kept])
 print(f"weight of a label term with three exits: {0.5 * 0.5 / 3:.3f}, with two: {0.5 * 0.5 / 2:.3f}")
+
+# %% tags=["claims"]
 assert kept[0] is kept[1] is kept[2]
 
 # %% [markdown]
@@ -294,12 +310,16 @@ by_one = count_errors(network, held_images, held_labels)
 print(f"one view {by_one} errors of 2,000, eight views {by_views}, at eight times the cost")
 
 # %% [markdown]
-# > **Trap 46: another method under this name.** Averaging views changes how a finished network is *asked*; nobody
-# > teaches and nothing is learned. In *Be Your Own Teacher* the deepest exit teaches the shallow ones, in training,
-# > on one view. Whoever implements the text's sentence has implemented no self-distillation.
+# <details><summary><b>Trap 46: another method under this name</b></summary>
+#
+# Averaging views changes how a finished network is *asked*; nobody
+# teaches and nothing is learned. In *Be Your Own Teacher* the deepest exit teaches the shallow ones, in training,
+# on one view. Whoever implements the text's sentence has implemented no self-distillation.
+#
+# </details>
 
 # %% [markdown]
-# ## Does the deepest exit help the others?
+# ### Does the deepest exit help the others?
 #
 # Five methods, each from the same starts and on the same batches:
 #
@@ -343,13 +363,8 @@ def make_optimizer(parameters):
     return optimizer
 
 
-# %% [markdown]
-# **Predict.** What will the deepest exit's teaching at $T = 4$, everybody's favourite temperature, do to the first
-# exit?
-# (a) clearly fewer errors  (b) nothing that could be seen  (c) more errors
-
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.teaching-at-4")
 
 # %%
 cache = predict_logits(zoo.load("teacher_cnn", device=device), few.images)
@@ -373,9 +388,11 @@ for exit in range(3):
 # %%
 means = runs.groupby("arm", sort=False)[["exit 1", "exit 2", "exit 3"]].mean().round(0).astype(int)
 deeper = means.loc["labels at every exit"]
+means.where(means < 8000, "–")  # a dash: this exit was never trained
+
+# %% tags=["claims"]
 assert deeper["exit 2"] < 0.9 * deeper["exit 1"]
 assert deeper["exit 3"] < 0.9 * deeper["exit 2"]
-means.where(means < 8000, "–")  # a dash: this exit was never trained
 
 # %% [markdown]
 # Errors of 10,000 test images, means over the seeds. The table is dominated by *depth*: each further stage removes
@@ -397,10 +414,9 @@ show(ax, alt="Paired differences with intervals at three exits; with T = 4 exits
 found = table.set_index("arm")
 for arm, row in found[found.index.str.startswith("exit")].iterrows():
     print(f"{arm}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
-check_prediction(
-    prediction, answer="c", because="at T = 4 a shallow exit is held to logits that it has not the means to produce"
-)
 teaching = {t: found.difference[[f"exit 1, T = {t}", f"exit 2, T = {t}"]] for t in (1, 4)}
+
+# %% tags=["claims"]
 assert (teaching[4] > 100).all()
 assert teaching[1].abs().max() < teaching[4].min() / 2
 
@@ -420,10 +436,12 @@ assert teaching[1].abs().max() < teaching[4].min() / 2
 comparisons["deepest exit"] = compare(runs, metric="exit 3")
 found = comparisons["deepest exit"].set_index(["arm", "baseline"])
 big = found.loc[["big teacher", "big teacher, deepest teaches"]]
+format_comparison(comparisons["deepest exit"], digits=0)
+
+# %% tags=["claims"]
 assert (big.difference < -50).all()
 assert found.difference["labels at every exit", "no_teacher"] < 100
 assert found.difference["label_smoothing", "no_teacher"] < 0
-format_comparison(comparisons["deepest exit"], digits=0)
 
 # %% [markdown]
 # Exits cost the deepest one little or nothing: with labels at every exit it makes at most a percentage point more
@@ -433,7 +451,7 @@ format_comparison(comparisons["deepest exit"], digits=0)
 # do not say. The network's own deepest exit does not.**
 
 # %% [markdown]
-# ## Leaving early
+# ### Leaving early
 #
 # Exits are useful even if they teach each other nothing: an easy image need not go all the way. The rule is [early
 # exit](glossary:early-exit): leave as soon as one class has a probability of at least the *confidence*, a number that
@@ -450,18 +468,16 @@ def leave(probabilities, confidence):  # (E, N, K) -> (N,): the exit that each i
 number = runs.index[runs.arm == "deepest teaches, T = 1"][0]
 network, probabilities = runs.model[number], answers[number]
 logits, exits = predict_early(network, mnist.test.images[:2000], confidence=0.8)  # really runs the stages one by one
-assert (exits == leave(probabilities[:, :2000], 0.8)).float().mean() > 0.999
 print("images at exits 1, 2, 3:", torch.bincount(exits).tolist())
+
+# %% tags=["claims"]
+assert (exits == leave(probabilities[:, :2000], 0.8)).float().mean() > 0.999
 
 # %% [markdown]
 # Exit 2 costs half of the multiply-adds. If *all* images leave there, accuracy falls to that of exit 2.
-#
-# **Predict.** Now the confidence is chosen so that the images need half of the multiply-adds *on average*. What does
-# that cost, compared with what it costs if all leave at exit 2?
-# (a) less than half of that  (b) about as much  (c) more
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.leave-early")
 
 # %%
 costs = torch.tensor(leaving, device=device) / alone  # (E,), of the deepest exit alone
@@ -479,7 +495,8 @@ single = [100 * (row.argmax(dim=-1) == mnist.test.labels).float().mean().item() 
 half = min(curve, key=lambda point: abs(point[0] - 50))
 print("right at exits 1, 2, 3:", ", ".join(f"{right:.1f} %" for right in single))
 print(f"right if half of the compute is saved: {half[1]:.1f} %")
-check_prediction(prediction, answer="a", because="the images that leave early are those that the early exits get right")
+
+# %% tags=["claims"]
 assert single[2] - half[1] < 0.5 * (single[2] - single[1])
 
 # %%
@@ -521,10 +538,12 @@ explorer
 explorer.confidence.value = 0.99
 careful = explorer.compute
 explorer.confidence.value = 0.6
-assert explorer.compute < careful
-assert abs(100 * explorer.compute - trade(probabilities, mnist.test.labels, 0.6)[0]) < 0.1
 print(explorer.status.value.replace("<b>", "").replace("</b>", ""))
 explorer.close()
+
+# %% tags=["claims"]
+assert explorer.compute < careful
+assert abs(100 * explorer.compute - trade(probabilities, mnist.test.labels, 0.6)[0]) < 0.1
 
 # %% [markdown]
 # Does self-distillation buy anything *here*, where shallow exits carry the load? Each network gets its own
@@ -548,6 +567,8 @@ format_comparison(comparisons["early exit at 60 % of the compute"], digits=0)
 
 # %%
 early_errors = comparisons["early exit at 60 % of the compute"].set_index("arm").difference
+
+# %% tags=["claims"]
 assert early_errors["deepest teaches, T = 4"] > max(0, early_errors["deepest teaches, T = 1"])
 
 # %% [markdown]
@@ -555,11 +576,15 @@ assert early_errors["deepest teaches, T = 4"] > max(0, early_errors["deepest tea
 # this run shows. **The saving comes from the exits, whether or not they teach each other.**
 
 # %% [markdown]
-# # Part two: generations
+# ## Part two: generations
 #
 # Born-again networks (2018) teach through time. [Generation](glossary:generation) 0 learns from labels alone, as
 # always. Generation 1 has the same architecture, a fresh start, and generation 0 as its teacher; and so on. At the
 # end all generations may vote: the mean of their probabilities decides. Written out it is a loop:
+
+
+# %%
+draw_generations()
 
 
 # %%
@@ -596,25 +621,27 @@ try:
     recipes.distill(model, model, few)
 except ValueError as error:
     print(error)
+
+# %% tags=["claims"]
 assert not ready_made
 
 # %% [markdown]
-# > **Trap 48: `if teacher:`.** A `Sequential` has a length, and an empty one counts as false: the teacher is skipped
-# > without a word. Ask `is not None`.
-# >
-# > **Trap 50: one object as teacher and student.** The divergence is 0 at every step, so only $(1-\alpha)$ times the
-# > label loss is left. A copy is meant: `copy.deepcopy(model)`.
+# <details><summary><b>Trap 48: `if teacher:`</b></summary>
+#
+# A `Sequential` has a length, and an empty one counts as false: the teacher is skipped
+# without a word. Ask `is not None`.
+#
+# **Trap 50: one object as teacher and student.** The divergence is 0 at every step, so only $(1-\alpha)$ times the
+# label loss is left. A copy is meant: `copy.deepcopy(model)`.
+#
+# </details>
 
 # %% [markdown]
 # The third is quieter. The text's loop hides $\alpha$ in a default, does not pass its learning rate on, sets no seed,
 # and measures nothing. What would a reader see who compares one run with another?
-#
-# **Predict.** One network, trained twice from labels alone, with different seeds. How often do the two differ by 0.25
-# percentage points (25 errors) or more?
-# (a) 1 time of 20  (b) 1 of 10  (c) more often than 1 of 5
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.two-seeds")
 
 # %%
 data = {"train": few, "test": mnist.test}
@@ -628,19 +655,24 @@ plain = control[control.arm == "labels"].test_errors.tolist()
 apart = [abs(one - other) >= 25 for one, other in itertools.combinations(plain, 2)]
 print(f"{len(plain)} seeds: {min(plain)} to {max(plain)} errors")
 print(f"{sum(apart) / len(apart):.0%} of the pairs are 25 or more apart")
-check_prediction(prediction, answer="c", because="the start and the order of the images alone move that many errors")
+
+# %% tags=["claims"]
 assert sum(apart) / len(apart) > 0.2
 
 # %% [markdown]
-# > **Trap 49: hidden α, an unused learning rate, no seed, no evaluation.** A gain of a quarter of a point between
-# > *one* generation 0 and *one* generation 1 shows nothing.
+# <details><summary><b>Trap 49: hidden α, an unused learning rate, no seed, no evaluation</b></summary>
+#
+# A gain of a quarter of a point between
+# *one* generation 0 and *one* generation 1 shows nothing.
+#
+# </details>
 #
 # So: every knob an argument, several lines of descent (*lineages*), and for each generation its
 # [twin](glossary:twin): the same seed, the same start and batches, no teacher. `born_again` gives generation $g$ the
 # seed `seed + g`. Its twins are among the networks just trained.
 
 # %% [markdown]
-# ## Choosing T and α
+# ### Choosing T and α
 #
 # On held-out images, with seeds that are not used again. Three parents, and a child of each for every pair of knobs;
 # the table shows held-out errors of 5,000.
@@ -671,6 +703,8 @@ right = accuracy(parents.model[0], *few)
 sure = predict_logits(parents.model[0], few.images).softmax(dim=1).amax(dim=1).mean()
 print(f"label smoothing, without a teacher: {smoothed:.0f}; all children on average: {by_knobs.mean().mean():.0f}")
 print(f"on its training images a parent is right for {right:.1%}, with a mean probability of {sure:.3f}")
+
+# %% tags=["claims"]
 assert best_temperature == 1
 assert by_knobs.loc[1.0].mean() < by_knobs.loc[4.0].mean()
 assert smoothed < by_knobs.mean().mean()
@@ -683,17 +717,13 @@ assert sure > 0.95
 # opinions, errors included.
 
 # %% [markdown]
-# ## Four generations
+# ### Four generations
 #
 # Generation 0 and three that are taught, in three ways: with the text's $T = 4$, and $\alpha = 0.7$; with what the
 # held-out images chose; and with a $T$ per generation that falls: 4, 2, 1.
-#
-# **Predict.** The text expects 0.5 to 1 percentage points from the first generation, less from the next: 50 to 100
-# errors of 10,000. Here, with $T = 4$, generation 1 makes, against generation 0,
-# (a) clearly fewer errors  (b) about as many  (c) clearly more
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.first-generation")
 
 # %%
 chains = {"T = 4": (4.0, 0.7), "chosen": (best_temperature, best_alpha), "T = 4, 2, 1": ([4.0, 2.0, 1.0], 0.7)}
@@ -724,6 +754,8 @@ ax.set(xlabel="generation", ylabel="test errors of 10,000", xticks=range(4))
 ax.legend(frameon=False, fontsize=9)
 show(ax, alt="Errors by generation: rising with T = 4, nearly level with the chosen knobs, label smoothing below all.")
 means = {name: count.float().mean(dim=0).tolist() for name, count in counts.items()}
+
+# %% tags=["claims"]
 assert means["T = 4"][3] > means["T = 4"][0] + 40
 assert abs(means["chosen"][3] - means["chosen"][0]) < 50
 assert means["T = 4, 2, 1"][3] < means["T = 4, 2, 1"][2]
@@ -756,12 +788,9 @@ show(
 # %%
 for row in twins.itertuples():
     print(f"{row.arm:14} {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}]")
-check_prediction(
-    prediction,
-    answer="c",
-    because="soft targets of a parent that has nothing to add are a detour, and at T = 4 a long one",
-)
 gain = twins.set_index("arm").difference
+
+# %% tags=["claims"]
 assert (twins.low > -50).all()  # a gain of half a percentage point is excluded everywhere
 assert (twins.set_index("arm").low[["T = 4: 1", "T = 4: 2", "T = 4: 3"]] > 0).all()
 assert gain["T = 4: 2"] + gain["T = 4: 3"] > 2 * gain["T = 4: 1"]
@@ -780,19 +809,16 @@ assert gain["T = 4, 2, 1: 3"] < gain["T = 4, 2, 1: 2"]
 # validation error of 15.5 % for a born-again network. It says that a claim about *your* case needs *your* twins.
 
 # %% [markdown]
-# ## The vote, and the control that is usually forgotten
+# ### The vote, and the control that is usually forgotten
 #
 # The paper's best numbers come from the [ensemble](glossary:ensemble) of generations. But four networks are four
 # trainings, and four *strangers*, trained independently without any teacher, may vote as well.
 #
 # The fair table holds both votes, and other ways to spend the money: label smoothing, which is free; one network
 # trained four times as long; and plain distillation from a big teacher (the course's MLP, trained on all of MNIST).
-#
-# **Predict.** Who makes fewer errors: four generations with the text's $T = 4$, or four strangers?
-# (a) the generations  (b) the strangers  (c) no difference to be seen
 
 # %%
-prediction = "a"  # your guess: "a", "b" or "c"
+guess("06.generations-or-independent")
 
 # %%
 first_seeds = [10 * seed for seed in range(lineages)]
@@ -817,12 +843,11 @@ format_comparison(comparisons["one and four"], digits=0)
 # %%
 found = comparisons["one and four"].set_index(["arm", "baseline"])
 four = found.xs("4 strangers", level="baseline")
-check_prediction(
-    prediction, answer="b", because="a vote needs voters who err differently, and children err like their parents"
-)
 row = four.loc["4 generations, chosen"]
 told = f"{row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}"
 print("4 generations with the chosen knobs against 4 strangers:", told)
+
+# %% tags=["claims"]
 assert four.low["4 generations, T = 4"] > 0
 assert four.difference["4 generations, T = 4, 2, 1"] > 0
 assert abs(row.difference) < 25
@@ -850,6 +875,8 @@ def same_wrong(one, other):
 kin = [same_wrong(line[0], line[1]) for line in families["T = 4"]]
 strangers = [same_wrong(families["T = 4"][seed][0], models["labels", 10 * seed + 1]) for seed in range(lineages)]
 print("the same wrong answer, of 10,000: parent and child", kin, "  parent and the child's twin", strangers)
+
+# %% tags=["claims"]
 assert sum(kin) > sum(strangers)
 
 # %% [markdown]
@@ -866,6 +893,8 @@ ax.set(ylim=(0, 0.6))
 show(ax, alt="Ten probabilities of one badly written four in four generations: the same doubts, at similar heights.")
 apart = (handed_down[1][least_sure] - handed_down[0][least_sure]).abs().sum()
 print(f"parent and child differ by {apart:.2f} of at most 2")
+
+# %% tags=["claims"]
 assert apart < 1
 
 # %% [markdown]
@@ -878,14 +907,16 @@ generations
 
 # %%
 generations.generation.value = 3
-assert generations.generation_errors.tolist() == counts["T = 4"].tolist()
 print(generations.status.value.replace("<b>", "").replace("</b>", ""))
 generations.shown.value = 1
-assert generations.ensemble_errors[:, 3].float().mean() < generations.generation_errors[:, 3].float().mean()
 generations.close()
 
+# %% tags=["claims"]
+assert generations.generation_errors.tolist() == counts["T = 4"].tolist()
+assert generations.ensemble_errors[:, 3].float().mean() < generations.generation_errors[:, 3].float().mean()
+
 # %% [markdown]
-# ## Where it might help: wrong labels
+# ### Where it might help: wrong labels
 #
 # Theory says what self-distillation is good for: each round keeps the network a little further from fitting every
 # label exactly (it *regularises*; Mobahi et al., 2020). That helps where labels are wrong, until it is too much.
@@ -920,6 +951,8 @@ format_comparison(comparisons["wrong labels"], digits=0)
 # %%
 found = comparisons["wrong labels"].set_index(["arm", "baseline"])
 alone = found.xs("generation 0", level="baseline").difference[[f"generation {g}" for g in (1, 2, 3)]]
+
+# %% tags=["claims"]
 assert found.difference["4 generations", "generation 0"] < min(0, alone.min())
 
 # %% [markdown]
