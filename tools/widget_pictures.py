@@ -11,6 +11,8 @@ import nbformat
 from nbformat import NotebookNode
 from PIL import Image
 
+from kdcourse.plots.showing import DescribedPicture
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_NOTE = "▶ *A live widget appears here when you run this cell.*"
@@ -41,8 +43,8 @@ def without_kernel(output: NotebookNode, states: Mapping[str, Any]) -> list[Note
     picture = _picture_of(output.data[WIDGET_VIEW].get("model_id"), states)
     about = output.data.get("text/plain", "").strip("[]")
     if picture and about:
-        data, metadata = {"image/png": _smaller(picture), "text/plain": about}, {"image/png": {"alt": about}}
-        outputs.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
+        page = {"text/html": DescribedPicture(_smaller(picture), about).to_html(), "text/plain": about}
+        outputs.append(nbformat.v4.new_output("display_data", page))
     return outputs
 
 
@@ -64,11 +66,11 @@ def _picture_of(model: str | None, states: Mapping[str, Any]) -> bytes | None:
     return max(pictures, key=len, default=None)
 
 
-def _smaller(png: bytes) -> str:
-    """Return a frame at the resolution of a page instead of a fine screen's, in a palette, as base64."""
+def _smaller(png: bytes) -> bytes:
+    """Return a frame at the resolution of a page instead of a fine screen's, in a palette."""
     frame = Image.open(io.BytesIO(png)).convert("RGB")
     size = [round(length * PAGE_DPI / WIDGET_DPI) for length in frame.size]
     small = frame.resize(size, Image.Resampling.LANCZOS).quantize(COLOURS, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

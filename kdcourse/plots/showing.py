@@ -64,6 +64,10 @@ class DescribedPicture:
         return self.alt
 
     def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_html(self) -> str:
+        """Return an image with its description, the PNG inside."""
         data, width = base64.b64encode(self.png).decode(), Image.open(io.BytesIO(self.png)).width
         # On a narrow page the picture shrinks and keeps its shape.
         return (

@@ -108,7 +108,7 @@ class Clocked(Shown):
         self.run_on(count)
 
     def reset(self) -> None:
-        """Go back to the start; the knobs stay where they are."""
+        """Go back to the start, where a subclass may put its knobs back too."""
         if self.closed:
             self.check_open()  # after an error it may go on: a reset is the way out
         with self.lock:

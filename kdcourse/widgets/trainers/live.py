@@ -98,6 +98,7 @@ class LiveTrainer(Clocked):
     ) -> None:
         super().__init__()
         self.knobs = Knobs() if knobs is None else knobs
+        self._first_knobs = copy.copy(self.knobs)
         check_on_slider(self.knobs.temperature)
         check_alpha(self.knobs.alpha)
         measured = take_measured(data, held_out)
@@ -136,6 +137,8 @@ class LiveTrainer(Clocked):
 
     def _back_to_start(self) -> None:
         self.race.reset()
+        self.knobs.temperature, self.knobs.alpha = self._first_knobs.temperature, self._first_knobs.alpha
+        self._set_silently("distilled", self.knobs)
         self._fork_row.layout.display = "none"
         self.picture.show_fork(False)
 
@@ -174,6 +177,7 @@ class LiveTrainer(Clocked):
                 if knob == "temperature" and is_snap(change["old"], change["new"]):
                     return
                 self.mark(Mark(self.steps, arm, knob, change["new"]))
+                self.race.watch()
                 self.draw()
 
         return move

@@ -18,6 +18,7 @@ from ...training import Knobs, MakeOptimizer, Objective, Step, WithProgress, eva
 
 EVALUATION_PART = 500  # images per unit of work
 ENDLESS = 10**9  # epochs
+WATCHED, WATCHED_GAP = 300, 20  # steps after a change, and steps between two measurements there
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Race:
         """Stand at the first batch, with every arm measured."""
         batches = self.track.make_batches()
         self._batches, self.total = iter(batches), len(batches)
-        self.step = self.evaluated = 0
+        self.step = self.evaluated = self._watched_until = 0
         self.at_rest = True
         for arm in self.arms.values():
             arm.steps, arm.errors, arm.terms, arm.trainer = [], [], {}, self.train(arm)
@@ -173,6 +174,10 @@ class Race:
 
         objective = WithProgress(arm.objective, self.total, first_step=self.step)
         return train(arm.student, batches(), objective, arm.optimizer)
+
+    def watch(self) -> None:
+        """Measure often for the next steps: something was changed, and its effect is of interest."""
+        self._watched_until = self.step + WATCHED
 
     def evaluate_now(self) -> None:
         """Measure every arm at once."""
@@ -193,6 +198,11 @@ class Race:
         arm.steps.append(self.step)
         arm.errors.append(100 * int(wrong.sum()) / len(wrong))
 
+    def _gap(self) -> int:
+        """Return the steps between two measurements: few at first, when errors fall fast, then up to a hundred."""
+        gap = max(10, min(100, self.step // 10))
+        return min(gap, WATCHED_GAP) if self.step <= self._watched_until else gap
+
     def _work(self) -> Iterator[None]:
         """Train and measure to the end, a unit at a time: one step of one arm, or one part of an evaluation."""
         for batch in self._batches:
@@ -203,8 +213,7 @@ class Race:
                 if place < len(arms) - 1:
                     yield
             self.step += 1
-            # Often at first, when errors fall fast, then every hundred steps, and at the end.
-            if self.step - self.evaluated >= max(10, min(100, self.step // 10)) or self.step == self.total:
+            if self.step - self.evaluated >= self._gap() or self.step == self.total:
                 yield from self.evaluate(arms)
             self.at_rest = True
             yield

@@ -1,6 +1,7 @@
 """The live trainer without a front end: two students, knobs and marks, forks, resets, frames."""
 
 import threading
+from itertools import pairwise
 
 import ipywidgets
 import pytest
@@ -8,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdcourse.data.mnist import MNIST
+from kdcourse.data.mnist import MNIST, Split
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_cnn, make_mlp
 from kdcourse.objectives import soft_target_objective
 from kdcourse.plots import COLORS, PAPER
 from kdcourse.training import Knobs, predict_logits
 from kdcourse.widgets import LiveTrainer
+from kdcourse.widgets.trainers.live_picture import LivePicture
 
 
 def in_bytes(colour):
@@ -187,6 +189,40 @@ def test_the_sliders_of_the_fork_are_there_only_with_a_fork(make_live):
     assert row.layout.display != "none"
     live.reset()
     assert row.layout.display == "none"
+
+
+def test_after_a_move_errors_are_measured_often_for_a_while(make_live):
+    live = make_live()
+    live.step(400)
+    before = live.arms["distilled"].steps[-3:]
+    live.temperature.value = 16
+    live.step(600)
+    steps = [step for step in live.arms["distilled"].steps if step > 400]
+    gaps = [after - before for before, after in pairwise(steps)]
+    assert before[-1] - before[-2] > 20
+    assert max(gap for step, gap in zip(steps, gaps, strict=False) if step < 680) <= 20
+    assert gaps[-1] > 20
+
+
+def test_a_reset_puts_the_knobs_back(make_live):
+    live = make_live()
+    first = live.temperature.value, live.alpha.value
+    live.temperature.value, live.alpha.value = 16, 0.2
+    live.step(20)
+    live.reset()
+    assert (live.temperature.value, live.alpha.value) == pytest.approx(first)
+    assert (live.knobs.temperature, live.knobs.alpha) == pytest.approx(first)
+    assert live.marks == []
+
+
+@pytest.mark.parametrize(("right", "shown"), [(1.0, False), (0.5, True)])
+def test_the_teachers_line_is_drawn_only_where_it_says_something(right, shown):
+    labels = torch.arange(100) % 10
+    split = Split(torch.rand(100, 1, 28, 28), labels)
+    answers = torch.where(torch.arange(100) < 100 * right, labels, (labels + 1) % 10)
+    picture = LivePicture(torch.nn.functional.one_hot(answers, 10).float(), split)
+    names = [text.get_text() for text in picture.canvas.figure.legends[0].get_texts()]
+    assert ("teacher" in names) == shown
 
 
 def test_a_student_with_batch_norm_is_forked_and_reset_with_its_buffers(make_live, small, teacher):
