@@ -59,7 +59,7 @@ from kdcourse.training import predict_logits
 # **Reference** Chapter 01, "Dark knowledge" and "Temperature, by hand"; Hinton, Vinyals, Dean (2015), equation 1.
 
 
-# %% solution="task1_soften"
+# %% solution="task1_soften" asks="soften"
 def my_soften(logits, *, temperature):
     ### BEGIN SOLUTION
     return F.softmax(logits / temperature, dim=-1)  # (B, K)
@@ -126,7 +126,7 @@ check_entropy(my_entropy, seed=2015)
 # **Reference** Chapter 01, "What a student saves"; traps 10, 11, 13 and 16.
 
 
-# %% solution="task2_accuracy"
+# %% solution="task2_accuracy" asks="accuracy count_errors predict_logits"
 def measured_accuracy(model, images, labels, *, batch_size):
     ### BEGIN SOLUTION
     was_training = model.training
@@ -146,7 +146,7 @@ check_measured_accuracy(measured_accuracy, seed=2015)
 ### END HIDDEN TESTS
 
 
-# %% solution="task2_size"
+# %% solution="task2_size" asks="count_parameters size_in_bytes"
 def measured_size(model):
     ### BEGIN SOLUTION
     parameters, buffers = list(model.parameters()), list(model.buffers())
@@ -244,7 +244,7 @@ check_dark_knowledge(answers)
 # **Reference** Chapter 01, "Use 1: many models into one"; Buciluǎ, Caruana, Niculescu-Mizil (2006).
 
 
-# %% solution="task4_ensemble"
+# %% solution="task4_ensemble" asks="Ensemble distill_ensemble"
 def ensemble_logits(all_logits):
     ### BEGIN SOLUTION
     log_probabilities = F.log_softmax(all_logits, dim=-1)  # (M, B, K)

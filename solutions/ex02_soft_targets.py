@@ -44,7 +44,7 @@ from kdcourse.sweeps import sweep
 # **Reference** Chapter 02, "Written out, it is five lines"; Hinton, Vinyals, Dean (2015), section 2.
 
 
-# %% solution="task1_kd_loss"
+# %% solution="task1_kd_loss" asks="kd_loss distillation_loss"
 def my_kd_loss(student_logits, teacher_logits, *, temperature):
     ### BEGIN SOLUTION
     log_q = F.log_softmax(student_logits / temperature, dim=-1)  # (B, K) student
@@ -92,7 +92,7 @@ check_kd_loss(my_kd_loss, seed=2015)
 # **Reference** Chapter 02, traps 1 to 4.
 
 
-# %% solution="task2_repaired_loss"
+# %% solution="task2_repaired_loss" asks="soft_target_objective"
 def repaired_loss(student_logits, teacher_logits, labels, *, temperature, alpha):
     ### BEGIN SOLUTION
     log_q = F.log_softmax(student_logits / temperature, dim=-1)
@@ -210,7 +210,7 @@ runs = sweep(
 errors = {arm: group.sort_values("seed").test_errors.tolist() for arm, group in runs.groupby("arm")}
 print(errors)
 
-# %% solution="task4_interval"
+# %% solution="task4_interval" asks="mean_interval t_quantile compare"
 STUDENT_T = {2: 12.706, 3: 4.3027, 4: 3.1824, 5: 2.7764, 6: 2.5706, 7: 2.4469, 8: 2.3646}  # by n, 95 % two-sided
 
 

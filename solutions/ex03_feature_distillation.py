@@ -59,7 +59,7 @@ mnist, teacher = load_mnist(), zoo.load("teacher_cnn")
 # **Reference** Chapter 03, attention transfer; Zagoruyko and Komodakis (2017), arXiv:1612.03928, section 3.1; traps 20 and 22.
 
 
-# %% solution="task1_attention_map"
+# %% solution="task1_attention_map" asks="attention_map"
 def my_attention_map(features):
     ### BEGIN SOLUTION
     energy = features.square().sum(dim=1)  # (B, H, W)
@@ -75,7 +75,7 @@ check_attention_map(my_attention_map, seed=2017)
 ### END HIDDEN TESTS
 
 
-# %% solution="task1_attention_transfer_loss"
+# %% solution="task1_attention_transfer_loss" asks="attention_transfer_loss"
 def my_attention_transfer_loss(student_layers, teacher_layers):
     ### BEGIN SOLUTION
     loss = 0
@@ -131,7 +131,7 @@ check_attention_transfer_loss(my_attention_transfer_loss, seed=2017)
 # **Reference** Chapter 03, FitNets; Romero et al. (2015), arXiv:1412.6550, equation 3; traps 13, 18 and 21.
 
 
-# %% solution="task2_repaired_hint_stage"
+# %% solution="task2_repaired_hint_stage" asks="fitnets hint_objective"
 def repaired_hint_stage(student, regressor, teacher, batches, *, lr):
     ### BEGIN SOLUTION
     optimizer = torch.optim.SGD([*student.parameters(), *regressor.parameters()], lr=lr)

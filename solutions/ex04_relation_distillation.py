@@ -57,7 +57,7 @@ from kdcourse.training import evaluating
 # **Reference** Chapter 04, distances; Park et al. (2019), arXiv:1904.05068, equations 5 to 8; traps 31 to 33.
 
 
-# %% solution="task1_distance_loss"
+# %% solution="task1_distance_loss" asks="rkd_distance_loss"
 def my_distance_loss(student_embeddings, teacher_embeddings):
     ### BEGIN SOLUTION
     def relations(points):
@@ -98,7 +98,7 @@ check_distance_loss(my_distance_loss, seed=2019)
 # **Reference** Chapter 04, similarity-preserving; Tung and Mori (2019), arXiv:1907.09682, equations 1 to 4; trap 37.
 
 
-# %% solution="task2_similarity_loss"
+# %% solution="task2_similarity_loss" asks="similarity_preserving_loss gram_loss"
 def my_similarity_loss(student_features, teacher_features):
     ### BEGIN SOLUTION
     student, teacher = student_features.flatten(1), teacher_features.detach().flatten(1)  # (B, D) each
@@ -147,7 +147,7 @@ check_similarity_loss(my_similarity_loss, seed=2019)
 # **Reference** Chapter 04, angles; Park et al. (2019), arXiv:1904.05068, equations 9 and 10; traps 31 and 34.
 
 
-# %% solution="task3_repaired_angle_loss"
+# %% solution="task3_repaired_angle_loss" asks="rkd_angle_loss"
 def repaired_angle_loss(student_embeddings, teacher_embeddings):
     ### BEGIN SOLUTION
     def cosines(points):

@@ -60,7 +60,7 @@ from kdcourse.sweeps import compare, sweep
 # **Reference** Chapter 05, "Which of these is the same?"; van den Oord et al. (2018), arXiv:1807.03748, equation 4; trap 30.
 
 
-# %% solution="task1_info_nce_loss"
+# %% solution="task1_info_nce_loss" asks="info_nce_loss"
 def my_info_nce_loss(student_embeddings, teacher_embeddings, *, temperature):
     ### BEGIN SOLUTION
     student = F.normalize(student_embeddings, dim=1)  # (B, D)
@@ -113,7 +113,7 @@ check_info_nce_loss(my_info_nce_loss, seed=2018)
 # **Reference** Chapter 05, a queue; He et al. (2020), arXiv:1911.05722, section 3.2; traps 38 and 39.
 
 
-# %% solution="task2_repaired_push"
+# %% solution="task2_repaired_push" asks="EmbeddingQueue"
 def repaired_push(bank, count, embeddings):
     ### BEGIN SOLUTION
     bank, size = bank.clone(), len(bank)
@@ -158,7 +158,7 @@ check_queue_push(repaired_push, seed=2018)
 # **Reference** Chapter 05, false negatives and a queue; traps 29 and 40.
 
 
-# %% solution="task3_queue_loss"
+# %% solution="task3_queue_loss" asks="CRDLoss"
 def my_queue_loss(student_embeddings, teacher_embeddings, labels, *, queue, queue_labels, temperature):
     ### BEGIN SOLUTION
     student, teacher = F.normalize(student_embeddings, dim=1), F.normalize(teacher_embeddings.detach(), dim=1)

@@ -61,7 +61,7 @@ mnist = load_mnist()
 # **Reference** Chapter 06, the deepest exit as teacher; Zhang et al. (2019), arXiv:1905.08094, section 3; traps 46 and 50.
 
 
-# %% solution="task1_deep_supervision_loss"
+# %% solution="task1_deep_supervision_loss" asks="deep_supervision_loss"
 def my_deep_supervision_loss(exit_logits, labels, *, temperature, alpha):
     ### BEGIN SOLUTION
     *shallower, deepest = exit_logits
@@ -115,7 +115,7 @@ check_deep_supervision_loss(my_deep_supervision_loss, seed=2019)
 # **Reference** Chapter 06, exits; traps 44, 45 and 47.
 
 
-# %% solution="task2_repaired_forward"
+# %% solution="task2_repaired_forward" asks="ExitNet make_exit_cnn"
 def repaired_forward(stages, auxiliary_heads, classifier, images):
     ### BEGIN SOLUTION
     features, exit_logits = images, []
@@ -156,7 +156,7 @@ check_exit_forward(repaired_forward, seed=2019)
 # **Reference** Chapter 06, early exits; `kdcourse.models_exits.predict_early`, which also saves the work.
 
 
-# %% solution="task3_early_exit"
+# %% solution="task3_early_exit" asks="predict_early"
 def my_early_exit(exit_logits, *, confidence):
     ### BEGIN SOLUTION
     deepest = len(exit_logits) - 1

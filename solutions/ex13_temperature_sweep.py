@@ -54,7 +54,7 @@ from kdcourse.training import predict_logits
 # **Reference** Chapter 02, "Why is there a $T^2$ in front?"; traps 2, 3 and 5.
 
 
-# %% solution="task1_objective"
+# %% solution="task1_objective" asks="soft_target_objective distillation_loss"
 def my_objective(student, images, labels, teacher_logits, *, temperature, alpha):
     ### BEGIN SOLUTION
     logits = student(images)  # (B, K)

@@ -63,7 +63,7 @@ from kdcourse.training import count_errors, evaluating, fit
 # **Reference** Chapter 03, FitNets and "together"; chapter 02, the objective; traps 18 and 21.
 
 
-# %% solution="task1_objective"
+# %% solution="task1_objective" asks="soft_target_objective hint_objective distillation_loss"
 def my_objective(
     student, images, labels, teacher_logits, teacher_features, *, regressor, temperature, alpha, feature_weight
 ):
@@ -108,7 +108,7 @@ check_combined_objective(my_objective, seed=2015)
 # **Reference** Chapter 03, "The regressor must learn, too"; chapter 02 on pairs; trap 21.
 
 
-# %% solution="task2_run"
+# %% solution="task2_run" asks="distill fitnets"
 def my_run(make_student, make_regressor, objective, data, *, seed, epochs):
     ### BEGIN SOLUTION
     torch.manual_seed(seed)

@@ -8,7 +8,8 @@
 ``solutions/exNN_stem.py`` gives ``solutions/exNN_stem/exNN_stem.ipynb`` (the key, executed), ``exercises/…`` (what
 learners get) and ``kdcourse/keys/exNN_stem.ipynb`` (hidden tests without solutions, for the grader of an installed
 package). A cell of the source says what it is for: ``locked="name"``, ``solution="name"``, or ``check="name"
-points=4``; a cell without any of them is free.
+points=4``; a cell without any of them is free. ``asks="kd_loss soften"`` beside ``solution=`` names functions of the
+package that would be the answer: the grader flags their use.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, open_source
 
-from kdcourse.grading.notebooks import notebook_text, read_notebook, write_text
+from kdcourse.grading.notebooks import ASKS, notebook_text, read_notebook, write_text
 from kdcourse.grading.release import HIDDEN_TESTS, SOLUTION, release, without_region
 
 KINDS = {  # of a cell in the source: nbgrader's grade, solution, locked
@@ -38,7 +39,8 @@ def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     for cell in notebook.cells:
         role = _role(cell, source.name)
         tags = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
-        cell["metadata"] = NotebookNode(tags | ({"nbgrader": role} if role else {}))
+        asks = {ASKS: cell.metadata["asks"].split()} if "asks" in cell.metadata else {}
+        cell["metadata"] = NotebookNode(tags | asks | ({"nbgrader": role} if role else {}))
         if role and role["grade_id"] in used:
             raise ValueError(f"{source.name}: two cells have the name {role['grade_id']!r}.")
         if role:

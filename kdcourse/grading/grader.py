@@ -6,18 +6,20 @@ The grader. A cell that does not end costs what depends on it: it is left out, a
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .notebooks import parse_notebook
-from .overlay import Plan, Step, answers_of, imports_of, lay_over, shared_cells, words_of
+from .overlay import Plan, Step, answers_of, asked_of, imports_of, lay_over, shared_cells
 from .results import CellResult, Result
 from .sandbox import find_sandbox
-from .session import START, Forged, Session, Stopped, Worker
+from .session import START, Forged, Lost, Session, Stopped, Worker
 
 TIMEOUT = 60.0  # seconds for one cell
 BUDGET = 600.0  # seconds for a submission
 MOST_RESTARTS = 8
+REPLACED = "No points: something that this check relies on was replaced while it ran."
 AGAIN = -1  # in place of a cell's number
+LEAST_FOR_CANARY = 20.0  # seconds, even where a submission's time is over
 
 
 def grade(
@@ -99,6 +101,27 @@ def make_worker(*, sandboxed: bool | None = None, limits: dict[str, int] | None 
     return Worker(sandbox, limits)
 
 
+class _Outcome(NamedTuple):
+    """What is believed of a reply.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether the cell came to its end without an error; a reply must say so.
+    confirmed : bool
+        Of a check: whether it refused wrong answers right after it had passed, in the same process.
+    hidden : bool
+        Whether the text was a hidden test.
+    """
+
+    ok: bool = False
+    error: str = ""
+    output: str = ""
+    seconds: float = 0.0
+    hidden: bool = False
+    confirmed: bool = False
+
+
 class _Run:
     """One plan, run in as many processes as it takes."""
 
@@ -107,7 +130,7 @@ class _Run:
     ) -> None:
         self.steps, self.key, self.worker = plan.steps, key, worker
         self.timeout, self.until, self.on_cell = timeout, until, on_cell
-        self.outcomes: dict[int, dict[str, Any]] = {}
+        self.outcomes: dict[int, _Outcome] = {}
         self.masked: dict[int, str] = {}
         self.flags: list[str] = []
         self.accepted_wrong: list[str] = []
@@ -128,11 +151,13 @@ class _Run:
                 continue
             # What was checked after this cell was checked while its effects were there.
             self.outcomes = {i: outcome for i, outcome in self.outcomes.items() if i < at}
-            told = f"This cell {self.masked[at]}. It was left out, and the others were run without it."
-            self.outcomes[at] = {"error": told}
+            error = f"This cell {self.masked[at]}. It was left out, and the others were run without it."
+            self.outcomes[at] = _Outcome(error=error)
             self.stopped = True
             if time.monotonic() > self.until:
                 break
+        else:
+            self.flags.append(f"{MOST_RESTARTS} times a cell ended the process or took too long: the rest was not run")
         self._give_up()
 
     def _open(self) -> Session:
@@ -142,15 +167,13 @@ class _Run:
             raise ValueError("the worker that runs cells does not start, or the key's imports end it.")
         if not self.scanned:
             self.scanned = True
-            own = [step for step in self.steps if step.kind == "learner"]
-            answers = [step.source for step in own if not step.name.startswith("cell ")]
-            texts = {"sources": [step.source for step in own], "answers": answers, "known": words_of(self.key)}
+            own = [step.source for step in self.steps if step.kind == "learner"]
             try:
-                found = session.ask("scan", timeout=START, **texts)
+                reply = session.ask("scan", timeout=START, sources=own, asked=asked_of(self.key))
             except Stopped:
                 self.flags.append("a cell that Python's parser does not survive")
                 return self._open()
-            self._flag(found.get("flags"), "")
+            self._flag(reply.get("flags"), "{}")
         return session
 
     def _begun(self) -> Session | None:
@@ -171,73 +194,99 @@ class _Run:
                 self._give_up()
                 return None
             try:
-                self.outcomes[i] = self._outcome(session, step, min(self.timeout, left))
+                outcome = self._outcome(session, step, min(self.timeout, left))
+            except Lost:
+                return AGAIN
             except Stopped as stopped:
                 self.masked[i] = str(stopped)
                 return i
+            if step.kind == "check" and outcome.ok:
+                try:
+                    outcome = outcome._replace(confirmed=self._refuses_wrong_answers(session, step))
+                except Lost:
+                    return AGAIN
+                except Stopped:
+                    if not self.tried_again:
+                        self.tried_again = True
+                        return AGAIN
+                    self.accepted_wrong.append(step.name)
+                if not outcome.confirmed:
+                    self.flags.append(f"no points for {step.name}: it is not shown that it still refused wrong answers")
+                if self.accepted_wrong:
+                    self.outcomes[i] = outcome
+                    return None
+            self.outcomes[i] = outcome
             self.on_cell()
-        return self._canaries(session)
+        return None
 
-    def _outcome(self, session: Session, step: Step, timeout: float) -> dict[str, Any]:
+    def _outcome(self, session: Session, step: Step, timeout: float) -> _Outcome:
         """Run a cell, a check part by part, as far as the first that fails."""
-        outcome: dict[str, Any] = {}
+        outcome = _Outcome()
         for source, hidden in step.parts or ((step.source, False),):
             reply = session.ask(step.kind, timeout=timeout, source=source, name=step.name)
-            self._flag(reply.get("changed"), "changed ")
-            outcome = _tidy(reply) | {"hidden": hidden}
-            if outcome.get("error") != "":
+            self._flag(reply.get("changed"), "changed {}")
+            self._flag(reply.get("added"), f"added to {{}} while {step.name} ran")
+            outcome = _believed(reply, hidden)
+            if step.kind == "check" and reply.get("replaced") != []:
+                self._flag(reply.get("replaced"), f"changed {{}} while {step.name} ran")
+                outcome = outcome._replace(ok=False, error=outcome.error or REPLACED)
+            if not outcome.ok:
                 break
         return outcome
 
-    def _canaries(self, session: Session) -> int | None:
-        """Give every check wrong answers, at the end: each must fail. If the process ends instead, try again once."""
-        for step in self.steps:
-            if step.kind != "check":
-                continue
-            try:
-                reply = session.ask("canary", timeout=self.timeout, source=step.source, name=step.name)
-            except Stopped:
-                if not self.tried_again:
-                    self.tried_again = True
-                    return AGAIN
-                reply = {}
-            if not isinstance(reply.get("error"), str) or not reply["error"]:
-                self.accepted_wrong.append(step.name)
-                return None
-        return None
+    def _refuses_wrong_answers(self, session: Session, step: Step) -> bool:
+        """Give a check wrong answers: it must fail, or it is no check any more.
 
-    def _flag(self, names: Any, before: str) -> None:
+        Raises
+        ------
+        Stopped
+            If the process ends instead.
+        """
+        timeout = max(LEAST_FOR_CANARY, min(self.timeout, self.until - time.monotonic()))
+        reply = session.ask("canary", timeout=timeout, source=step.source, name=step.name, used=list(step.used))
+        refused = reply.get("ok") is False and isinstance(reply.get("error"), str) and reply["error"] != ""
+        if not refused:
+            self.accepted_wrong.append(step.name)
+        return refused
+
+    def _flag(self, names: Any, text: str) -> None:
         if isinstance(names, list):
-            self.flags += [f"{before}{name}"[:200] for name in names if isinstance(name, str)]
+            self.flags += [text.format(name[:150]) for name in names if isinstance(name, str)]
 
     def _give_up(self) -> None:
         self.stopped = True
         for i, step in enumerate(self.steps):
             if step.kind == "check" and i not in self.outcomes:
-                self.outcomes[i] = {"error": "Not run: the time for the whole notebook was over."}
+                self.outcomes[i] = _Outcome(error="Not run: the time for the whole notebook was over.")
 
     def cells(self) -> tuple[CellResult, ...]:
         """Return what came of each cell, for a report."""
-        return tuple(_cell_result(step, self.outcomes.get(i)) for i, step in enumerate(self.steps))
+        return tuple(_cell_result(step, self.outcomes.get(i, _Outcome())) for i, step in enumerate(self.steps))
 
 
-def _tidy(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a reply that are what they should be."""
-    kinds = {"error": str, "kind": str, "line": int, "output": str, "seconds": float}
-    return {name: reply[name] for name, kind in kinds.items() if type(reply.get(name)) is kind}
+def _believed(reply: Mapping[str, Any], hidden: bool) -> _Outcome:
+    """Return the fields of a reply that are what they should be; what is not clearly a success is none."""
+    kinds = {"error": str, "output": str, "seconds": float}
+    fields = {name: reply[name] for name, kind in kinds.items() if type(reply.get(name)) is kind}
+    ok = reply.get("ok") is True and fields.get("error") == ""
+    if not ok and not fields.get("error"):
+        fields["error"] = "The cell failed, and said nothing."
+    return _Outcome(ok=ok, hidden=hidden, **fields)
 
 
-def _cell_result(step: Step, outcome: Mapping[str, Any] | None) -> CellResult:
-    passed = step.kind == "check" and outcome is not None and outcome.get("error") == ""
-    outcome = outcome or {}
+def _cell_result(step: Step, outcome: _Outcome) -> CellResult:
+    counts = step.kind == "check" and outcome.ok and outcome.confirmed
+    error = outcome.error
+    if step.kind == "check" and outcome.ok and not outcome.confirmed:
+        error = "No points: it is not shown that this check still refused wrong answers."
     return CellResult(
         kind=step.kind,
         name=step.name,
         source="" if step.kind == "check" else step.source,
-        points=step.points if passed else 0.0,
+        points=step.points if counts else 0.0,
         max=step.points,
-        error=outcome.get("error", ""),
-        in_hidden_test=bool(outcome.get("error") and outcome.get("hidden")),
-        output=outcome.get("output", ""),
-        seconds=outcome.get("seconds", 0.0),
+        error=error,
+        in_hidden_test=bool(outcome.error and outcome.hidden),
+        output=outcome.output,
+        seconds=outcome.seconds,
     )

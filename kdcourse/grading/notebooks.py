@@ -4,12 +4,13 @@ The exercises. Cells follow nbgrader's metadata: ``grade_id``, ``grade``, ``solu
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._files import write_atomically
+
+ASKS = "kdcourse_asks"  # metadata of a solution cell: the package's own functions that would be the answer
 LARGEST = 10_000_000  # bytes of a notebook that is read at all; an executed exercise has below 500,000
 
 
@@ -26,16 +27,13 @@ def read_notebook(path: Path) -> dict[str, Any]:
             data = file.read(LARGEST + 1)
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror or error}.") from None
-    if len(data) > LARGEST:
-        raise ValueError(
-            f"{path.name} has more than {LARGEST // 1_000_000} MB. "
-            "Clear its outputs (Edit, Clear Outputs of All Cells) and save again."
-        )
     return parse_notebook(data, path.name)
 
 
 def parse_notebook(data: bytes, name: str) -> dict[str, Any]:
     """Return a notebook from its bytes; see `read_notebook`."""
+    if len(data) > LARGEST:
+        raise ValueError(too_large(name))
     try:
         # A number of a million digits takes minutes to read and no cell needs one.
         notebook = json.loads(data.decode("utf-8-sig"), parse_int=_small_int, parse_constant=_not_a_number)
@@ -51,23 +49,28 @@ def parse_notebook(data: bytes, name: str) -> dict[str, Any]:
     return notebook
 
 
+def too_large(name: str) -> str:
+    """Return what to say about a file that is not read, because it has more than ``LARGEST`` bytes."""
+    return (
+        f"{name} has more than {LARGEST // 1_000_000} MB. "
+        "Clear its outputs (Edit, Clear Outputs of All Cells) and save again."
+    )
+
+
 def write_notebook(path: Path, notebook: dict[str, Any]) -> None:
-    """Write a notebook whole or not at all."""
+    """Write a notebook atomically."""
     write_text(path, notebook_text(notebook))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, without importing torch as the checkpoints' way of doing so does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file atomically.
+
+    Raises
+    ------
+    OSError
+        That names this file, whatever could not be done on the way.
+    """
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def notebook_text(notebook: dict[str, Any]) -> str:

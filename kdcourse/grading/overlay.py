@@ -5,14 +5,15 @@ name, or else by what it defines. Everything else that is code runs where it sta
 """
 
 import ast
+import builtins
 import itertools
 import re
 import symtable
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .notebooks import grade_id, is_graded, is_locked, is_solution, points_of
-from .release import HIDDEN_TESTS, SOLUTION, STUB, release
+from .notebooks import ASKS, grade_id, is_graded, is_locked, is_solution, points_of
+from .release import HIDDEN_TESTS, STUB, release
 
 MOST_CELLS, LONGEST = 400, 50_000  # an exercise has below 40 cells, none above 3,000 characters
 
@@ -32,6 +33,8 @@ class Step(NamedTuple):
     parts : tuple of (str, bool)
         Of a check: pieces that run one after the other, and whether they are hidden tests. A piece is sent when the one
         before has passed, so a learner's code cannot read ahead.
+    used : tuple of str
+        Of a check: the names that it uses. Wrong answers are put there to see whether the check still refuses them.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class Step(NamedTuple):
     source: str
     points: float = 0.0
     parts: tuple[tuple[str, bool], ...] = ()
+    used: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -90,7 +94,8 @@ def _from_key(cell: Mapping[str, Any], found: list[dict[str, Any]]) -> Iterator[
         for source in written or [cell["source"]]:
             yield Step("learner", name, source)
     elif cell["cell_type"] == "code" and is_graded(cell):
-        yield Step("check", name, cell["source"], points_of(cell), _parts(cell["source"]))
+        source = cell["source"]
+        yield Step("check", name, source, points_of(cell), _parts(source), _names_used(source))
     elif cell["cell_type"] == "code" and is_locked(cell):
         yield Step("locked", name, cell["source"])
 
@@ -208,12 +213,24 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
         yield from _globals_of(inner)
 
 
-def words_of(key: Mapping[str, Any]) -> list[str] | None:
-    """Return the words of the key's solutions, or None if it holds none, as the package's keys do."""
-    solutions = [cell["source"] for cell in key["cells"] if is_solution(cell)]
-    if not any(f"BEGIN {SOLUTION}" in source for source in solutions):
-        return None
-    return sorted({word for source in solutions for word in re.findall(r"\w+", source)})
+def asked_of(key: Mapping[str, Any]) -> list[str]:
+    """Return the names of the package's functions that would be the answers, which the key's metadata tells."""
+    found: dict[str, None] = {}
+    for cell in key["cells"]:
+        asked = cell["metadata"].get(ASKS)
+        if isinstance(asked, list):
+            found.update(dict.fromkeys(name for name in asked if isinstance(name, str)))
+    return list(found)
+
+
+def _names_used(source: str) -> tuple[str, ...]:
+    """Return the names that a check uses and Python does not have itself."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return ()
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return tuple(sorted(name for name in names if not hasattr(builtins, name)))
 
 
 def _parts(source: str) -> tuple[tuple[str, bool], ...]:

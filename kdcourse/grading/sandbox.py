@@ -43,12 +43,16 @@ def environment() -> dict[str, str]:
     return {
         "PATH": "/usr/bin:/bin", "HOME": WORK, "TMPDIR": WORK, "USER": "learner", "LANG": "C.UTF-8",
         "MPLBACKEND": "Agg", "MPLCONFIGDIR": WORK, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(PACKAGE.parent),
-        **THREADS,
+        **SETTINGS,
     }  # fmt: skip
 
 
-# One thread per submission: several run at once, and forks do not inherit a pool of threads.
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "KDCOURSE_THREADS": "1"}
+# One thread per submission: several run at once, and forks do not inherit a pool of threads. What is decorated with
+# torch.compile runs as it was written: a compiler is neither there nor needed to see what a function returns.
+SETTINGS = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "KDCOURSE_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1", "TORCH_COMPILE_DISABLE": "1",
+}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=1)

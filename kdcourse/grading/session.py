@@ -6,6 +6,7 @@ believed only where it carries the nonce of the cell that was sent.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import queue
@@ -21,16 +22,22 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from .inside.isolation import DEFAULT_LIMITS
-from .sandbox import PACKAGE, THREADS, Sandbox, environment
+from .sandbox import PACKAGE, SETTINGS, Sandbox, environment
 
 MOST_REPLY = 100_000  # bytes; an honest reply has below 20,000
 MOST_MESSAGE = 150_000  # bytes; a packet's size is limited by the system
 SHARING = 600.0  # seconds for the cells that are the same for everybody
+LOST = "lost"
+ENDING = 20.0  # seconds until the end of a process is told
 START = 120.0  # seconds that a worker may take to import torch on a busy machine
 
 
 class Stopped(Exception):
     """The process was ended, by us or by itself; the text says why."""
+
+
+class Lost(Stopped):
+    """The process that forks was ended from outside, which no learner's code can do."""
 
 
 class Forged(Exception):
@@ -41,10 +48,22 @@ class Session:
     """One submission's process."""
 
     def __init__(self, send: Callable[[bytes], object], replies: IO[bytes], end: Callable[[], str]) -> None:
-        self._send, self._end = send, end
+        self._end = end
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
         self._why: str | None = None
+        # Threads write and read, so that nobody waits for a process that does neither.
+        threading.Thread(target=self._write, args=(send,), daemon=True).start()
         threading.Thread(target=self._read, args=(replies,), daemon=True).start()
+
+    def _write(self, send: Callable[[bytes], object]) -> None:
+        while (line := self._requests.get()) is not None:
+            try:
+                send(line)
+            except (OSError, ValueError):
+                with contextlib.suppress(queue.Full):
+                    self._lines.put_nowait(None)
+                return
 
     def _read(self, replies: IO[bytes]) -> None:
         # One question, one answer: whoever writes more than there is room for is not read any further.
@@ -66,22 +85,23 @@ class Session:
         """
         nonce = secrets.token_hex(16)
         line = json.dumps({"nonce": nonce, "action": action, **request}).encode() + b"\n"
+        self._requests.put(line)
         try:
-            self._send(line)
             answer = self._lines.get(timeout=timeout)
         except queue.Empty:
             self.end()
             raise Stopped(f"took longer than {timeout:.0f} seconds") from None
-        except OSError:
-            answer = None
         if answer is None:
             why = self.end()
+            if why == LOST:
+                raise Lost("was run in a process that somebody ended")
             raise Stopped("took more memory than is allowed" if why == "memory" else why or "ended its process")
         return _believed(answer, nonce)
 
     def end(self) -> str:
         """End the process and all that it started; return why it had ended, if that is known."""
         if self._why is None:
+            self._requests.put(None)
             self._why = self._end()
         return self._why
 
@@ -139,11 +159,17 @@ class Worker:
         assert self._control is not None
         ours, theirs = socket.socketpair()
         message = {"limits": self.limits, "shared": self._shared}
-        socket.send_fds(self._control, [json.dumps(message).encode()], [theirs.fileno()])
+        try:
+            self._control.settimeout(START)
+            socket.send_fds(self._control, [json.dumps(message).encode()], [theirs.fileno()])
+        except OSError:
+            self._end_nest()  # the session finds nobody at the other end, and a new one is begun
         theirs.close()
 
         def end() -> str:
             why = self._end_of_fork()
+            with contextlib.suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)  # wakes the threads that write and read
             ours.close()
             return why
 
@@ -172,6 +198,7 @@ class Worker:
         if len(message) > MOST_MESSAGE:
             return  # each session runs them, then
         try:
+            self._control.settimeout(START)
             self._control.sendall(message)
             told = self._told(SHARING)
         except OSError:
@@ -231,37 +258,49 @@ class Worker:
     def _end_of_fork(self) -> str:
         """Have the fork killed; if its end is not told, the whole worker goes."""
         try:
-            assert self._control is not None
+            if self._control is None or self._nest is None:
+                return LOST
+            self._control.settimeout(ENDING)
             self._control.send(b"end")
-            told = self._told(20.0)
+            told = self._told(ENDING)
         except OSError:
             told = None
+        if told is None and self._nest is not None and self._is_dead(self._nest):
+            self._end_nest()
+            return LOST
         if told is None or "ended" not in told:
             self._end_nest()
             return ""
         return str(told["ended"])
+
+    @staticmethod
+    def _is_dead(process: subprocess.Popen) -> bool:
+        try:
+            return process.wait(timeout=1.0) is not None
+        except subprocess.TimeoutExpired:
+            return False
 
     def _alone(self) -> Session:
         limits = json.dumps({**self.limits, "sandboxed": self.sandbox is not None})
         arguments = ["-m", "kdcourse.grading.inside.worker", "alone", limits]
         if self.sandbox is None:
             command = [sys.executable, "-P", *arguments]
-            variables = {**os.environ, **THREADS, "MPLBACKEND": "Agg"}
+            variables = {**os.environ, **SETTINGS, "MPLBACKEND": "Agg"}
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         else:
             command, variables = self.sandbox.command(arguments), environment()
         folder = tempfile.TemporaryDirectory(prefix="kdcourse-", ignore_cleanup_errors=True)
         process = subprocess.Popen(
             command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            cwd=folder.name, start_new_session=True,
+            cwd=folder.name, start_new_session=True, bufsize=0,
         )  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
         requests = process.stdin
 
         def send(line: bytes) -> None:
-            requests.write(line)
-            requests.flush()
+            while line:
+                line = line[os.write(requests.fileno(), line) :]
 
         def end() -> str:
             if hasattr(os, "killpg"):
@@ -275,4 +314,4 @@ class Worker:
             folder.cleanup()
             return ""
 
-        return Session(send, process.stdout, end)
+        return Session(send, io.BufferedReader(process.stdout), end)  # type: ignore[type-var]

@@ -27,7 +27,7 @@ from kdcourse.checks import check_kd_loss, check_picture
 # **Reference** Chapter 02.
 
 
-# %% solution="task1_kd_loss"
+# %% solution="task1_kd_loss" asks="kd_loss distillation_loss"
 def my_kd_loss(student_logits, teacher_logits, *, temperature):
     ### BEGIN SOLUTION
     log_q = torch.log_softmax(student_logits / temperature, dim=-1)

@@ -305,7 +305,7 @@ while "requests" not in frame.f_locals or "replies" not in frame.f_locals:
     frame = frame.f_back
 requests, replies, nonce = frame.f_locals["requests"], frame.f_locals["replies"], frame.f_locals["nonce"]
 while True:
-    reply = {"nonce": nonce, "error": "", "kind": "", "line": 0, "output": "", "seconds": 0.1, "changed": []}
+    reply = {"nonce": nonce, "ok": True, "error": "", "output": "", "seconds": 0.1, "changed": [], "replaced": []}
     os.write(replies, json.dumps(reply).encode() + b"\\n")
     nonce = json.loads(requests.readline())["nonce"]
 """

@@ -1,7 +1,7 @@
 """Run one cell in plain Python, as Jupyter would as far as exercises need it: magics, await, output, errors in words.
 
 The inner half of the grader. Nothing that a cell does may stop the reply to it: every exception is caught and
-described, output is cut off at a size.
+described, output is cut off at a size. Success is said and never inferred: an exception may have no name and no text.
 """
 
 import ast
@@ -12,14 +12,19 @@ import linecache
 import re
 import sys
 import time
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, NamedTuple
 
-MOST_OUTPUT = 4_000  # characters kept of what a cell prints
-MOST_ERROR = 1_500
+from .surroundings import MOST_OUTPUT, Printed
+
+MOST_ERROR = 1_500  # characters kept of an error's message
 _UNWRAPPED = ("time", "timeit", "capture", "prun", "python", "python3")
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-_compile, _exec, _eval, _str, _type, _isinstance = compile, exec, eval, str, type, isinstance
+_PLAIN_MESSAGES = ("CheckFailed", "NotImplementedError", "AssertionError")  # whose text needs no class name before it
+# Read from the types themselves: a class can answer for its objects, and a class of classes for its classes.
+_name_of_class = vars(type)["__name__"].__get__
+_traceback_of = vars(BaseException)["__traceback__"].__get__
+_clock = time.perf_counter
 
 
 class Outcome(NamedTuple):
@@ -27,8 +32,10 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
+    ok : bool
+        Whether the cell came to its end without an error.
     error : str
-        Empty if there was none.
+        Empty if it did, never empty if not.
     kind : str
         Name of the error's class.
     line : int
@@ -38,43 +45,12 @@ class Outcome(NamedTuple):
     seconds : float
     """
 
+    ok: bool
     error: str
     kind: str
     line: int
     output: str
     seconds: float
-
-
-class Printed(io.TextIOBase):
-    """A stream that keeps the beginning of what is written and counts the rest."""
-
-    def __init__(self) -> None:
-        self._kept: list[str] = []
-        self._size = 0
-
-    def write(self, text: str) -> int:
-        """Keep the text while there is room."""
-        if self._size < MOST_OUTPUT:
-            self._kept.append(str(text)[: MOST_OUTPUT - self._size])
-        self._size += len(text)
-        return len(text)
-
-    def writable(self) -> bool:
-        """Answer what libraries ask of a stream."""
-        return True
-
-    def text(self) -> str:
-        """Return what was kept."""
-        text = "".join(self._kept)
-        return text if self._size <= MOST_OUTPUT else f"{text}\n… {self._size:,} characters in all"
-
-
-class Shell:
-    """Stands for IPython's shell in ``get_ipython().…``: every method does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Return something that can be called."""
-        return lambda *args, **kwargs: None
 
 
 def run_cell(source: str, namespace: dict[str, Any], name: str, *, quotable: bool = True) -> Outcome:
@@ -94,45 +70,83 @@ def run_cell(source: str, namespace: dict[str, Any], name: str, *, quotable: boo
     printed, streams = Printed(), (sys.stdin, sys.stdout, sys.stderr)
     file = f"<{name}>"
     sys.stdin, sys.stdout, sys.stderr = io.StringIO(""), printed, printed  # input() gets EOFError
-    start = time.perf_counter()
-    error, kind, line = "", "", 0
+    start = _clock()
+    ok, error, kind, line = False, "", "", 0
     try:
-        source = plain_python(source)
-        if quotable:
-            linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-        code = _compile(source, file, "exec", flags=_TOP_LEVEL_AWAIT, dont_inherit=True)
-        if code.co_flags & inspect.CO_COROUTINE:
-            asyncio.run(_eval(code, namespace))
-        else:
-            _exec(code, namespace)
+        _run(_compiled(source, file, quotable), namespace)
+        ok = True
     except BaseException as caught:  # SystemExit and KeyboardInterrupt too: the next cells are still to run
-        kind = _type(caught).__name__
-        line = _line_of(caught, file)
-        error = describe(caught, source if quotable else "", line)
+        kind, line, error = _described(caught, source if quotable else "", file)
     finally:
         sys.stdin, sys.stdout, sys.stderr = streams
-    return Outcome(error, kind, line, printed.text(), time.perf_counter() - start)
+    return Outcome(ok, error, kind, line, _output_of(printed), _clock() - start)
 
 
-def describe(error: BaseException, source: str, line: int) -> str:
-    """Return an error in words: its message, and the line of the cell where it arose."""
+def _compiled(source: str, file: str, quotable: bool) -> CodeType:
+    if quotable:
+        source = plain_python(source)
+        linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    return compile(source, file, "exec", flags=_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _run(code: CodeType, namespace: dict[str, Any]) -> None:
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, namespace))
+    else:
+        exec(code, namespace)
+
+
+def _described(error: BaseException, source: str, file: str) -> tuple[str, int, str]:
+    """Return the name of an error's class, the line of the cell where it arose, and the error in words.
+
+    The error may be of a class that the cell has made, so each of its parts may do anything when it is read.
+    """
+    kind = exact(_name_of_class(type(error)))[:100]
     try:
-        message = _str(error)[:MOST_ERROR]
-    except BaseException:  # its __str__ is the learner's
+        line = _line_of(error, file)
+    except BaseException:
+        line = 0
+    try:
+        message = exact(str(error))[:MOST_ERROR]
+    except BaseException:
         message = "(its message cannot be shown)"
-    kind = _type(error).__name__
-    if kind in ("CheckFailed", "NotImplementedError", "AssertionError") and message:
+    return kind, line, _in_words(kind, message, line, source)
+
+
+def _in_words(kind: str, message: str, line: int, source: str) -> str:
+    if kind in _PLAIN_MESSAGES and message.strip():
         text = message
     elif kind == "SystemExit":
         text = "the cell ends Python (SystemExit)."
     elif kind == "EOFError":
         text = "input() has nobody to ask while a notebook is graded (EOFError)."
     else:
+        kind = kind if kind.strip() else "an error whose class has no name"
         text = f"{kind}: {message}" if message else kind
     lines = source.splitlines()
     if 0 < line <= len(lines) and kind != "CheckFailed":
         text += f"\n  line {line}: {lines[line - 1].strip()[:200]}"
     return text
+
+
+def exact(text: Any) -> str:
+    """Return a string of Python's own class; a subclass could answer for its content.
+
+    Raises
+    ------
+    TypeError
+        If it is no string at all.
+    """
+    return str.__add__("", text)
+
+
+def _output_of(printed: Printed) -> str:
+    """Return what was kept; a cell may have replaced any part of the stream that it printed to."""
+    try:
+        text = exact("".join(printed.kept))[:MOST_OUTPUT]
+        return text if printed.size <= MOST_OUTPUT else f"{text}\n… {int(printed.size):,} characters in all"
+    except BaseException:
+        return ""
 
 
 def plain_python(source: str) -> str:
@@ -147,7 +161,7 @@ def plain_python(source: str) -> str:
             return ""
         source = "\n" + rest  # the empty line keeps the numbers of the lines
     try:
-        _compile(source, "<cell>", "exec", flags=_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST, dont_inherit=True)
+        compile(source, "<cell>", "exec", flags=_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST, dont_inherit=True)
         return source
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return "\n".join(_plain_line(line) for line in source.split("\n"))
@@ -168,15 +182,12 @@ def _plain_line(line: str) -> str:
 
 def _line_of(error: BaseException, file: str) -> int:
     """Return the innermost line of the cell in an error's traceback."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return error.lineno or 0
-    line, step = 0, error.__traceback__
-    while step is not None:
+    if type(error) in (SyntaxError, IndentationError, TabError) and exact(error.filename or "") == file:  # type: ignore[attr-defined]
+        line = error.lineno  # type: ignore[attr-defined]
+        return line if type(line) is int else 0
+    line, step = 0, _traceback_of(error)
+    while type(step) is TracebackType:
         if step.tb_frame.f_code.co_filename == file:
             line = step.tb_lineno
-        step = _next(step)
+        step = step.tb_next
     return line
-
-
-def _next(step: TracebackType) -> TracebackType | None:
-    return step.tb_next

@@ -1,46 +1,105 @@
 """What a learner's code must not change: held before it runs, put back before each check, and reported.
 
-The inner half of the grader. A check runs in the learner's own process, so this is a fence and no wall: it undoes what
-replaces a function, and a canary at the end finds what it misses. A determined attacker gets through; see
+The inner half of the grader. A check runs in the learner's own process, so this is a fence and no wall. It undoes what
+replaces a function, and notices what is replaced while a check runs. A determined attacker gets through; see
 docs/teachers.md.
 """
 
-import ast
 import builtins
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from .private import PACKAGE, private_imports
+from .watching import Version, Watch, namespace_of, written_functions
+
 _MODULES = (
-    "torch", "torch.nn", "torch.nn.functional", "torch.nn.modules.module", "torch.autograd", "torch.linalg",
-    "torch.func", "torch.testing", "numpy", "numpy.linalg", "numpy.testing", "pandas", "json", "random", "inspect",
-    "statistics",
+    "collections", "copy", "functools", "inspect", "itertools", "json", "math", "numbers", "numpy", "operator",
+    "pandas", "random", "statistics", "torch", "torch.functional", "torch.overrides", "torch.random", "torch._tensor",
+    "torch._jit_internal", "torch._C", "torch._C._nn", "torch._C._VariableFunctions", "types", "typing", "warnings",
 )  # fmt: skip
-_CLASSES = (("torch", "Tensor"), ("torch.nn", "Module"), ("torch.nn", "Parameter"), ("torch", "Generator"))
-_setattr, _delattr, _vars, _type, _isinstance, _callable = setattr, delattr, vars, type, isinstance, callable
-_set_module, _Function = ModuleType.__setattr__, FunctionType
+_FAMILIES = (
+    "kdcourse", "numpy.core", "numpy._core", "numpy.lib", "numpy.linalg", "numpy.random", "numpy.testing",
+    "torch.autograd", "torch.func", "torch.linalg", "torch.nn", "torch.testing",
+)  # fmt: skip
+_CLASSES = (("torch", "Tensor"), ("torch", "Generator"), ("torch._C", "TensorBase"), ("torch._C", "_VariableFunctions"))
+_setattr, _delattr, _vars, _type, _isinstance = setattr, delattr, vars, type, isinstance
+_set_module = ModuleType.__setattr__
 _gettrace, _settrace, _getprofile, _setprofile = sys.gettrace, sys.settrace, sys.getprofile, sys.setprofile
 
 
-class _Held(NamedTuple):
-    owner: Any
+class _Function(NamedTuple):
+    """A function, and what can be replaced without replacing the function."""
+
     name: str
-    value: Any
-    inside: tuple  # of a function: what can be replaced without replacing the function
+    value: FunctionType
+    inside: tuple
+
+
+class _Owner:
+    """A module or class, what is held of it, and whether it was written to since the last look."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner, self.held = owner, dict(_worth_holding(owner))
+        self.names = frozenset(_vars(owner)) if _isinstance(owner, type) else None
+        self.version = Version(namespace_of(owner))
+        self.seen = self.version.now()
+
+    def restore(self) -> list[str]:
+        """Put back what was replaced or, in a class, added; return the names of it."""
+        if self.version.now() == self.seen:
+            return []
+        owner, changed = self.owner, []
+        for name, value in self.held.items():
+            if _vars(owner).get(name) is not value:
+                _setattr(owner, name, value)
+                changed.append(f"{owner.__name__}.{name}")
+        if self.names is not None:
+            for name in [name for name in _vars(owner) if name not in self.names and not _harmless(name)]:
+                _delattr(owner, name)
+                changed.append(f"{owner.__name__}.{name}")
+        self.seen = self.version.now()
+        return changed
 
 
 class Trust:
-    """Everything that checks rely on, as it was when this was made."""
+    """Everything that checks rely on, as it was when this was made.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    private : iterable of module
+        Copies that only the checks use; see `private.private_imports`.
+    """
+
+    def __init__(self, private: Iterable[ModuleType] = ()) -> None:
+        private = list(private)
+        owners = list(_owners(private))
         self._torch = sys.modules.get("torch")
-        self._kinds = [(owner, _type(owner)) for owner in _owners() if _isinstance(owner, ModuleType)]
-        self._held = [
-            _Held(owner, name, value, _inside(value)) for owner in _owners() for name, value in _worth_holding(owner)
+        self._kinds = [(owner, _type(owner)) for owner in owners if _isinstance(owner, ModuleType)]
+        self._owners = [_Owner(owner) for owner in owners]
+        self._functions = {
+            id(value): _Function(f"{held.owner.__name__}.{name}", value, _inside(value))
+            for held in self._owners
+            for name, value in held.held.items()
+            if _type(value) is FunctionType
+        }
+        self._with_keywords = [
+            (address, Version(keywords))
+            for address, function in self._functions.items()
+            if (keywords := getattr(function.value, "__kwdefaults__", None))
         ]
-        self._names = {owner: frozenset(_vars(owner)) for owner in _owners() if _isinstance(owner, type)}
+        self._keywords_seen = [version.now() for _, version in self._with_keywords]
+        # The package's modules that learners import may keep notes in their names; they decide about no points. Whoever
+        # catches warnings, as checks and recipes do, replaces functions of that module for a while.
+        own = {id(module) for module in private}
+        unwatched = {id(sys.modules.get("warnings"))}
+        for module in owners:
+            if _isinstance(module, ModuleType) and _is_ours(module.__name__) and id(module) not in own:
+                classes = (part for part in _vars(module).values() if _isinstance(part, type))
+                unwatched.update(id(part) for part in classes if _is_ours(part.__module__))
+                unwatched.add(id(module))
+        self.watch = Watch(owner for owner in owners if id(owner) not in unwatched)
 
     def restore(self) -> list[str]:
         """Put back what was changed; return the names of it, such as ``torch.allclose``."""
@@ -49,27 +108,37 @@ class Trust:
             if _type(module) is not kind:
                 _set_module(module, "__class__", kind)
                 changed.append(f"the class of {module.__name__}")
-        for owner, name, value, inside in self._held:
-            if _vars(owner).get(name) is not value:
-                _setattr(owner, name, value)
-                changed.append(f"{owner.__name__}.{name}")
-            if inside and not _same(value, inside):
-                value.__code__, value.__defaults__, keywords = inside[:3]
-                value.__kwdefaults__ = dict(keywords) or None
-                changed.append(f"{owner.__name__}.{name}")
-        for owner, names in self._names.items():
-            for name in [name for name in _vars(owner) if name not in names and not _harmless(name)]:
-                _delattr(owner, name)
-                changed.append(f"{owner.__name__}.{name}")
+        for owner in self._owners:
+            changed += owner.restore()
+        changed += self._restore_functions()
         return changed + _watchers(self._torch)
 
+    def _restore_functions(self) -> list[str]:
+        versions = [version.now() for _, version in self._with_keywords]
+        both = zip(self._with_keywords, versions, self._keywords_seen, strict=True)
+        suspects = {address for (address, _), now, seen in both if now != seen}
+        self._keywords_seen, changed = versions, []
+        for address in suspects.union(written_functions(self._functions)):
+            name, function, inside = self._functions[address]
+            if not _same(function, inside):
+                function.__code__, function.__defaults__, keywords, own = inside
+                function.__kwdefaults__ = own  # the same dict again, whose version is watched
+                if own:
+                    own.clear()
+                    own.update(keywords)
+                changed.append(name)
+        self._keywords_seen = [version.now() for _, version in self._with_keywords]
+        _ = written_functions(self._functions)  # what this method wrote itself
+        return changed
 
-def trusted_names(imports: str) -> dict[str, Any]:
-    """Return what import statements give, run before any code of a learner's."""
+
+def trusted_names(imports: str) -> tuple[dict[str, Any], list[ModuleType]]:
+    """Run import statements with private copies of the package; return the names they give, and the copies."""
     names: dict[str, Any] = {}
-    exec(compile(imports, "<imports>", "exec"), names)
+    with private_imports() as copies:
+        exec(compile(imports, "<imports>", "exec"), names)
     names.pop("__builtins__", None)
-    return names
+    return names, copies
 
 
 class Wrong:
@@ -84,31 +153,37 @@ class Wrong:
         return torch.full((), 1234.5, requires_grad=True)
 
 
-def wrong_namespace(source: str, imports: Mapping[str, Any]) -> dict[str, Any]:
+def wrong_names(used: Iterable[str], imports: Mapping[str, Any]) -> dict[str, Any]:
     """Return globals for a check in which everything that the key does not import is a wrong answer."""
-    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    wrong = {name: Wrong() for name in used if name not in imports and not hasattr(builtins, name)}
-    return {**wrong, **imports}
+    return {**{name: Wrong() for name in used}, **imports}
 
 
-def _owners() -> Iterator[Any]:
+def _owners(private: Iterable[ModuleType]) -> Iterator[Any]:
     """Yield the modules and classes whose parts are held."""
-    yield builtins
-    yield math
+    modules: dict[int, ModuleType] = {id(builtins): builtins}
     for name, module in sorted(sys.modules.items()):
-        if module is not None and (name in _MODULES or name.split(".")[0] == "kdcourse"):
-            if name.startswith("kdcourse.grading"):
-                continue
-            yield module
-            if name.split(".")[0] == "kdcourse":
-                parts = dict.fromkeys(part for part in _vars(module).values() if isinstance(part, type))
-                yield from (part for part in parts if part.__module__ == name)
+        if _isinstance(module, ModuleType) and (name in _MODULES or _in_a_family(name)):
+            modules[id(module)] = module
+    modules.update({id(module): module for module in private})
+    classes: dict[int, type] = {}
+    for module in modules.values():
+        if _in_a_family(module.__name__) and not module.__name__.startswith("numpy"):
+            own = (part for part in _vars(module).values() if _isinstance(part, type))
+            classes.update({id(part): part for part in own if part.__module__ == module.__name__})
     for name, attribute in _CLASSES:
-        if name in sys.modules:
-            yield getattr(sys.modules[name], attribute)
-    if "torch.nn" in sys.modules:
-        layers = dict.fromkeys(part for part in _vars(sys.modules["torch.nn"]).values() if isinstance(part, type))
-        yield from (part for part in layers if part not in [getattr(sys.modules[m], a) for m, a in _CLASSES])
+        known: Any = getattr(sys.modules.get(name), attribute, None)
+        if _isinstance(known, type):
+            classes[id(known)] = known
+    yield from modules.values()
+    yield from classes.values()
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] == PACKAGE
+
+
+def _in_a_family(name: str) -> bool:
+    return any(name == family or name.startswith(f"{family}.") for family in _FAMILIES)
 
 
 def _worth_holding(owner: Any) -> Iterator[tuple[str, Any]]:
@@ -129,19 +204,15 @@ def _harmless(name: str) -> bool:
 
 
 def _inside(value: Any) -> tuple:
-    if _type(value) is not _Function:
-        return ()
-    return value.__code__, value.__defaults__, dict(value.__kwdefaults__ or {})
+    return value.__code__, value.__defaults__, dict(value.__kwdefaults__ or {}), value.__kwdefaults__
 
 
 def _same(function: FunctionType, before: tuple) -> bool:
-    code, defaults, keywords = before
+    code, defaults, keywords, own = before
     now = function.__kwdefaults__
-    if function.__code__ is not code or function.__defaults__ is not defaults:
+    if function.__code__ is not code or function.__defaults__ is not defaults or now is not own:
         return False
-    if not keywords or not now:
-        return not keywords and not now
-    return now.keys() == keywords.keys() and all(now[name] is value for name, value in keywords.items())
+    return not now or (now.keys() == keywords.keys() and all(now[name] is value for name, value in keywords.items()))
 
 
 def _watchers(torch: ModuleType | None) -> list[str]:

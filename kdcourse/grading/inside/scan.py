@@ -1,46 +1,59 @@
-"""Names that no exercise needs, found in a learner's cells for a person to look at; nobody loses points by this alone.
+"""What no exercise needs, found in a learner's cells for a person to look at; nobody loses points by this alone.
 
 The inner half of the grader. The parser reads what anybody may write, so it runs in the sandbox, before any of that is
-run.
+run. Imports are compared with a list of what exercises need, because a list of what is dangerous never ends.
 """
 
 import ast
 import re
 import sys
+from collections.abc import Iterator
 
 from .cells import plain_python
 
-_MODULES = {
-    "ast", "atexit", "builtins", "code", "codecs", "ctypes", "dis", "faulthandler", "fcntl", "gc", "imp", "importlib",
-    "inspect", "linecache", "marshal", "mmap", "multiprocessing", "os", "pickle", "pty", "resource", "select", "shutil",
-    "signal", "site", "socket", "subprocess", "sys", "threading", "traceback", "types", "urllib", "requests", "http",
+# By their first word. What is not here is told, even if it is harmless.
+_ORDINARY_IMPORTS = {
+    "IPython", "PIL", "__future__", "abc", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses",
+    "datetime", "decimal", "enum", "fractions", "functools", "heapq", "ipywidgets", "itertools", "json", "kdcourse",
+    "math", "matplotlib", "numbers", "numpy", "operator", "pandas", "pprint", "random", "re", "scipy", "seaborn",
+    "sklearn", "statistics", "string", "textwrap", "time", "torch", "torchvision", "tqdm", "typing", "warnings",
 }  # fmt: skip
 _NAMES = {
-    "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "getattr", "setattr", "delattr", "attrgetter",
-    "breakpoint", "open", "__builtins__", "__loader__", "__spec__",
+    "exec", "eval", "compile", "globals", "locals", "vars", "getattr", "setattr", "delattr", "breakpoint", "open",
 }  # fmt: skip
 # Modules that other modules hand on: torch.serialization.os is os.
-_BACK_DOORS = {
-    "atexit", "builtins", "ctypes", "gc", "importlib", "inspect", "multiprocessing", "os", "pickle", "socket",
-    "subprocess", "sys", "threading",
+_MODULES_HANDED_ON = {
+    "ast", "asyncio", "atexit", "builtins", "codecs", "concurrent", "ctypes", "dis", "faulthandler", "fcntl", "gc",
+    "importlib", "inspect", "linecache", "marshal", "mmap", "multiprocessing", "os", "pathlib", "pickle", "pkgutil",
+    "posix", "resource", "runpy", "shutil", "signal", "socket", "subprocess", "sys", "sysconfig", "tempfile",
+    "threading", "timeit", "traceback", "tracemalloc", "types", "unittest", "urllib", "weakref", "zipimport", "_thread",
 }  # fmt: skip
-_ATTRIBUTES = _BACK_DOORS | {
-    "__code__", "__class__", "__globals__", "__closure__", "__builtins__", "__subclasses__", "__dict__", "__bases__",
-    "__mro__", "__defaults__", "__kwdefaults__", "__getattribute__", "__self__", "__func__", "__reduce__", "f_back",
-    "f_locals", "f_globals", "gi_frame", "tb_frame", "cr_frame", "_getframe", "_current_frames", "settrace",
-    "setprofile", "addaudithook", "monitoring", "_exit", "attrgetter", "methodcaller", "load_inline", "read_pickle",
+_ATTRIBUTES = _MODULES_HANDED_ON | {
+    # frames and tracebacks
+    "f_back", "f_builtins", "f_code", "f_globals", "f_locals", "gi_frame", "gi_code", "cr_frame", "ag_frame",
+    "tb_frame", "tb_next", "exc_info", "currentframe", "get_stack", "walk_stack",
+    # code and modules found by name or made from text
+    "Formatter", "ForwardRef", "attrgetter", "exec_module", "find_spec", "get_field", "get_type_hints",
+    "import_module", "load_module", "locate", "methodcaller", "resolve_name", "run_module",
+    "run_path", "runctx", "runstring", "safe_eval",
+    # watching and ending
+    "addaudithook", "monitoring", "setprofile", "settrace", "set_trace",
+    # memory, and code of other languages
+    "as_strided", "cpp_extension", "ctypeslib", "data_ptr", "f2py", "from_address", "load_inline", "load_library",
+    "read_pickle",
+    # bending torch's calls
+    "TorchDispatchMode", "TorchFunctionMode", "enable_python_dispatcher",
+}  # fmt: skip
+_ORDINARY_DUNDERS = {
+    "__annotations__", "__call__", "__doc__", "__enter__", "__exit__", "__file__", "__getitem__", "__init__",
+    "__iter__", "__len__", "__main__", "__name__", "__next__", "__post_init__", "__repr__", "__str__", "__version__",
 }  # fmt: skip
 _COMPARISONS = {
-    "__eq__",
-    "__ne__",
-    "__lt__",
-    "__le__",
-    "__gt__",
-    "__ge__",
-    "__bool__",
-    "__float__",
-    "__instancecheck__",
-}
+    "__bool__", "__eq__", "__float__", "__ge__", "__getattr__", "__getattribute__", "__gt__", "__instancecheck__",
+    "__le__", "__lt__", "__ne__", "__torch_dispatch__", "__torch_function__",
+}  # fmt: skip
+_ORDINARY_STORES = {"data", "grad", "requires_grad", "training"}
+_HIDDEN_IN_TEXT = re.compile(r"__\w+__|\b(?:f_back|f_globals|f_locals|tb_frame|gi_frame)\b")
 
 
 def suspicious(sources: list[str]) -> list[str]:
@@ -51,64 +64,195 @@ def suspicious(sources: list[str]) -> list[str]:
     sources : list of str
         The learner's own cells.
     """
-    found: dict[str, None] = {}
-    for source in sources:
-        try:
-            tree = ast.parse(plain_python(source))
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue  # it will not run either
-        modules = {"torch", "numpy", "np", "math", "kdcourse", "builtins"}
-        for node in ast.walk(tree):
-            found.update(dict.fromkeys(_look_at(node, modules)))
-    return list(found)
+    trees = list(_trees(sources))
+    look = _Look(trees)
+    for tree in trees:
+        look.visit(tree)
+    return list(look.found)
 
 
-def borrowed(answers: list[str], known: list[str] | None) -> list[str]:
-    """Return the losses of the package that answers call and the key's do not: what was to be written, perhaps.
+def taken_from_the_package(sources: list[str], asked: list[str]) -> list[str]:
+    """Return which of the package's own answers are used where a learner's own is asked for.
 
     Parameters
     ----------
-    answers : list of str
-        What stands in solution cells.
-    known : list of str or None
-        Words of the key's solutions; None if the key holds none.
+    sources : list of str
+        The learner's own cells.
+    asked : list of str
+        Names of the package's functions and classes that would be the answer; the key says which.
     """
-    losses = sys.modules.get("kdcourse.losses")
-    if known is None or losses is None:
-        return []
-    names = set(losses.__all__) - set(known)
-    words = {word for source in answers for word in re.findall(r"\w+", source)}
-    defined = {name for source in answers for name in re.findall(r"(?:def|class) (\w+)", source)}
-    return [f"uses {name} of the package" for name in sorted(names & words - defined)]
+    imported: set[str] = set()
+    used: set[str] = set()
+    defined: set[str] = set()
+    for tree in _trees(sources):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.Name):
+                (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+            elif isinstance(node, ast.Attribute):
+                used.add(node.attr)
+            elif isinstance(node, ast.alias):
+                imported.update(node.name.split("."))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                used.add(node.value)
+    return [f"uses {name} of the package" for name in asked if name in (used - defined) | imported]
 
 
-def _look_at(node: ast.AST, modules: set[str]) -> list[str]:
-    if isinstance(node, ast.Import):
-        modules.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-        return [f"imports {alias.name}" for alias in node.names if alias.name.split(".")[0] in _MODULES]
-    if isinstance(node, ast.ImportFrom):
-        modules.update(alias.asname or alias.name for alias in node.names)
-        module = node.module or ""
-        if module.split(".")[0] in _MODULES or module.startswith("kdcourse.grading"):
-            return [f"imports {module}"]
-        return [f"imports {alias.name} from {module}" for alias in node.names if alias.name in _ATTRIBUTES]
-    if isinstance(node, ast.Name) and node.id in _NAMES:
-        return [f"uses {node.id}"]
-    if isinstance(node, ast.MatchClass):  # case object(__globals__=found)
-        return [f"uses .{name}" for name in node.kwd_attrs if name in _ATTRIBUTES]
-    if isinstance(node, ast.Attribute):
-        if node.attr in _ATTRIBUTES:
-            return [f"uses .{node.attr}"]
-        root = node.value
-        while isinstance(root, ast.Attribute):
-            root = root.value
-        if isinstance(node.ctx, ast.Store) and isinstance(root, ast.Name) and root.id in modules:
-            return [f"sets {ast.unparse(node)}"]
-        return []
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        if node.name in _COMPARISONS:
-            return [f"defines {node.name}"]
-        return [f"defines {node.name}"] if node.name.startswith("check_") else []
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.startswith("check_"):
-        return [f"sets {node.id}"]
-    return []
+def _trees(sources: list[str]) -> Iterator[ast.Module]:
+    for source in sources:
+        try:
+            yield ast.parse(plain_python(source))
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue  # it will not run either
+
+
+class _Look(ast.NodeVisitor):
+    """Visits all cells of a submission, and collects what to tell."""
+
+    def __init__(self, trees: list[ast.Module]) -> None:
+        self.found: dict[str, None] = {}
+        # Locked cells import these; a learner's own imports come on top.
+        self.modules = {"F", "np", "pd", "plt", "torch"} | ({"losses", "models", "nn", "plots", "zoo"} - _bound(trees))
+        self.from_modules = {"kdcourse", "numpy", "builtins"}
+        self.made: set[str] = set()  # names of objects that a call has made
+        self.methods: dict[str, set[str]] = {}  # of the learner's own classes
+        self.scopes: list[ast.AST] = []
+        for node in (node for tree in trees for node in ast.walk(tree)):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                self.made.update(target.id for target in targets if isinstance(target, ast.Name))
+            elif isinstance(node, ast.ClassDef):
+                self.methods[node.name] = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+
+    def tell(self, text: str) -> None:
+        self.found[text] = None
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.modules.add(alias.asname or alias.name.split(".")[0])
+            if _is_odd_module(alias.name):
+                self.tell(f"imports {alias.name}")
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        module = node.module or "."
+        if node.level or _is_odd_module(module):
+            self.tell(f"imports {module}")
+        for alias in node.names:
+            is_module = f"{module}.{alias.name}" in sys.modules
+            (self.modules if is_module else self.from_modules).add(alias.asname or alias.name)
+            if alias.name in _ATTRIBUTES or (_is_odd_module(f"{module}.{alias.name}") and not _is_odd_module(module)):
+                self.tell(f"imports {alias.name} from {module}")
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if node.id in _NAMES or (_is_dunder(node.id) and node.id not in _ORDINARY_DUNDERS) or node.id in _ATTRIBUTES:
+            self.tell(f"uses {node.id}")
+        if isinstance(node.ctx, ast.Load) and node.id in self.modules:
+            self.tell(f"uses {node.id} as a value")  # where it stands before a dot, visit_Attribute has seen it
+        if isinstance(node.ctx, ast.Store) and node.id.startswith("check_"):
+            self.tell(f"sets {node.id}")
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        root = _root_of(node)
+        name = root.id if isinstance(root, ast.Name) else ""
+        if not isinstance(node.ctx, ast.Load) and self._is_odd_store(node, name):
+            self.tell(f"sets {ast.unparse(node)}")
+        private = node.attr.startswith("_") and not _is_dunder(node.attr) and name not in ("self", "cls")
+        if node.attr in _ATTRIBUTES or private or (_is_dunder(node.attr) and node.attr not in _ORDINARY_DUNDERS):
+            self.tell(f"uses .{node.attr}")
+        if name == "kdcourse" and {"grading", "checks", "commands"} & set(ast.unparse(node).split(".")):
+            self.tell(f"uses {ast.unparse(node)}")
+        if isinstance(node.value, ast.Name):
+            if node.attr in self.methods.get(node.value.id, ()):
+                self.tell(f"calls {node.value.id}.{node.attr} without an object")
+            if node.value.id in self.modules:
+                return
+        self.visit(node.value)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) > 1:
+            self.tell("makes a class with type()")
+        if isinstance(node.func, ast.Attribute) and (node.args or node.keywords):
+            text = bool(node.args) and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
+            if node.func.attr == "eval" or (node.func.attr == "query" and text):
+                self.tell(f"calls .{node.func.attr} with a text")
+        self.generic_visit(node)
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        for name in node.kwd_attrs:  # case object(__globals__=found)
+            if name in _ATTRIBUTES or (_is_dunder(name) and name not in _ORDINARY_DUNDERS):
+                self.tell(f"uses .{name}")
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            for word in _HIDDEN_IN_TEXT.findall(node.value):
+                if word not in _ORDINARY_DUNDERS:
+                    self.tell(f"a text with {word[:50]}")
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        if node.name in _COMPARISONS or node.name.startswith("check_"):
+            self.tell(f"defines {node.name}")
+        self._inside(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._inside(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        if node.name.startswith("check_"):
+            self.tell(f"defines {node.name}")
+        self._inside(node)
+
+    def _inside(self, node: ast.AST) -> None:
+        self.scopes.append(node)
+        self.generic_visit(node)
+        self.scopes.pop()
+
+    def _is_odd_store(self, node: ast.Attribute, root: str) -> bool:
+        """Whether an attribute is set on something that the learner's own code has not made."""
+        if root in self.modules or root in self.from_modules or not root:
+            return True
+        if node.attr in _ORDINARY_STORES:
+            return False
+        parameters: set[str] = set()
+        for scope in self.scopes:
+            if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                every = scope.args
+                given = [*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg]
+                parameters.update(argument.arg for argument in given if argument is not None)
+        in_a_method = len(self.scopes) > 1 and any(isinstance(scope, ast.ClassDef) for scope in self.scopes)
+        if root in ("self", "cls") and in_a_method:
+            return False
+        return root in parameters or root not in self.made
+
+
+def _bound(trees: list[ast.Module]) -> set[str]:
+    """Return the names that a submission assigns, or gives to parameters."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    assigned = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    return assigned | {node.arg for node in nodes if isinstance(node, ast.arg)}
+
+
+def _root_of(node: ast.expr) -> ast.expr:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__") and len(name) > 4
+
+
+def _is_odd_module(name: str) -> bool:
+    words = name.split(".")
+    if words[0] not in _ORDINARY_IMPORTS or any(word in _ATTRIBUTES for word in words):
+        return True
+    if words[0] == "IPython":
+        return words[1:2] != ["display"]
+    if words[0] == "kdcourse":
+        inner = words[1:2] in (["grading"], ["commands"], ["keys"])
+        return inner or (words[1:2] == ["checks"] and len(words) > 2 and not words[2].startswith("check_"))
+    return any(word.startswith("_") for word in words[1:])

@@ -1,4 +1,4 @@
-"""The process that runs a learner's cells: one request, one reply, a line of JSON each.
+"""The process that runs a learner's cells: how it starts, and how it forks for each submission.
 
 The inner half of the grader: ``python -m kdcourse.grading.inside.worker``. Alone it serves one submission over its
 standard streams. With ``nest FD`` it imports torch once, and forks into namespaces of its own for each submission.
@@ -13,150 +13,22 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from . import isolation
-from .cells import Shell, run_cell
-from .integrity import Trust, trusted_names, wrong_namespace
-from .scan import borrowed, suspicious
+from .private import private_imports
+
+with private_imports():
+    from .bench import Shared
+    from .serving import forget_the_grader, serve
 
 PRELOADED = (
-    "torch", "torch._dynamo", "numpy", "matplotlib.pyplot", "pandas", "IPython.display", "kdcourse.checks",
-    "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps", "kdcourse.training", "kdcourse.zoo",
-    "kdcourse.data",
+    "torch", "torch._dynamo", "numpy", "numpy.testing", "matplotlib.pyplot", "pandas", "IPython.display",
+    "kdcourse.checks", "kdcourse.losses", "kdcourse.plots", "kdcourse.recipes", "kdcourse.sweeps",
+    "kdcourse.training", "kdcourse.zoo", "kdcourse.data",
 )  # fmt: skip
 MOST_MESSAGE = 150_000  # bytes
-MOST_COPIED = 1_000_000  # numbers; results have some dozens, images many millions
-_dumps, _loads, _write = json.dumps, json.loads, os.write
-
-
-class Bench:
-    """One submission's namespace, and what its code must not change."""
-
-    def __init__(self, imports: str, answers: list[str], shared: "Shared | None" = None) -> None:
-        self.module = ModuleType("__main__")
-        self.names = self.module.__dict__
-        self.names.update(__builtins__=__builtins__, get_ipython=Shell, display=lambda *args, **kwargs: None)
-        sys.modules["__main__"] = self.module
-        self.shared = shared.cells if shared else {}
-        self.imports = dict(shared.imports) if shared else trusted_names(imports)
-        self.trusted = dict(self.imports)  # by name in the checks' globals: these, and what locked cells assign
-        self.answers = frozenset(answers)  # names that solution cells assign: the learner's, wherever else they appear
-        self.trust = shared.trust if shared else Trust()
-        self.checking, self.checked = "", self.names
-
-    def learner(self, source: str, name: str) -> dict[str, Any]:
-        """Run a cell of the learner's."""
-        return run_cell(source, self.names, name)._asdict()
-
-    def locked(self, source: str, name: str) -> dict[str, Any]:
-        """Run a cell of the key's among the learner's names; what it assigns, checks will see unchanged."""
-        changed = self.trust.restore()
-        before = dict(self.names)
-        known = self.shared.get(name)
-        if known is not None and known.source == source:
-            self.names.update(known.values)
-            outcome = {**known.outcome, "seconds": 0.0}  # it took none of this submission's time
-        else:
-            outcome = run_cell(source, self.names, name)._asdict()
-        fresh = {key: value for key, value in self.names.items() if key not in before or before[key] is not value}
-        if known is not None:
-            fresh.update(known.values)
-        self.trusted.update({key: own_copy(value) for key, value in fresh.items() if key not in self.answers})
-        return outcome | {"changed": changed}
-
-    def check(self, source: str, name: str) -> dict[str, Any]:
-        """Run a check, or its next part, in globals of its own: the learner's names, the trusted ones over them."""
-        changed = self.trust.restore()
-        if name != self.checking:  # a check's hidden part sees what its visible part assigned
-            self.checking, self.checked = name, dict(self.names)
-        self.checked.update(self.trusted)
-        return run_cell(source, self.checked, name, quotable=False)._asdict() | {"changed": changed}
-
-    def canary(self, source: str, name: str) -> dict[str, Any]:
-        """Run a check on wrong answers, as a check is run: it must fail."""
-        self.trust.restore()
-        return run_cell(source, wrong_namespace(source, self.imports), name, quotable=False)._asdict()
-
-
-class SharedCell(NamedTuple):
-    """A cell that was run before all forks: its text, what it assigned, and what came of it."""
-
-    source: str
-    values: dict[str, Any]
-    outcome: dict[str, Any]
-
-
-class Shared:
-    """What is the same for every submission to one key: imports, cells without anything of a learner's, and trust."""
-
-    def __init__(self, imports: str, cells: list[tuple[str, str]]) -> None:
-        self.imports = trusted_names(imports)
-        self.cells: dict[str, SharedCell] = {}
-        module = ModuleType("__main__")
-        names = module.__dict__
-        names.update(__builtins__=__builtins__, get_ipython=Shell, display=lambda *args, **kwargs: None)
-        main, sys.modules["__main__"] = sys.modules["__main__"], module
-        for name, source in cells:
-            before = dict(names)
-            outcome = run_cell(source, names, name)._asdict()
-            if outcome["error"]:
-                break  # it and what follows is run, and fails, in each submission
-            values = {key: value for key, value in names.items() if key not in before or before[key] is not value}
-            self.cells[name] = SharedCell(source, values, outcome)
-        sys.modules["__main__"] = main
-        self.trust = Trust()
-
-
-def own_copy(value: Any) -> Any:
-    """Return a copy of a table of results, which a learner's cell could change in place; anything else as it is."""
-    try:
-        return _copied(value)
-    except (TypeError, RecursionError):
-        return value
-
-
-def _copied(value: Any) -> Any:
-    kind = type(value)
-    if kind in (str, int, float, bool, type(None)):
-        return value
-    if kind in (list, tuple):
-        return kind(map(_copied, value))
-    if kind is dict:
-        return {_copied(key): _copied(part) for key, part in value.items()}
-    module, name = kind.__module__.split(".")[0], kind.__name__
-    if (module, name) in (("numpy", "ndarray"), ("pandas", "DataFrame")) and value.size < MOST_COPIED:
-        return value.copy()
-    if (module, name) == ("torch", "Tensor") and not value.requires_grad and value.numel() < MOST_COPIED:
-        return value.clone()
-    raise TypeError(f"a {name} is not copied")
-
-
-def serve(requests: BinaryIO, replies: int, shared: Shared | None = None) -> None:
-    """Answer requests until there are no more; each reply carries the nonce of its request."""
-    bench: Bench | None = None
-    actions: dict[str, Callable[..., Any]] = {}
-    for line in requests:
-        request = _loads(line)
-        nonce, action = request.pop("nonce"), request.pop("action")
-        if action == "begin":
-            bench = Bench(request["imports"], request["answers"], shared)
-            actions = {kind: getattr(bench, kind) for kind in ("learner", "locked", "check", "canary")}
-            reply: dict[str, Any] = {}
-        elif action == "scan":
-            reply = {"flags": suspicious(request["sources"]) + borrowed(request["answers"], request["known"])}
-        else:
-            reply = actions[action](request["source"], request["name"])
-        del request, line
-        _send(replies, {"nonce": nonce, **reply})
-
-
-def _send(replies: int, message: Mapping[str, Any]) -> None:
-    data = _dumps(message).encode() + b"\n"  # ASCII, so half a surrogate pair is no trouble
-    while data:
-        data = data[_write(replies, data) :]
 
 
 def alone() -> None:
@@ -255,6 +127,7 @@ def _preload(*, only_torch: bool = False) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
+    forget_the_grader()
     if not only_torch:
         # Forks share what is read once: the digits, and the fonts that matplotlib looks for.
         sys.modules["kdcourse.data"].load_mnist()
