@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 from .._files import check_writable
-from ..grading.classroom import grade_class
+from ..grading.classroom import NotWritten, grade_class
 from ..grading.grader import grade, make_worker
 from ..grading.notebooks import read_notebook
 from ..grading.points import points_table
@@ -51,10 +51,14 @@ def _grade_folder(options: argparse.Namespace) -> int:
     if options.json:
         raise ValueError("--json is for one file; a folder gets OUT/results/ with a JSON file for each.")
     check_writable(options.out / "grades.csv", size=2**16)
-    results = grade_class(
-        options.path, options.out, jobs=options.jobs, keys=options.key, timeout=options.timeout,
-        sandboxed=not options.no_sandbox, show_hidden=options.show_hidden, executor=options.executor,
-    )  # fmt: skip
+    try:
+        results = grade_class(
+            options.path, options.out, jobs=options.jobs, keys=options.key, timeout=options.timeout,
+            sandboxed=not options.no_sandbox, show_hidden=options.show_hidden, executor=options.executor,
+        )  # fmt: skip
+    except NotWritten as error:
+        say(error.table)  # hours of work: at least the terminal has it
+        raise
     counts = Counter(result.status for result in results)
     statuses = [f"{counts[name]} {name}" for name in ("graded", "stopped", "tampered", "ungraded") if counts[name]]
     flagged = sum(bool(result.flags) for result in results)

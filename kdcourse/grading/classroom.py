@@ -4,6 +4,7 @@ The grader. A run that is cut off continues where it was: a result is kept under
 """
 
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import io
@@ -14,15 +15,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._files import check_writable
+from .escaping import visible_line
 from .feedback import feedback_page
 from .grader import BUDGET, TIMEOUT, grade, make_worker
-from .notebooks import read_notebook, write_text
+from .notebooks import points_of, read_notebook, write_text
 from .points import row_of
-from .result_files import digest_of, file_stem, read_result, write_result
+from .result_files import digest_of, read_result, write_result
 from .results import Result
 from .session import Worker
-from .submissions import Submission, collect, find_keys, identify, read_bytes
+from .submissions import Submission, collect, exercise_by_name, find_keys, identify, read_bytes
 
+TABLE = "grades.csv"
 _HEAD = ("learner", "exercise", "total", "max", "status", "flags", "reason", "file")
 _LAST_UID = 65534  # one user per process at a time: limits on their processes then count nobody else's
 _mine = threading.local()
@@ -75,6 +79,10 @@ def grade_class(
     ------
     ValueError
         If there is nothing to grade, no key, or no sandbox.
+    NotWritten
+        If the table cannot be written; it is part of the error then.
+    OSError
+        If a page of feedback cannot be written, or it is clear before the work that something cannot.
     """
     submissions = collect(folder)
     found = find_keys(folder, folder=keys)
@@ -85,38 +93,107 @@ def grade_class(
     if executor is None and sandboxed:
         make_worker(sandboxed=True)  # refuses here, before any work
     results: list[Result] = []
-    waiting: list[tuple[Submission, str, bytes, Path, str]] = []
-    for submission in submissions:
-        try:
-            data = read_bytes(submission.path)
-            exercise = identify(submission.path, data, found)
-        except ValueError as error:
-            results.append(Result(reason=str(error), learner=submission.learner, file=submission.file))
-            continue
-        digest = digest_of(data, contents[exercise], **settings)
-        place = out / "results" / f"{file_stem(submission.learner, submission.file)}.json"
-        result = read_result(place, digest)
-        if result is None:
-            waiting.append((submission, exercise, data, place, digest))
-        else:
-            results.append(result)
-    with _pool(executor, jobs, len(waiting)) as submit, _Bar(len(submissions), len(results), progress) as bar:
-        futures = {}
-        for submission, exercise, data, place, digest in waiting:
-            future = submit(grade_one, data, submission.path.name, contents[exercise], settings)
-            futures[future] = (submission, exercise, place, digest)
-        for future in concurrent.futures.as_completed(futures):
-            submission, exercise, place, digest = futures[future]
-            result = dataclasses.replace(
-                future.result(), learner=submission.learner, file=submission.file, exercise=exercise, digest=digest
-            )
-            write_result(place, result)
-            results.append(result)
-            bar.update()
+    with _pool(executor, jobs, len(submissions)) as submit:
+        find_out_what_cannot_be_written(out)
+        waiting: list[tuple[Submission, str, bytes, str]] = []
+        for submission in submissions:
+            task = _task_of(submission, found, contents)
+            if isinstance(task, Result):
+                results.append(task)
+                continue
+            exercise, data = task
+            digest = digest_of(data, contents[exercise], **settings)
+            result = read_result(_place_of(out, submission.stem), digest)
+            if result is None:
+                waiting.append((submission, exercise, data, digest))
+            else:
+                results.append(result)
+        with _Bar(len(submissions), len(results), progress) as bar:
+            futures = {}
+            for submission, exercise, data, digest in waiting:
+                name = visible_line(submission.path.name)
+                future = submit(grade_one, data, name, contents[exercise], settings)
+                futures[future] = (submission, exercise, digest)
+            for future in concurrent.futures.as_completed(futures):
+                submission, exercise, digest = futures[future]
+                try:
+                    result = _with_its_names(future.result(), submission, exercise, digest)
+                except Exception as error:  # of this submission only: a later run tries it again
+                    failed = Result(reason=f"the grader failed: {error}", max=_most(contents[exercise]))
+                    results.append(_with_its_names(failed, submission, exercise, ""))
+                    bar.update()
+                    continue
+                # If the disk is full, the next files may still find room; what is told at the end is the table.
+                with contextlib.suppress(OSError):
+                    write_result(_place_of(out, submission.stem), result)
+                results.append(result)
+                bar.update()
     results = _flag_twice(results)
     results.sort(key=lambda result: (result.learner.casefold(), result.exercise, result.file))
     _write_out(out, results, contents, show_hidden)
     return results
+
+
+class NotWritten(OSError):
+    """A table of grades that could not be written.
+
+    Attributes
+    ----------
+    table : str
+        What ``grades.csv`` would hold.
+    """
+
+    table = ""
+
+
+def find_out_what_cannot_be_written(out: Path) -> None:
+    """Try to write wherever results will go; nothing is left behind.
+
+    Raises
+    ------
+    OSError
+        That names what cannot be written.
+    """
+    table = out / TABLE
+    for path in (table, out / "results" / "one.json", out / "feedback" / "one.html"):
+        check_writable(path, size=2**16)
+    if table.exists():
+        with table.open("r+b"):  # on Windows a spreadsheet may hold it open
+            pass
+
+
+def _task_of(
+    submission: Submission, keys: Mapping[str, Path], contents: Mapping[str, Mapping]
+) -> tuple[str, bytes] | Result:
+    """Return the exercise and the bytes of a submission, or the result of one that cannot be read."""
+    try:
+        if submission.problem:
+            raise ValueError(submission.problem)
+        data = read_bytes(submission.path)
+        return identify(submission.path, data, keys), data
+    except ValueError as error:
+        exercise = exercise_by_name(submission.path, keys) or ""
+        most = _most(contents[exercise]) if exercise else 0.0
+        return _with_its_names(Result(reason=str(error), max=most), submission, exercise, "")
+
+
+def _with_its_names(result: Result, submission: Submission, exercise: str, digest: str) -> Result:
+    return dataclasses.replace(
+        result,
+        learner=submission.learner,
+        file=submission.file,
+        exercise=exercise,
+        stem=submission.stem,
+        digest=digest,
+    )
+
+
+def _most(key: Mapping[str, Any]) -> float:
+    return sum(map(points_of, key["cells"]))
+
+
+def _place_of(out: Path, stem: str) -> Path:
+    return out / "results" / f"{stem}.json"
 
 
 def grade_one(data: bytes, name: str, key: Mapping[str, Any], settings: Mapping[str, Any]) -> Result:
@@ -148,7 +225,7 @@ class _pool:
                 raise ValueError("--executor needs Dask: pip install 'kdcourse[cluster]'.") from None
             try:
                 self.client = Client(self.address, timeout="20s")
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, ValueError) as error:
                 raise ValueError(f"no Dask scheduler answers at {self.address} ({error}).") from None
             self.executor = self.client.get_executor(pure=False)
         return self.executor.submit
@@ -201,13 +278,24 @@ def _flag_twice(results: list[Result]) -> list[Result]:
 
 
 def _write_out(out: Path, results: list[Result], keys: Mapping[str, Mapping], show_hidden: bool) -> None:
+    """Write the table, then the pages: if a disk is nearly full, the table matters more."""
+    text = _table_of(results)
+    try:
+        write_text(out / TABLE, text)
+    except OSError as error:
+        lost = NotWritten(error.errno, error.strerror, error.filename)
+        lost.table = text
+        raise lost from None
+    for result in results:
+        page = feedback_page(result, keys.get(result.exercise), show_hidden=show_hidden)
+        write_text(out / "feedback" / f"{result.stem}.html", page)
+
+
+def _table_of(results: list[Result]) -> str:
     rows = [row_of(result) for result in results]
     tasks = sorted({name for row in rows for name in row} - set(_HEAD), key=lambda name: (len(name), name))
     text = io.StringIO()
     table = csv.DictWriter(text, [*_HEAD[:-1], *tasks, _HEAD[-1]], restval="", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    for result in results:
-        page = feedback_page(result, keys.get(result.exercise), show_hidden=show_hidden)
-        write_text(out / "feedback" / f"{file_stem(result.learner, result.file)}.html", page)
-    write_text(out / "grades.csv", text.getvalue())
+    return text.getvalue()

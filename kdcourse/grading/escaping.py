@@ -15,9 +15,23 @@ def without_formulas(text: str) -> str:
     return re.sub(r"(^|[;|\t\r\n]\s*)(?=[=+\-@\t\r＝＋－＠])", r"\1'", text)
 
 
+# Controls of both kinds, marks that change the direction of writing, characters that take no place, separators of lines
+# that only some programs know, halves of pairs.
+_UNSEEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
+)
+_IN_TEXT, _IN_LINE = re.compile(f"[{_UNSEEN}]"), re.compile(f"[{_UNSEEN}\t\n]")
+
+
 def visible(text: str) -> str:
     """Return a text in which characters that reorder or hide others are written out, such as U+202E."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]", _named, text)
+    return _IN_TEXT.sub(_named, text)
+
+
+def visible_line(text: str) -> str:
+    """Return a text as `visible` does, with ends of lines and tabs written out too."""
+    return _IN_LINE.sub(_named, text)
 
 
 def _named(character: re.Match[str]) -> str:

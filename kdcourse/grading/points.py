@@ -6,7 +6,7 @@ The grader.
 import re
 from typing import NamedTuple
 
-from .escaping import visible, without_formulas
+from .escaping import visible, visible_line, without_formulas
 from .results import Result
 
 HELD_BACK = "A hidden test found a mistake: it passes the visible check and not the same check on other inputs."
@@ -79,7 +79,7 @@ def row_of(result: Result) -> dict[str, str]:
         "max": number(result.max), "status": result.status, "flags": "; ".join(result.flags),
         "reason": result.reason, "file": result.file,
     }  # fmt: skip
-    row = {key: without_formulas(text) for key, text in row.items()}
+    row = {key: without_formulas(visible_line(text)) for key, text in row.items()}
     tampered = result.status == "tampered"
     tasks = tasks_of(result, show_hidden=False)
     return row | {task.name: "0" if tampered else number(task.points) for task in tasks}

@@ -1,4 +1,4 @@
-"""Files that hold results: how they are named, and whether a later run may use them again.
+"""Files that hold results: how they are written, and whether a later run may use them again.
 
 The grader. A result is used again only if everything it depends on is the same, which a digest tells.
 """
@@ -6,7 +6,6 @@ The grader. A result is used again only if everything it depends on is the same,
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from .notebooks import notebook_text, write_text
 from .results import Result, result_from_json
 from .sandbox import PACKAGE
 
-FORMAT = 2  # of results; a change makes older files stale
+FORMAT = 3  # of results; a change makes older files stale
 
 
 def digest_of(submission: bytes, key: Mapping[str, Any], **settings: object) -> str:
@@ -50,10 +49,3 @@ def read_result(path: Path, digest: str) -> Result | None:
 def write_result(path: Path, result: Result) -> None:
     """Write a result atomically."""
     write_text(path, json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
-
-
-def file_stem(learner: str, file: str) -> str:
-    """Return the beginning of a file's name that no other submission has and every file system takes."""
-    tail = hashlib.sha256(file.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    plain = re.sub(r"[^\w.-]+", "_", learner).strip("._")[:60]
-    return f"{plain or 'learner'}-{tail}"

@@ -63,6 +63,8 @@ class Result:
         In the order in which they ran.
     learner, file, exercise : str
         Whose submission it is, where it lay, and which key it was laid over; empty outside a class.
+    stem : str
+        Beginning of the names of its files: its page of feedback, and this result.
     digest : str
         Of all that the result depends on; a later run uses the result again if it is the same.
     """
@@ -76,6 +78,7 @@ class Result:
     learner: str = ""
     file: str = ""
     exercise: str = ""
+    stem: str = ""
     digest: str = ""
 
     def as_json(self) -> dict[str, Any]:

@@ -4,15 +4,20 @@ The grader. Submissions lie as ``LEARNER/exNN_stem/exNN_stem.ipynb`` (nbgrader's
 ``LEARNER_exNN….ipynb``. Keys lie in ``solutions/`` of a folder around them, or in the package.
 """
 
+import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .notebooks import LARGEST, grade_id, parse_notebook, read_notebook
+from .escaping import visible_line
+from .notebooks import LARGEST, grade_id, is_locked, is_solution, parse_notebook, read_notebook, too_large
+from .overlay import assigned
 from .sandbox import PACKAGE
 
+DEEPEST = 12  # folders below the one that is graded; whoever nests more does it on purpose
 _NUMBER = re.compile(r"(?:^|(?<=[^a-z0-9]))ex[ _-]?(\d\d)(?!\d)", re.IGNORECASE)
 
 
@@ -23,13 +28,19 @@ class Submission(NamedTuple):
     ----------
     path : Path
     file : str
-        The path inside the folder, for people.
+        The path inside the folder, for people: characters that cannot be shown are written out.
     learner : str
+    stem : str
+        Beginning of the names of files about it, which no other submission has and every file system takes.
+    problem : str
+        Why it cannot be read, if that is known already.
     """
 
     path: Path
     file: str
     learner: str
+    stem: str
+    problem: str = ""
 
 
 def find_keys(near: Path, *, folder: Path | None = None) -> dict[str, Path]:
@@ -67,16 +78,8 @@ def _keys_in(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted([*folder.glob("*.ipynb"), *inner])}
 
 
-def exercise_of(path: Path, keys: Mapping[str, Path], notebook: Mapping[str, Any] | None = None) -> str:
-    """Return the exercise that a file is a solution of: by its name, its folder's name, or its cells' names.
-
-    Raises
-    ------
-    ValueError
-        If that cannot be said.
-    """
-    if len(keys) == 1 and notebook is None:
-        return next(iter(keys))
+def exercise_by_name(path: Path, keys: Mapping[str, Path]) -> str | None:
+    """Return the exercise that a file's name, or its folder's name, says; None if they do not say one of the keys."""
     for text in (path.stem, path.parent.name):
         if text in keys:
             return text
@@ -85,28 +88,55 @@ def exercise_of(path: Path, keys: Mapping[str, Path], notebook: Mapping[str, Any
             fitting = [name for name in keys if name.lower().startswith(f"ex{number}")]
             if len(fitting) == 1:
                 return fitting[0]
+    return None
+
+
+def exercise_of(path: Path, keys: Mapping[str, Path], notebook: Mapping[str, Any] | None = None) -> str:
+    """Return the exercise that a file is a solution of: by its name, its folder's name, or its cells.
+
+    Raises
+    ------
+    ValueError
+        If that cannot be said.
+    """
+    named = exercise_by_name(path, keys)
+    if named is not None:
+        return named
     if notebook is not None:
-        names = {
-            name for cell in notebook["cells"] for name in (grade_id(cell), cell.get("id")) if isinstance(name, str)
-        }
-        shared = {exercise: len(names & _names_of(key)) for exercise, key in keys.items()}
-        best = max(shared, key=lambda exercise: shared[exercise], default=None)
-        if best is not None and shared[best] > 2:
+        alike = {exercise: _alikeness(notebook, read_notebook(key)) for exercise, key in keys.items()}
+        best = max(alike, key=lambda exercise: alike[exercise], default=None)
+        if best is not None and alike[best] > 2:
             return best
     raise ValueError(
-        f"{path.name} does not say which exercise it is: its name, or its folder's, must hold one of "
+        f"{visible_line(path.name)} does not say which exercise it is: its name, or its folder's, must hold one of "
         f"{', '.join(sorted(keys))}."
     )
 
 
+def _alikeness(notebook: Mapping[str, Any], key: Mapping[str, Any]) -> int:
+    """Return how many cells a notebook has in common with a key: by their names, or by texts and what they define."""
+    names, texts, answers = set(), set(), set()
+    for cell in key["cells"]:
+        if is_solution(cell):
+            answers |= assigned(cell["source"])
+        if grade_id(cell) not in (None, "title", "course_setup", "setup"):
+            names.add(grade_id(cell))
+            if is_locked(cell):
+                texts.add(_words(cell["source"]))
+    cells = notebook["cells"]
+    theirs = {name for cell in cells for name in (grade_id(cell), cell.get("id")) if isinstance(name, str)}
+    same_texts = texts & {_words(cell["source"]) for cell in cells}
+    same_answers = answers & {name for cell in cells for name in assigned(cell["source"])}
+    return max(len(names & theirs), len(same_texts) + len(same_answers))
+
+
+def _words(source: str) -> str:
+    return " ".join(source.split())
+
+
 def identify(path: Path, data: bytes, keys: Mapping[str, Path]) -> str:
     """Return the exercise of a file, looking inside it only where its name does not tell."""
-    try:
-        return exercise_of(path, keys)
-    except ValueError:
-        if len(data) > LARGEST:
-            raise
-        return exercise_of(path, keys, parse_notebook(data, path.name))
+    return exercise_by_name(path, keys) or exercise_of(path, keys, parse_notebook(data, path.name))
 
 
 def collect(folder: Path) -> list[Submission]:
@@ -117,57 +147,113 @@ def collect(folder: Path) -> list[Submission]:
     ValueError
         If there is none.
     """
-    found = []
-    for path in sorted(_notebooks(folder)):
-        inside = path.relative_to(folder)
-        found.append(Submission(path, str(inside), _learner(inside, folder.resolve().name)))
+    found = [(path, path.relative_to(folder), problem) for path, problem in _notebooks(folder)]
     if not found:
         raise ValueError(
             f"there is no notebook in {folder}: LEARNER/exNN_….ipynb or LEARNER_exNN_….ipynb is looked for."
         )
-    return found
+    outside = _folders_around_all([_learners_folders(inside) for _, inside, _ in found])
+    submissions = []
+    for path, inside, problem in sorted(found, key=lambda item: os.fsencode(item[1])):
+        learner = _readable(_learner(inside, outside, folder.resolve().name))
+        submissions.append(Submission(path, _readable(str(inside)), learner, _stem(learner, inside), problem))
+    return _one_problem_each(submissions)
 
 
-def _notebooks(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*.ipynb"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and (path.is_symlink() or not path.is_dir()):
-            yield path
+def _notebooks(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield notebooks, and folders that cannot be looked into; a stack instead of calls, as folders may be nested."""
+    waiting = [(folder, 0)]
+    while waiting:
+        place, depth = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError as error:
+            yield place, f"the folder cannot be read: {error.strerror or error}."
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                if entry.name.endswith(".ipynb"):
+                    yield place / entry.name, ""
+            elif depth < DEEPEST:
+                waiting.append((place / entry.name, depth + 1))
+            else:
+                yield place / entry.name, f"folders are nested deeper than {DEEPEST}, and nothing in there is read."
 
 
-def _learner(inside: Path, outermost: str) -> str:
-    """Return whose file it is, from where it lies."""
-    folders, stem = list(inside.parts[:-1]), inside.stem
+def _one_problem_each(submissions: list[Submission]) -> list[Submission]:
+    """Keep the first of a learner's folders that cannot be read: there may be thousands."""
+    told: set[tuple[str, str]] = set()
+    kept = []
+    for submission in submissions:
+        if submission.problem and (submission.learner, submission.problem) in told:
+            continue
+        told.add((submission.learner, submission.problem))
+        kept.append(submission)
+    return kept
+
+
+def _learners_folders(inside: Path) -> list[str]:
+    """Return the folders that a file lies in, without the exercise's own."""
+    folders = list(inside.parts[:-1])
     if folders and _NUMBER.match(folders[-1]):  # …/LEARNER/exNN_stem/exNN_stem.ipynb
         folders.pop()
+    return folders
+
+
+def _folders_around_all(everybody: list[list[str]]) -> int:
+    """Return how many outer folders hold the whole class, such as a year's or a group's.
+
+    A folder that somebody has handed in holds all files too if nobody else has handed in anything. So an outer folder
+    counts only if its name is a number, or if several people's folders lie in it.
+    """
+    depth = 0
+    while all(len(folders) > depth + 1 for folders in everybody):
+        outer, inner = {folders[depth] for folders in everybody}, {folders[depth + 1] for folders in everybody}
+        if len(outer) > 1 or (len(inner) < 2 and any(letter.isalpha() for letter in "".join(outer))):
+            break
+        depth += 1
+    return depth
+
+
+def _learner(inside: Path, outside: int, outermost: str) -> str:
+    """Return whose file it is: the outermost folder's that is one learner's, so that nobody speaks for another."""
+    folders, stem = _learners_folders(inside), inside.stem
     if folders:
-        name = folders[-1]
-    else:
-        before = _NUMBER.split(stem)[0].strip(" _-.")
-        name = before or (outermost if len(inside.parts) > 1 or _NUMBER.match(stem) else stem)
-    return unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode("utf-8")
+        return folders[outside]
+    before = _NUMBER.split(stem)[0].strip(" _-.")
+    return before or (outermost if len(inside.parts) > 1 or _NUMBER.match(stem) else stem)
 
 
-def _names_of(key: Path) -> set[str]:
-    return {name for cell in read_notebook(key)["cells"] if (name := grade_id(cell))} - {
-        "title",
-        "course_setup",
-        "setup",
-    }
+def _readable(text: str) -> str:
+    """Return a name that can be written to every file; bytes that are no text are written out as such."""
+    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return visible_line(unicodedata.normalize("NFC", decoded))
+
+
+def _stem(learner: str, inside: Path) -> str:
+    tail = hashlib.sha256(os.fsencode(inside)).hexdigest()[:12]
+    plain = re.sub(r"[^\w.-]+", "_", learner).strip("._")[:60]
+    return f"{plain or 'learner'}-{tail}"
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a submission's bytes, one more than is read if it is too large.
+    """Return a submission's bytes.
 
     Raises
     ------
     ValueError
-        If it is no ordinary file: a link may lead out of the folder, a pipe never ends.
+        If it is no ordinary file (a link may lead out of the folder, a pipe never ends), or too large.
     """
-    if path.is_symlink() or not path.is_file():
-        raise ValueError(f"{path.name} is a link or no ordinary file; hand in the notebook itself.")
+    name = visible_line(path.name)
     try:
+        if path.is_symlink() or not path.is_file():
+            raise ValueError(f"{name} is a link or no ordinary file; hand in the notebook itself.")
         with path.open("rb") as file:
-            return file.read(LARGEST + 1)
+            data = file.read(LARGEST + 1)
     except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror or error}.") from None
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}.") from None
+    if len(data) > LARGEST:
+        raise ValueError(too_large(name))
+    return data

@@ -15,7 +15,7 @@ from grading_fixture import EXERCISE, KEY, NAME, RIGHT, as_bytes, cell_of, code,
 from kdcourse.__main__ import main
 from kdcourse.grading import classroom, sandbox
 from kdcourse.grading.classroom import grade_class
-from kdcourse.grading.escaping import without_formulas
+from kdcourse.grading.escaping import visible_line, without_formulas
 from kdcourse.grading.feedback import feedback_page
 from kdcourse.grading.notebooks import write_notebook
 from kdcourse.grading.points import points_table
@@ -68,7 +68,7 @@ def one_worker(sandboxed_worker, monkeypatch):
     monkeypatch.setattr(classroom, "make_worker", lambda **settings: Lent)
 
 
-# Forty and more, mixed
+# Sixty and more, mixed
 
 WHILE, EXIT = "while True: pass", "import os\nos._exit(0)"
 BOMB = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
@@ -77,6 +77,65 @@ NOISE = "for n in range(200_000): print(n)\n"
 NETWORK = "import socket\nsocket.create_connection(('1.1.1.1', 53))"
 MEMORY = "hog = [bytearray(100_000_000) for _ in range(40)]"
 REPLACED = "import kdcourse.checks.soft_targets as m\nm.check_values = lambda *a, **k: None\n"
+
+
+NAMELESS = "def my_kd_loss(*args, **kwargs): raise type('', (BaseException,), {})"
+UNDONE = """
+import numpy
+calls = []
+def arm(m):
+    real = m.asarray
+    def fake(*args, **kwargs):
+        calls.append(1)
+        if len(calls) > 60: m.asarray = real
+        return m.zeros(())
+    if not calls: m.asarray = fake
+def my_kd_loss(student_logits, teacher_logits, *, temperature):
+    arm(numpy)
+    return student_logits.sum()
+"""
+SILENCED = """
+import kdcourse.grading.inside.cells as m
+def silence(m): m.describe = m._in_words = m._described = lambda *a: ""
+silence(m)
+"""
+REPLIES = """
+import json
+def forge(c):
+    real = c.encode
+    c.encode = lambda self, reply: real(self, {**reply, "ok": True, "error": ""})
+forge(json.encoder.JSONEncoder)
+"""
+BUILTINS = """
+import builtins
+def forge(b):
+    b.isinstance = lambda *a: True
+    b.compile = lambda *a, **k: (lambda: None).__code__
+forge(builtins)
+"""
+COMPILED = "@torch.compile\n" + RIGHT["task1"]
+BORROWED = "from kdcourse.losses import kd_loss as f\nmy_kd_loss = f"
+# Found in ways that a list of dangerous names does not know; the work itself is right.
+FLAGGED = {
+    "timeit": "import timeit\ntimeit.timeit('1', number=1)\n",
+    "resolve_name": "import pkgutil\npkgutil.resolve_name('math')\n",
+    "get_field": "import string\nstring.Formatter().get_field('0.real', [1], {})\n",
+    "cProfile": "import cProfile\ncProfile.run('1')\n",
+    "a parameter": "class Thing: pass\ndef change(thing): thing.name = 1\nchange(Thing())\n",
+    "_thread": "import _thread\n",
+    "grading": "import kdcourse.grading.inside.cells\n",
+    "a text": "'{0.__class__}'.format(1)\n",
+}
+
+
+def surrounded(notebook, *first, last=()):
+    notebook["cells"][1:1] = map(code, first)
+    notebook["cells"] += map(code, last)
+    return notebook
+
+
+def untouched():
+    return handed_in(**dict.fromkeys(RIGHT))
 
 
 def bonus(notebook):
@@ -107,7 +166,21 @@ def a_class():
         f"honest {n}": (handed_in(task2=RIGHT["task2"] + f"# {n}\n"), (5, 4, 3, 4), "graded", False) for n in range(12)
     }
     stubs = {f"untouched {n}": (EXERCISE, (0, 0, 0, 0), "graded", False) for n in range(3)}
-    return honest | stubs | {
+    flagged = {
+        f"flag {name}": (handed_in(task2=text + RIGHT["task2"]), (5, 4, 3, 4), "graded", True)
+        for name, text in FLAGGED.items()
+    }
+    return honest | stubs | flagged | {
+        "nameless": (handed_in(task1=NAMELESS), (0, 4, 3, 4), "graded", True),
+        "undone": (handed_in(task1=UNDONE), (0, 4, 3, 4), "graded", True),
+        "silenced": (surrounded(untouched(), SILENCED), (0, 0, 0, 0), "graded", True),
+        "replies": (surrounded(untouched(), REPLIES), (0, 0, 0, 0), "graded", True),
+        "built in": (surrounded(untouched(), BUILTINS), (0, 0, 0, 0), "graded", True),
+        "ends": (surrounded(untouched(), SILENCED, last=[EXIT] * 9), (0, 0, 0, 0), "stopped", True),
+        "right, ends": (surrounded(handed_in(), last=[EXIT] * 9), (5, 4, 3, 4), "stopped", True),
+        "compiled": (handed_in(task1=COMPILED), (5, 4, 3, 4), "graded", False),
+        "borrowed": (handed_in(task1=BORROWED), (5, 4, 3, 4), "graded", True),
+        "c\rr": (handed_in(task2=None), (5, 0, 3, 4), "graded", False),
         "no factor": (handed_in(task1=RIGHT["task1"].replace("temperature**2 * ", "")), (0, 4, 3, 4), "graded", False),
         "wrong letter": (handed_in(task3='answers = ["a", "c"]'), (5, 4, 0, 4), "graded", False),
         "constant": (handed_in(task2="def double(number): return 6"), (5, 0, 3, 4), "graded", False),
@@ -140,22 +213,23 @@ def a_class():
 
 @pytest.mark.slow
 @needs_sandbox
-def test_a_class_of_forty_honest_wrong_and_hostile_ones_gets_the_expected_table(submitted, keys, tmp_path):
+def test_a_class_of_sixty_honest_wrong_and_hostile_ones_gets_the_expected_table(submitted, keys, tmp_path):
     everybody = a_class()
-    assert len(everybody) >= 40
+    assert len(everybody) >= 60
     for number, (learner, (notebook, *_)) in enumerate(everybody.items()):
         place = f"{learner}/{NAME}/{NAME}.ipynb" if number % 2 else f"{learner}_{NAME}.ipynb"
         submitted(place, notebook)
     out = tmp_path / "graded"
     command = [sys.executable, "-m", "kdcourse", "grade", submitted.folder, "--out", out, "--key", keys, "-j", "2"]
-    done = subprocess.run([*command, "--timeout", "4"], capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run([*command, "--timeout", "4"], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     rows = {row["learner"].lstrip("'"): row for row in table(out)}
     found = {name: (_points(row), row["status"], bool(row["flags"])) for name, row in rows.items()}
     points, status, flagged = found["memory"]  # a MemoryError, or the end of the process, whichever comes first
     assert status in ("graded", "stopped")
     found["memory"] = (points, "graded", flagged)
-    assert found == {name: (points, status, flagged) for name, (_, points, status, flagged) in everybody.items()}
+    wanted = {visible_line(name): (points, *rest) for name, (_, points, *rest) in everybody.items()}
+    assert found == wanted
     assert all(row["max"] == "16" for row in rows.values())
     assert len(list((out / "feedback").glob("*.html"))) == len(everybody)
     assert sorted(path.name for path in out.iterdir()) == ["feedback", "grades.csv", "results"]
@@ -244,7 +318,7 @@ def test_the_sandbox_for_each_submission_works_where_namespaces_do_not_nest():
     }
     notebook = handed_in(task2=EXIT)
     notebook["cells"] += map(code, looks)
-    result = grade(as_bytes(notebook), NAME, KEY, worker=worker, timeout=5)
+    result = grade(as_bytes(notebook), NAME, KEY, worker=worker, timeout=12)
     assert (result.total, result.status) == (12, "stopped")
     errors = [cell.error for cell in result.cells]
     assert "It was left out" in next(cell.error for cell in result.cells if cell.name == "task2_double")
