@@ -25,6 +25,11 @@ SLOW = (
     "grading/",
     "live/",
     "sweeps/test_jobs.py",
+    "test_moved_names.py",
+    "tools/test_builder.py",
+    "tools/test_environment.py",
+    "tools/test_set_address.py",
+    "widgets/trainers/test_cohort.py",
 )
 
 # A busy machine makes an example slow, which says nothing about the code.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
+PATIENCE = 240  # seconds: for a machine that does other things as well; nothing is judged by it
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-quic", "--no-first-run",
@@ -65,7 +66,7 @@ window.watch_slider = readout => {
 
 
 @contextmanager
-def lab(folder: Path, *, dark: bool = False, seconds: float = 90) -> Iterator[str]:
+def lab(folder: Path, *, dark: bool = False, seconds: float = PATIENCE) -> Iterator[str]:
     """Start JupyterLab with its settings, its kernels' files and its home inside a folder; hand out its address."""
     settings = {
         "apputils-extension/themes": {"theme": f"JupyterLab {'Dark' if dark else 'Light'}"},
@@ -90,6 +91,7 @@ def lab(folder: Path, *, dark: bool = False, seconds: float = 90) -> Iterator[st
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--port-retries=0",
         "--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
+        "--LabApp.expose_app_in_browser=True",  # as jupyterapp: a test switches the theme with it
     ]  # fmt: skip
     log = (folder / "lab.log").open("w", encoding="utf-8")
     server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -113,6 +115,7 @@ def browser_page(*, width: int = 1366, height: int = 900) -> Iterator[tuple[Page
         chromium = os.environ.get("KDCOURSE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
         page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(1000 * PATIENCE)
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -127,11 +130,11 @@ def browser_page(*, width: int = 1366, height: int = 900) -> Iterator[tuple[Page
 
 def open_notebook(page: Page, address: str, name: str) -> None:
     """Open a notebook and run all its cells; return when the kernel has done them."""
-    page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded", timeout=90_000)
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
+    page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
     # The page stands before its kernel does, and calls itself idle: cells run then make JupyterLab ask which kernel.
-    page.locator(".jp-Toolbar-kernelName", has_not_text="No Kernel").first.wait_for(timeout=90_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
+    page.locator(".jp-Toolbar-kernelName", has_not_text="No Kernel").first.wait_for()
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
     if page.locator(".jp-SideBar.jp-mod-left .lm-TabBar-tab.lm-mod-current").count():
         page.keyboard.press("Control+b")  # the file browser takes room from the picture
     page.get_by_role("menuitem", name="Run", exact=True).click()

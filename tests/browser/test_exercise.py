@@ -9,28 +9,21 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
+from chapter_page import ARTIFACTS, ERRORS, ROOT, needs_browser
+from lab_browser import browser_page, lab, open_notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-pytest.importorskip("playwright")
-from lab_browser import browser_page, lab, open_notebook  # noqa: E402
-
+pytestmark = needs_browser
 EVERY = sorted(path.stem for path in (ROOT / "solutions").glob("ex*.py"))
 NAMES = EVERY if os.environ.get("KDCOURSE_ALL_EXERCISES") else ["ex02_soft_targets"]
-ARTIFACTS = ROOT / "artifacts"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (os.environ.get("KDCOURSE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")),
-        reason="needs Chromium: apt-get install chromium, or name one in KDCOURSE_CHROMIUM",
-    ),
-]
+ALL_RAN = """() => {  // cells were waiting or running, and none is any more
+  const busy = [...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.innerText.includes('*'));
+  window.was_busy ||= busy;
+  return window.was_busy && !busy;
+}"""
 
 
 def solutions(name):
@@ -65,7 +58,7 @@ def errors_of(path):
 def save(page):
     page.keyboard.press("Escape")
     page.keyboard.press("Control+s")
-    page.wait_for_function("!document.title.startsWith('*')", timeout=30_000)
+    page.wait_for_function("!document.title.startsWith('*')")
     page.wait_for_timeout(1000)
 
 
@@ -91,12 +84,14 @@ def test_an_exercise_is_done_in_jupyterlab_from_stubs_to_full_marks(tmp_path, na
         open_notebook(page, address, path.name)
         # The first stub names its task; the cells below it were not run.
         stub = re.compile(r"Task 1: \w+ is not written yet")
-        page.locator(".jp-OutputArea-output", has_text=stub).first.wait_for(timeout=120_000)
+        page.locator(".jp-OutputArea-output", has_text=stub).first.wait_for()
         for cell, text in solutions(name).items():
             write_into(page, places[cell], text)
         run_all(page)
         last = page.locator(".jp-Notebook .jp-Cell").nth(len(cells) - 1)
-        last.locator(".jp-OutputArea-output", has_text="Passed.").wait_for(timeout=180_000)
+        page.wait_for_function(ALL_RAN)
+        assert page.locator(ERRORS).all_inner_texts() == []
+        last.locator(".jp-OutputArea-output", has_text="Passed.").wait_for()
         last.scroll_into_view_if_needed()
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / "exercise_done.png")

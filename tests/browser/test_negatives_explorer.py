@@ -3,15 +3,15 @@
 import re
 
 import pytest
-from chapter_page import explorer_page, last_frame, needs_browser
+from chapter_page import at_rest, explorer_page, last_frame, needs_browser, wait
 from lab_browser import drag, slider
 
 pytestmark = needs_browser
 
 
-@pytest.fixture(params=["light", "dark"])
-def explorer(request, tmp_path):
-    with explorer_page("05_contrastive_distillation", tmp_path, request.param) as page:
+@pytest.fixture
+def explorer(tmp_path):
+    with explorer_page("05_contrastive_distillation", tmp_path, "light") as page:
         yield page
 
 
@@ -22,9 +22,8 @@ def test_temperature_number_and_labels_change_shares_and_sentence(explorer):
     assert first["false_share"] > 0.5
 
     drag(page, slider(page, "τ").locator(".noUi-handle"), pixels=90)
-    page.wait_for_function("frames_seen[frames_seen.length - 1].temperature > 0.2", timeout=20_000)
-    page.wait_for_timeout(400)
-    hot = last_frame(page)
+    wait(page, "frame.temperature > 0.2")
+    hot = at_rest(page)
     assert hot["frame"] > first["frame"]
     assert hot["false_share"] < first["false_share"]
     said = re.search(r"τ = ([\d.]+) the push", told.inner_text())
@@ -32,7 +31,7 @@ def test_temperature_number_and_labels_change_shares_and_sentence(explorer):
 
     slider(page, "negatives").locator(".noUi-handle").focus()
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("frames_seen[frames_seen.length - 1].negatives < 63", timeout=20_000)
+    wait(page, "frame.negatives < 63")
     page.locator(".widget-checkbox input").check()
-    page.wait_for_function("frames_seen[frames_seen.length - 1].false_negatives === 0", timeout=20_000)
-    page.wait_for_function("document.body.innerText.includes('are left out')", timeout=10_000)
+    wait(page, "frame.false_negatives === 0")
+    page.wait_for_function("document.body.innerText.includes('are left out')")
