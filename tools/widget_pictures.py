@@ -43,9 +43,18 @@ def without_kernel(output: NotebookNode, states: Mapping[str, Any]) -> list[Note
     picture = _picture_of(output.data[WIDGET_VIEW].get("model_id"), states)
     about = output.data.get("text/plain", "").strip("[]")
     if picture and about:
-        page = {"text/html": DescribedPicture(_smaller(picture), about).to_html(), "text/plain": about}
+        alt = _alt_text(about, picture)
+        page = {"text/html": DescribedPicture(_smaller(picture), alt).to_html(), "text/plain": alt}
         outputs.append(nbformat.v4.new_output("display_data", page))
     return outputs
+
+
+def _alt_text(about: str, png: bytes) -> str:
+    """Return what a widget says of itself, and the knobs that its frame carries as text."""
+    knobs = {name: text for name, text in Image.open(io.BytesIO(png)).info.items() if name != "frame"}
+    shown = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in knobs.items() if isinstance(text, str))
+    name = re.sub(r"[,:] live when the notebook runs\.?$", "", about).rstrip(".")
+    return f"{name}. Shown with {shown}." if shown else f"{name}."
 
 
 def _picture_of(model: str | None, states: Mapping[str, Any]) -> bytes | None:
