@@ -3,6 +3,7 @@
 Chapters 01 to 07. ``load`` gives a teacher at once; ``train_teacher`` makes it again.
 """
 
+import hashlib
 import json
 import math
 import platform
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from . import models
-from ._files import write_atomically
+from ._files import check_writable, write_atomically
 from .data import jitter, load_mnist, minibatches
 from .data.batches import Transform
 from .training import Step, count_errors, fit
@@ -70,14 +72,16 @@ TEACHERS = {
 }
 
 
-def load(name: str, *, device: str | torch.device = "cpu") -> nn.Module:
-    """Load a trained teacher that ships with the package.
+def load(name: str, *, device: str | torch.device = "cpu", folder: str | Path | None = None) -> nn.Module:
+    """Load a trained teacher; its file must have the checksum that its record says.
 
     Parameters
     ----------
     name : str
         A key of ``TEACHERS``.
     device : str or torch.device
+    folder : path, optional
+        Where ``train_teacher`` wrote it; by default the one that ships with the package.
 
     Returns
     -------
@@ -87,36 +91,57 @@ def load(name: str, *, device: str | torch.device = "cpu") -> nn.Module:
     Raises
     ------
     ValueError
-        If the name is unknown, or the file is missing or damaged; the message names it.
+        If the name is unknown, or the file is missing, damaged or altered; the message names it.
+
+    Examples
+    --------
+    >>> teacher = load("teacher_cnn")
+    >>> teacher(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     from safetensors.torch import load as load_safetensors
 
-    path = resources.files(__package__) / "weights" / f"{_checked(name)}.safetensors"
+    path = _weights(folder) / f"{_checked(name)}.safetensors"
     try:
-        state = load_safetensors(path.read_bytes())
+        content = path.read_bytes()
+        found, expected = hashlib.sha256(content).hexdigest(), provenance(name, folder=folder).get("sha256")
+        if found != expected:
+            raise ValueError(f"its SHA-256 is {found}, its record says {expected}")
+        state = load_safetensors(content)
         model = TEACHERS[name].make()
         model.load_state_dict(
             {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         )
     except Exception as error:
         raise ValueError(
-            f"the teacher's file {path} is missing or damaged ({str(error)[:120]}). Reinstall the package, or "
+            f"the teacher's file {path} is missing or damaged ({str(error)[:200]}). Reinstall the package, or "
             f"train it again: kdcourse zoo train {name}."
         ) from None
     return model.to(device).eval()
 
 
 def is_shipped(name: str) -> bool:
-    """Whether the package holds weights of that name."""
-    return (resources.files(__package__) / "weights" / f"{_checked(name)}.safetensors").is_file()
+    """Whether the package holds weights of that name.
+
+    Examples
+    --------
+    >>> is_shipped("teacher_mlp")
+    True
+    """
+    return (_weights(None) / f"{_checked(name)}.safetensors").is_file()
 
 
-def provenance(name: str) -> dict:
-    """Return how a teacher was made: command, seed, versions, hardware, date, test errors of 10,000 as measured.
+def provenance(name: str, *, folder: str | Path | None = None) -> dict:
+    """Return how a teacher was made: command, seed, versions, hardware, date, checksum, test errors as measured.
 
     ``settings_chosen`` says what its settings were chosen by: where that was the test images, its score is flattered.
+
+    Examples
+    --------
+    >>> provenance("teacher_cnn")["test_errors"]
+    56
     """
-    path = resources.files(__package__) / "weights" / f"{_checked(name)}.json"
+    path = _weights(folder) / f"{_checked(name)}.json"
     return {**json.loads(path.read_text(encoding="utf-8")), "settings_chosen": TEACHERS[name].settings_chosen}
 
 
@@ -125,7 +150,8 @@ def train_teacher(
     *,
     seed: int = 0,
     epochs: int | None = None,
-    folder: str | Path | None = None,
+    folder: str | Path = "teachers",
+    force: bool = False,
     device: str | torch.device = "cpu",
     checkpoint: str | Path | None = None,
     progress: bool = True,
@@ -137,11 +163,13 @@ def train_teacher(
     name : str
         A key of ``TEACHERS``.
     seed : int
-        Of weights, dropout, order and augmentation.
+        Seeds weights, dropout, sample order and augmentation.
     epochs : int, optional
-        Instead of the teacher's own number.
-    folder : path, optional
-        Where ``NAME.safetensors`` and ``NAME.json`` are written; by default inside the package.
+        Passes over the data, instead of the teacher's own number.
+    folder : path
+        Where ``NAME.safetensors`` and ``NAME.json`` are written; ``load(NAME, folder=…)`` reads them.
+    force : bool
+        Whether a teacher that is in the folder already is replaced.
     device : str or torch.device
     checkpoint : path, optional
         As in ``fit``: training stopped at any moment continues from it.
@@ -155,11 +183,23 @@ def train_teacher(
     Raises
     ------
     ValueError
-        If the name is unknown or a setting is out of range.
+        If the name is unknown, a setting is out of range, or the folder holds a teacher of that name already.
+    OSError
+        If the files cannot be written; this is found before the training begins.
+
+    Examples
+    --------
+    >>> train_teacher("resnet")
+    Traceback (most recent call last):
+    ...
+    ValueError: there is no teacher 'resnet'. The package ships hinton_teacher, teacher_mlp, teacher_cnn.
     """
     from safetensors.torch import save
 
-    recipe = TEACHERS[_checked(name)]
+    recipe, weights = TEACHERS[_checked(name)], Path(folder) / f"{name}.safetensors"
+    if weights.exists() and not force:
+        raise ValueError(f"{weights} exists: choose another folder, or replace it with force=True.")
+    check_writable(weights, size=2**23)
     epochs = recipe.epochs if epochs is None else epochs
     device = torch.device(device)
     mnist = load_mnist(device=device, held_out=recipe.held_out)
@@ -223,11 +263,11 @@ def train_teacher(
         "threads": torch.get_num_threads(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    target = Path(str(resources.files(__package__) / "weights")) if folder is None else Path(folder)
-    state = {key: value.cpu().contiguous() for key, value in state.items()}
-    write_atomically(target / f"{name}.safetensors", lambda path: path.write_bytes(save(state)))
+    content = save({key: value.cpu().contiguous() for key, value in state.items()})
+    record["sha256"] = hashlib.sha256(content).hexdigest()
+    write_atomically(weights, lambda path: path.write_bytes(content))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(target / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(weights.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
     return record
 
 
@@ -238,6 +278,10 @@ def _constrain(model: nn.Module, max_norm: float) -> None:
     for layer in hidden:
         norms = torch.linalg.vector_norm(layer.weight, dim=1, keepdim=True)
         layer.weight.mul_((max_norm / norms).clamp_(max=1))
+
+
+def _weights(folder: str | Path | None) -> Traversable:
+    return resources.files(__package__) / "weights" if folder is None else Path(folder)
 
 
 def _checked(name: str) -> str:

@@ -103,6 +103,18 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch, content):
         zoo.load("teacher_mlp")
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_single_flipped_bit_in_a_teachers_weights_is_found(name, tmp_path):
+    for suffix in (".json", ".safetensors"):
+        (tmp_path / f"{name}{suffix}").write_bytes((WEIGHTS / f"{name}{suffix}").read_bytes())
+    zoo.load(name, folder=tmp_path)
+    content = bytearray((tmp_path / f"{name}.safetensors").read_bytes())
+    content[-1001] ^= 0b0100_0000  # a weight's exponent: the file still loads, with another number
+    (tmp_path / f"{name}.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"safetensors is missing or damaged \(its SHA-256 is \w+, its record says"):
+        zoo.load(name, folder=tmp_path)
+
+
 # Making one
 
 
@@ -156,3 +168,22 @@ def test_a_seed_makes_the_same_teacher_again(small_recipe, tmp_path):
 def test_a_teacher_says_what_its_settings_were_chosen_by():
     assert "test errors" in zoo.provenance("hinton_teacher")["settings_chosen"]
     assert zoo.provenance("teacher_cnn")["settings_chosen"] == "the first that were tried"
+
+
+def test_a_teacher_is_not_overwritten_unless_that_is_asked_for(small_recipe, tmp_path, monkeypatch):
+    (tmp_path / "small.safetensors").write_bytes(b"precious")
+    with pytest.raises(ValueError, match=r"small\.safetensors exists: choose another folder, or replace it with force"):
+        zoo.train_teacher("small", folder=tmp_path)
+    assert (tmp_path / "small.safetensors").read_bytes() == b"precious"
+    zoo.train_teacher("small", folder=tmp_path, epochs=1, force=True, progress=False)
+    assert zoo.load("small", folder=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    zoo.train_teacher("small", epochs=1, progress=False)
+    assert sorted(path.name for path in (tmp_path / "teachers").iterdir()) == ["small.json", "small.safetensors"]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_training(small_recipe, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(zoo, "fit", lambda *args, **options: pytest.fail("it trained"))
+    with pytest.raises(OSError, match=r"small\.safetensors"):
+        zoo.train_teacher("small", folder=tmp_path / "file", progress=False)

@@ -164,7 +164,8 @@ def draw(report: Report, path: Path) -> None:
 def _load_or_train(name: str, device: torch.device) -> nn.Module:
     if name in zoo.TEACHERS and not zoo.is_shipped(name):
         say(f"no weights of {name} are here: training it")
-        zoo.train_teacher(name, device=device)
+        zoo.train_teacher(name, device=device, force=True)
+        return zoo.load(name, device=device, folder="teachers")
     return zoo.load(name, device=device)
 
 

@@ -32,8 +32,8 @@ def _train(options: argparse.Namespace) -> int:
         check_writable(options.checkpoint, size=2**23)
     choose_threads()
     record = zoo.train_teacher(
-        options.name, seed=options.seed, epochs=options.epochs, folder=options.folder, device=device,
-        checkpoint=options.checkpoint,
+        options.name, seed=options.seed, epochs=options.epochs, folder=options.folder, force=options.force,
+        device=device, checkpoint=options.checkpoint,
     )  # fmt: skip
     say(f"{record['name']}: {record['test_errors']} test errors of {record['test_images']:,}: {weights}")
     return 0

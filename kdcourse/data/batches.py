@@ -27,6 +27,9 @@ class Minibatches:
         Samples per batch; the last batch of an epoch is smaller when N is not a multiple.
     epochs : int
         Passes over the data.
+    drop_last : bool
+        Whether a smaller last batch of an epoch is left out. From a batch of one a batch normalisation cannot learn,
+        nor can a loss on relations between samples.
     generator : torch.Generator, optional
         A CPU generator that alone decides the order and the augmentation. By default a new one, seeded with 0:
         drawing a plot or starting another model changes nothing here.
@@ -37,7 +40,7 @@ class Minibatches:
     Raises
     ------
     ValueError
-        If no tensors come, their lengths differ, or batch_size or epochs is not a positive integer.
+        If no tensors come, their lengths differ, batch_size or epochs is not a positive integer, or no batch is left.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Minibatches:
         *tensors: Tensor,
         batch_size: int = 128,
         epochs: int = 1,
+        drop_last: bool = False,
         generator: torch.Generator | None = None,
         augment: Transform | None = None,
     ) -> None:
@@ -59,7 +63,13 @@ class Minibatches:
         for name, value in (("batch_size", batch_size), ("epochs", epochs)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        if drop_last and sizes[0] < batch_size:
+            raise ValueError(
+                f"drop_last leaves no batch: {sizes[0]} samples do not fill one of {batch_size}. Take a smaller "
+                "batch_size."
+            )
         self.tensors, self.batch_size, self.epochs, self.augment = tensors, batch_size, epochs, augment
+        self.drop_last = drop_last
         self.generator = torch.Generator().manual_seed(0) if generator is None else generator
         self.epoch = self.batch = 0
         self._order: Tensor | None = None
@@ -68,7 +78,13 @@ class Minibatches:
     @property
     def batches_per_epoch(self) -> int:
         """Batches in one pass over the data."""
-        return -(-len(self.tensors[0]) // self.batch_size)
+        size = len(self.tensors[0])
+        return size // self.batch_size if self.drop_last else -(-size // self.batch_size)
+
+    @property
+    def last_batch_size(self) -> int:
+        """Samples in the last batch of an epoch."""
+        return min(self.batch_size, len(self.tensors[0]) - (self.batches_per_epoch - 1) * self.batch_size)
 
     def __len__(self) -> int:
         """Batches in all epochs together."""
@@ -117,6 +133,7 @@ def minibatches(
     *tensors: Tensor,
     batch_size: int = 128,
     epochs: int = 1,
+    drop_last: bool = False,
     generator: torch.Generator | None = None,
     augment: Transform | None = None,
 ) -> Minibatches:
@@ -129,7 +146,9 @@ def minibatches(
     >>> [len(batch_labels) for batch_images, batch_labels in minibatches(images, labels, batch_size=4)]
     [4, 4, 2]
     """
-    return Minibatches(*tensors, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+    return Minibatches(
+        *tensors, batch_size=batch_size, epochs=epochs, drop_last=drop_last, generator=generator, augment=augment
+    )
 
 
 def check_nothing_cached(tensors: Sequence[Tensor]) -> None:

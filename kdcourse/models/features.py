@@ -1,7 +1,7 @@
 """``capture``: the features of any model's named layers, read while it runs. Chapter 03."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -29,7 +29,8 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     ------
     ValueError
         If no layers are named, a name is unknown (near matches are listed), the model is wrapped in
-        ``nn.DataParallel`` (its replicas would overwrite one another), or a layer's output is not a tensor.
+        ``nn.DataParallel`` (its replicas would overwrite one another), a layer's output is not a tensor, or a layer did
+        not run in a forward pass of the model.
 
     Examples
     --------
@@ -55,8 +56,11 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
             raise ValueError(
                 f"the model has no layer {layer!r}. Did you mean one of {near}? See model.named_modules()."
             )
-    features: dict[str, Tensor] = {}
-    handles = [model.register_forward_pre_hook(lambda module, args: features.clear())]
+    features = _Features(layers)
+    handles = [
+        model.register_forward_pre_hook(lambda module, args: features.clear()),
+        model.register_forward_hook(lambda module, args, output: features.check_all_ran()),
+    ]
     try:
         for layer in layers:
             handles.append(modules[layer].register_forward_hook(_make_hook(features, layer)))
@@ -64,6 +68,28 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Features(dict[str, Tensor]):
+    """Captured features by layer; asking for a layer that did not run says why that may be."""
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def __missing__(self, layer: str) -> Tensor:
+        if layer not in self.layers:
+            raise ValueError(f"layer {layer!r} is not captured here; these are: {', '.join(self.layers)}.")
+        raise ValueError(
+            f"layer {layer!r} did not run as a module in the last forward pass, so that there is nothing to read. A "
+            "compiled or traced model runs its layers without their hooks: capture the model that it was made of. A "
+            "layer whose weights are used directly, as in F.linear(x, layer.weight), has to be called instead."
+        )
+
+    def check_all_ran(self) -> None:
+        """Raise if a captured layer is missing after a forward pass."""
+        for layer in self.layers:
+            self[layer]
 
 
 def _make_hook(features: dict[str, Tensor], layer: str) -> Callable[[nn.Module, tuple, object], None]:

@@ -72,7 +72,7 @@ class CurriculumBatches(Minibatches):
         Larger is harder. Its negative makes an anti-curriculum, random numbers a control with the same sampling.
     pace : callable
         A schedule: the easiest share of the data, in (0, 1], that a batch may come from.
-    batch_size, epochs, generator, augment
+    batch_size, epochs, drop_last, generator, augment
         As in ``Minibatches``: as many batches, of the same sizes.
 
     Raises
@@ -93,10 +93,13 @@ class CurriculumBatches(Minibatches):
         pace: Schedule,
         batch_size: int = 128,
         epochs: int = 1,
+        drop_last: bool = False,
         generator: torch.Generator | None = None,
         augment: Transform | None = None,
     ) -> None:
-        super().__init__(*tensors, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+        super().__init__(
+            *tensors, batch_size=batch_size, epochs=epochs, drop_last=drop_last, generator=generator, augment=augment
+        )
         size = len(tensors[0])
         if tuple(difficulty.shape) != (size,) or not bool(torch.isfinite(difficulty).all()):
             raise ValueError(

@@ -98,7 +98,8 @@ def distill_from_logits(
     make_batches: Callable[..., Minibatches] = Minibatches,
 ) -> History:
     """Do what ``distill`` does once the teacher has spoken; ``settings`` and ``make_batches`` are those of ``fit``."""
-    steps = len(Minibatches(*data, batch_size=options["batch_size"], epochs=options["epochs"]))
+    batch_size, epochs, drop_last = options["batch_size"], options["epochs"], options["drop_last"]
+    steps = len(Minibatches(*data, batch_size=batch_size, epochs=epochs, drop_last=drop_last))
     for step in range(steps):  # before training, not in the middle of it
         check_temperature(_value_at(temperature, progress_of(step, steps)))
         check_alpha(_value_at(alpha, progress_of(step, steps)))

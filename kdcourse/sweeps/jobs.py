@@ -49,13 +49,15 @@ class Job:
     metrics: dict[str, Metric]
     stacked: bool | None
     keep_models: bool
+    drop_last: bool
     parent: int
 
     @property
     def steps(self) -> int:
         """Steps of all its students."""
         choices = self.group.choices
-        per_epoch = -(-len(self.train[0]) // choices["batch_size"])
+        whole, rest = divmod(len(self.train[0]), choices["batch_size"])
+        per_epoch = whole + (rest > 0 and not self.drop_last)
         return choices["epochs"] * per_epoch * len(self.seeds) * len(self.group.arms)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) ->
         seeds=job.seeds,
         batch_size=batch_size,
         epochs=epochs,
+        drop_last=job.drop_last,
         augment=augment,
     )
     programs = [Program(make_student, job.parts, seed=seed, device=device) for seed in job.seeds]
@@ -222,7 +225,7 @@ def _submit(waiting: dict[int, Job], executor: Executor) -> dict[Future, int]:
 def _key(job: Job) -> str:
     return content_hash(
         job.group.choices, job.group.numbers, [arm.shown for arm in job.group.arms], job.columns, job.train,
-        job.evaluation, job.seeds, job.parts, job.predict, job.metrics, job.stacked, torch.__version__,
+        job.evaluation, job.seeds, job.parts, job.predict, job.metrics, job.stacked, job.drop_last, torch.__version__,
         __version__,
     )  # fmt: skip
 

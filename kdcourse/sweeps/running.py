@@ -46,6 +46,7 @@ def sweep(
     make_optimizer: Callable[..., Optimizer] | Any = make_adam,
     lr: float | Sequence[float] | None = None,
     augment: Any = None,
+    drop_last: bool = False,
     parts: Mapping[str, MakeModule] | None = None,
     baselines: Sequence[str] = BASELINES,
     label_smoothing: float = 0.1,
@@ -92,6 +93,8 @@ def sweep(
         Learning rate.
     augment : callable, optional
         ``augment(images, generator) -> images``.
+    drop_last : bool
+        Whether a smaller last batch of an epoch is left out.
     parts : mapping from str to callable, optional
         Learned parts of the objective: ``{"regressor": make_regressor}`` gives each student its own, trained with it
         and handed to the objective as the keyword ``regressor``.
@@ -197,7 +200,7 @@ def sweep(
         Job(
             group=group, columns=columns, train=train, evaluation=evaluation, seeds=seeds, predict=predict,
             parts=dict(parts or {}) if number < methods else {}, metrics=dict(metrics or {}), stacked=stacked,
-            keep_models=keep_models, parent=os.getpid(),
+            keep_models=keep_models, drop_last=drop_last, parent=os.getpid(),
         )
         for number, group in enumerate(groups)
     ]  # fmt: skip

@@ -4,6 +4,7 @@ Chapters 02 to 07. Letters: S seeds, B samples in a batch, N samples in a data s
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ class Orders:
         True for a tensor whose row s belongs to seed s alone.
     seeds : sequence of int
     batch_size, epochs : int
+    drop_last : bool
     augment : callable, optional
         ``augment(images, generator) -> images``, drawing from the seed's generator.
     """
@@ -66,19 +68,23 @@ class Orders:
         seeds: Sequence[int],
         batch_size: int,
         epochs: int,
+        drop_last: bool = False,
         augment: Transform | None = None,
     ) -> None:
         self.tensors, self.per_seed, self.seeds, self.augment = tensors, per_seed, seeds, augment
         self.samples = torch.arange(len(tensors[0]), device=tensors[0].device)  # (N,)
-        self.batch_size, self.epochs = batch_size, epochs
-        self.steps = epochs * -(-len(self.samples) // batch_size)
+        self.make_batches = partial(
+            Minibatches, self.samples, batch_size=batch_size, epochs=epochs, drop_last=drop_last
+        )
+        self.one = self.make_batches()
+        self.steps = len(self.one)
 
     def weight(self, step: int) -> float:
         """Return the share of a step's batch in the samples of the last epoch; 0 in the epochs before."""
-        per_epoch = self.steps // self.epochs
-        batch = step - (self.steps - per_epoch)
-        size = min(self.batch_size, len(self.samples) - batch * self.batch_size)
-        return size / len(self.samples) if batch >= 0 else 0.0
+        one, batch = self.one, step - (self.steps - self.one.batches_per_epoch)
+        size = one.last_batch_size if step == self.steps - 1 else one.batch_size
+        samples = (one.batches_per_epoch - 1) * one.batch_size + one.last_batch_size
+        return size / samples if batch >= 0 else 0.0
 
     def together(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of all seeds side by side, each tensor (S, B, ...)."""
@@ -108,5 +114,4 @@ class Orders:
 
     def _indices(self, seed: int) -> tuple[Minibatches, torch.Generator]:
         generator = torch.Generator().manual_seed(seed)
-        batches = Minibatches(self.samples, batch_size=self.batch_size, epochs=self.epochs, generator=generator)
-        return batches, generator
+        return self.make_batches(generator=generator), generator

@@ -1,9 +1,12 @@
 """``fit``: the loop over epochs with a progress bar, history, checkpoints and exact resume. Chapter 01."""
 
+import copy
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .._hashes import content_hash
 from .._moved import renamed
 from ..data.batches import Minibatches, Transform, check_nothing_cached
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import check_can_be_saved, load_checkpoint, save_checkpoint, settings_of
 from .loop import Objective, Step, train
 from .progress import progress_bar
 from .schedules import WithProgress
@@ -60,6 +64,7 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     seed: int = 0,
+    drop_last: bool = False,
     augment: Transform | None = None,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     after_step: Callable[[Step], None] | None = None,
@@ -82,7 +87,7 @@ def fit(
         As in ``train``. If it has a keyword ``progress``, it gets how far training is, from 0 to 1.
     optimizer : torch.optim.Optimizer
         As in ``train``.
-    epochs, batch_size, seed, augment, evaluate, checkpoint, progress
+    epochs, batch_size, seed, drop_last, augment, evaluate, checkpoint, progress
         As in :class:`kdcourse.training.TrainingOptions`.
     after_step : callable, optional
         ``after_step(step)``, called after each step: a scheduler, a weight constraint, a weight average.
@@ -111,22 +116,29 @@ def fit(
     if augment is not None:
         check_nothing_cached(data)
     generator = torch.Generator().manual_seed(seed)
-    batches = make_batches(*data, batch_size=batch_size, epochs=epochs, generator=generator, augment=augment)
+    batches = make_batches(
+        *data, batch_size=batch_size, epochs=epochs, drop_last=drop_last, generator=generator, augment=augment
+    )
+    _check_last_batch(student, batches)
     saved: dict[str, Any] = {"student": student, "optimizer": optimizer, "batches": batches}
     saved |= {f"parts.{name}": part for name, part in (parts or {}).items()}
-    settings = {
-        **(settings or {}),
-        "epochs": epochs, "batch_size": batch_size, "seed": seed, "samples": len(data[0]), "augment": bool(augment),
-        "parameters": [list(parameter.shape) for parameter in student.parameters()],
-    }  # fmt: skip
     history, recorded = History(), []
     path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists():
-        history = History(**load_checkpoint(path, saved, settings))
+    if path is not None:
+        others = {
+            **(settings or {}), "epochs": epochs, "batch_size": batch_size, "seed": seed, "drop_last": drop_last,
+            "augment": augment is not None, "order": content_hash(augment, make_batches, addresses=False)[:12],
+            "parameters": [list(parameter.shape) for parameter in student.parameters()],
+        }  # fmt: skip
+        belongs_to = settings_of(objective, optimizer, data, others=others)
+        if path.exists():
+            history = History(**load_checkpoint(path, saved, belongs_to))
+        check_can_be_saved(path, saved)
 
     objective = WithProgress(objective, len(batches), first_step=history.steps)
     saved_at = time.monotonic()
-    with progress_bar(total=len(batches), done=history.steps, show=progress) as bar:
+    bar = progress_bar(total=len(batches), done=history.steps, show=progress)
+    with bar, _explaining_a_last_batch_of_one(batches):
         for step in train(student, batches, objective, optimizer, first_index=history.steps):
             recorded.append(step.terms)
             if after_step is not None:
@@ -136,15 +148,15 @@ def fit(
                 _record(history, recorded)
                 _check_finite(history, batches)
                 if evaluate is not None:
-                    history.evaluations.append(evaluate(student))
+                    history.evaluations.append(_as_numbers(evaluate(student)))
                     bar.set_postfix(history.evaluations[-1], refresh=False)
             if path is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 _record(history, recorded)
                 _check_finite(history, batches)  # a broken student must not replace a good checkpoint
-                save_checkpoint(path, saved, settings, vars(history))
+                save_checkpoint(path, saved, belongs_to, vars(history))
                 saved_at = time.monotonic()
     if path is not None:
-        save_checkpoint(path, saved, settings, vars(history))
+        save_checkpoint(path, saved, belongs_to, vars(history))
     return history
 
 
@@ -158,6 +170,45 @@ def _record(history: History, recorded: list[dict[str, Tensor]]) -> None:
             values[there] = torch.stack([recorded[index][name] for index in there]).float().cpu()
         history.terms[name] = torch.cat([history.terms.get(name, zero.repeat(before)), values])
     recorded.clear()
+
+
+def _as_numbers(evaluation: dict[str, float]) -> dict[str, float]:
+    """What ``evaluate`` returned, with Python's numbers for those of NumPy and torch: a checkpoint keeps no others."""
+    try:
+        return {
+            str(name): int(value) if isinstance(value, Integral) else float(value) for name, value in evaluation.items()
+        }
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        raise ValueError(f"evaluate must return a dict from str to number, got {evaluation!r:.200}.") from None
+
+
+def _check_last_batch(student: nn.Module, batches: Minibatches) -> None:
+    """Raise before an epoch is spent if a batch normalisation cannot learn from a last batch of one sample."""
+    norms = nn.modules.batchnorm._BatchNorm
+    if batches.last_batch_size > 1 or not any(isinstance(module, norms) for module in student.modules()):
+        return
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
+        try:
+            copy.deepcopy(student).train()(batches.tensors[0][:1])
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise ValueError(_LAST_BATCH_OF_ONE) from None
+
+
+@contextmanager
+def _explaining_a_last_batch_of_one(batches: Minibatches) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if batches.last_batch_size == 1 and batches.batch == 0:
+            error.add_note(_LAST_BATCH_OF_ONE)
+        raise
+
+
+_LAST_BATCH_OF_ONE = (
+    "The last batch of each epoch has one sample, from which a batch normalisation cannot learn, nor a loss that "
+    "compares samples. Leave it out with drop_last=True, or take another batch_size."
+)
 
 
 def _check_finite(history: History, batches: Minibatches) -> None:

@@ -50,6 +50,8 @@ class TrainingOptions(TypedDict, total=False):
         weight initialisation draw from (``torch.manual_seed``).
     make_optimizer : callable
         ``make_optimizer(parameters) -> Optimizer``, such as ``make_adam``.
+    drop_last : bool
+        Whether a smaller last batch of an epoch is left out, as a last batch of one sample often has to be.
     augment : callable, optional
         ``augment(images, generator) -> images``, such as ``kdcourse.data.jitter``.
     evaluate : callable, optional
@@ -73,6 +75,7 @@ class TrainingOptions(TypedDict, total=False):
     batch_size: int
     seed: int
     make_optimizer: MakeOptimizer
+    drop_last: bool
     augment: Transform | None
     evaluate: Evaluate | None
     checkpoint: str | os.PathLike | None
@@ -80,8 +83,8 @@ class TrainingOptions(TypedDict, total=False):
 
 
 DEFAULTS = TrainingOptions(
-    epochs=5, batch_size=128, seed=0, make_optimizer=make_adam, augment=None, evaluate=None, checkpoint=None,
-    progress=False,
+    epochs=5, batch_size=128, seed=0, make_optimizer=make_adam, drop_last=False, augment=None, evaluate=None,
+    checkpoint=None, progress=False,
 )  # fmt: skip
 
 

@@ -636,20 +636,23 @@ def test_a_run_continued_from_its_checkpoint_ends_in_the_same_bits(teacher, data
     class Killed(Exception):
         pass
 
-    calls = []
+    def make_dying(parameters):
+        optimizer, calls = make_adam(parameters), []
 
-    def dying(*batch, **knobs):
-        calls.append(1)
-        if len(calls) == 8:
-            raise Killed
-        return soft_target_objective(*batch, **knobs)
+        def die(*ignored):
+            calls.append(1)
+            if len(calls) == 8:
+                raise Killed
+
+        optimizer.register_step_pre_hook(die)
+        return optimizer
 
     def run(student, **more):
         return progressive(student, teacher, small(data), checkpoint=tmp_path / "run.pt", **options, **more)
 
     monkeypatch.setattr("kdcourse.training.options.fit", partial(fit, checkpoint_seconds=0))
     with pytest.raises(Killed):
-        run(resumed, objective=dying)
+        run(resumed, objective=spy_on([]), make_optimizer=make_dying)
     seen, other = [], make(8, seed=77)
     run(other, objective=spy_on(seen))
     assert len(seen) == 12 - 7

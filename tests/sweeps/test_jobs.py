@@ -64,8 +64,10 @@ def test_a_stored_group_is_not_used_for_other_data_knobs_or_code(quick, teacher_
 def test_a_damaged_stored_group_is_computed_again(quick, tmp_path):
     first = quick(baselines=[], cache=tmp_path)
     (path,) = tmp_path.iterdir()
-    path.write_text('[{"arm": "distil')
-    second = quick(baselines=[], cache=tmp_path)
+    for damage in ('[{"arm": "distil', "[]", "é", path.read_text().replace('"steps": 6', '"steps": 5')):
+        path.write_text(damage)
+        with pytest.warns(UserWarning, match=rf"{path.name} is damaged or altered: its group .* is trained again"):
+            second = quick(baselines=[], cache=tmp_path)
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
 
 

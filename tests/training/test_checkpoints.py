@@ -1,5 +1,6 @@
 """A run that was stopped, however hard, ends in the same bits as one that was not."""
 
+import contextlib
 import copy
 import itertools
 import os
@@ -8,16 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from kdcourse._files import write_atomically
-from kdcourse.data import jitter
+from kdcourse.data import Minibatches, jitter
 from kdcourse.models import make_mlp
 from kdcourse.recipes import distill
 from kdcourse.training import fit
+from kdcourse.training.checkpoints import load_checkpoint
 
 EPOCHS, STEPS = 3, 12  # 500 digits at batch 128: four steps an epoch, the last of them smaller
 
@@ -170,7 +173,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(digits, tmp_p
     checkpoint, save, calls = tmp_path / "run.pt", torch.save, []
 
     def save_half(state, temporary):
-        calls.append(temporary)
+        calls.extend([temporary] if isinstance(temporary, Path) else [])  # the trial before the work is in memory
         if len(calls) == 6:
             Path(temporary).write_bytes(b"PK half a file")
             raise OSError("no space left on device")
@@ -250,6 +253,133 @@ def test_continuing_with_another_teacher_is_refused_and_with_a_copy_of_the_same_
         next(teacher.parameters())[0, 0] += 1e-3
     with pytest.raises(ValueError, match=r"other settings .*teacher: [0-9a-f]{24} there, [0-9a-f]{24} here"):
         distill(make_mlp(4), teacher, digits, **settings)
+
+
+def small_run(digits, checkpoint, *, scale=1.0, power=1, make_optimizer=torch.optim.SGD, data=None, **options):
+    """A run whose objective, optimizer and data can differ from another's while all counts and shapes agree."""
+    torch.manual_seed(1)
+    student = make_mlp(6)
+
+    def objective(student, images, labels):
+        return {"ce": scale * F.cross_entropy(student(images), labels) ** power}
+
+    options = {"epochs": 2, "checkpoint": checkpoint, "progress": False} | options
+    return fit(student, data or digits, objective, make_optimizer(student.parameters(), lr=0.1), **options)
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"scale": 2.0}, "objective"),  # a knob
+        ({"power": 2}, "objective"),
+        ({"make_optimizer": torch.optim.Adam}, "optimizer"),
+        ({"make_optimizer": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr / 2)}, "optimizer"),
+        ({"make_optimizer": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9)}, "optimizer"),
+        ({"augment": jitter}, "augment"),
+        ({"drop_last": True}, "drop_last"),
+    ],
+)
+@pytest.mark.trap(73)
+def test_a_checkpoint_of_another_objective_optimizer_or_data_is_refused(digits, tmp_path, other, name):
+    checkpoint = tmp_path / "run.pt"
+    small_run(digits, checkpoint)
+    assert small_run(digits, checkpoint).steps == 8  # the same run, from another call
+    with pytest.raises(
+        ValueError, match=rf"run\.pt belongs to a run with other settings \(.*{name}: .* there, .* here"
+    ):
+        small_run(digits, checkpoint, **other)
+
+
+@pytest.mark.trap(73)
+def test_a_checkpoint_of_as_many_other_samples_is_refused(digits, tmp_path):
+    small_run(digits, tmp_path / "run.pt")
+    labels = digits.labels.clone()
+    labels[-1] = (labels[-1] + 1) % 10
+    with pytest.raises(ValueError, match=r"other settings \(data: \w+ there, \w+ here\)"):
+        small_run(digits, tmp_path / "run.pt", data=(digits.images, labels))
+
+
+@pytest.mark.trap(74)
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(3), torch.tensor(0.5), True, 3])
+def test_numbers_of_numpy_and_torch_from_evaluate_are_kept_as_pythons(digits, tmp_path, number):
+    evaluate = lambda student: {"score": number}  # noqa: E731
+    history = small_run(digits, tmp_path / "run.pt", evaluate=evaluate)
+    assert type(history.evaluations[0]["score"]) in (int, float)
+    assert small_run(digits, tmp_path / "run.pt", evaluate=evaluate).evaluations == [{"score": float(number)}] * 2
+
+
+@pytest.mark.parametrize("wrong", [None, 0.5, {"score": "good"}, {"scores": np.ones(3)}])
+def test_what_is_no_evaluation_is_refused(digits, wrong):
+    with pytest.raises(ValueError, match="evaluate must return a dict from str to number, got"):
+        small_run(digits, None, evaluate=lambda student: wrong)
+
+
+class Counter:
+    """A part whose state is a NumPy number, which no checkpoint can be read with."""
+
+    def state_dict(self):
+        return {"count": np.float64(1)}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_a_part_that_no_checkpoint_can_keep_is_named_before_the_work(digits, tmp_path):
+    with pytest.raises(ValueError, match=r"the state of 'parts\.counter' cannot be kept in a checkpoint"):
+        small_run(digits, tmp_path / "run.pt", parts={"counter": Counter()}, after_step=pytest.fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_is_found_before_the_work(digits, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match=r"run\.pt"):
+        small_run(digits, tmp_path / "file" / "run.pt", after_step=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["parts"]["student"].pop("1.weight"),
+        lambda state: state["parts"]["optimizer"].update(param_groups=[]),
+        lambda state: state["parts"]["batches"].pop("epoch"),
+        lambda state: state.update(random=torch.zeros(3)),
+    ],
+)
+def test_an_altered_checkpoint_is_named_and_changes_nothing(digits, tmp_path, change):
+    checkpoint = tmp_path / "run.pt"
+    small_run(digits, checkpoint)
+    state = torch.load(checkpoint, weights_only=True)
+    change(state)
+    torch.save(state, checkpoint)
+    torch.manual_seed(1)
+    student = make_mlp(6)
+    before, random = copy.deepcopy(student.state_dict()), torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"run\.pt is damaged or altered \(.*Delete it to start anew"):
+        load_checkpoint(
+            checkpoint,
+            {
+                "student": student,
+                "optimizer": torch.optim.SGD(student.parameters(), lr=0.1),
+                "batches": Minibatches(*digits),
+            },
+            state["settings"],
+        )
+    torch.testing.assert_close(student.state_dict(), before, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_refused_or_changes_nothing(digits, tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    small_run(digits, checkpoint)
+    content = checkpoint.read_bytes()
+    for place in range(0, len(content), max(1, len(content) // 40)):
+        changed = bytearray(content)
+        changed[place] ^= 0xFF
+        checkpoint.write_bytes(changed)
+        with contextlib.suppress(ValueError):
+            assert small_run(digits, checkpoint).steps == 8
+            assert torch.load(checkpoint, weights_only=True)["history"]["terms"]["ce"].isfinite().all()
 
 
 def test_a_refused_checkpoint_leaves_the_student_as_it_was(digits, tmp_path):
