@@ -32,7 +32,7 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[floa
     Examples
     --------
     >>> [round(number, 2) for number in mean_interval([-12, -7, -9, -20])]
-    [-12.0, -21.06, -2.94]
+    [-12.0, -21.09, -2.91]
     """
     n = len(values)
     if n < 2:

@@ -28,7 +28,13 @@ from .training import Step, count_errors, fit
 
 @dataclass(frozen=True)
 class Teacher:
-    """How one teacher is built and trained, and what its settings were chosen by."""
+    """How one teacher is built and trained, and what its settings were chosen by.
+
+    Examples
+    --------
+    >>> TEACHERS["teacher_cnn"].epochs, TEACHERS["teacher_cnn"].augment.__name__
+    (10, 'jitter')
+    """
 
     make: Callable[[], nn.Module]
     about: str

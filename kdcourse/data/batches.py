@@ -41,6 +41,12 @@ class Minibatches:
     ------
     ValueError
         If no tensors come, their lengths differ, batch_size or epochs is not a positive integer, or no batch is left.
+
+    Examples
+    --------
+    >>> batches = Minibatches(torch.arange(5), batch_size=2)
+    >>> [len(batch) for (batch,) in batches], len(Minibatches(torch.arange(5), batch_size=2, drop_last=True))
+    ([2, 2, 1], 2)
     """
 
     def __init__(
@@ -201,6 +207,12 @@ def jitter(images: Tensor, generator: torch.Generator, *, pixels: int = 2) -> Te
     References
     ----------
     Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 3.
+
+    Examples
+    --------
+    >>> images = torch.rand(4, 1, 28, 28)
+    >>> jitter(images, torch.Generator().manual_seed(0), pixels=2).shape
+    torch.Size([4, 1, 28, 28])
     """
     if images.dim() != 4 or pixels < 0:
         raise ValueError(f"jitter needs images (B, C, H, W) and pixels >= 0, got {tuple(images.shape)} and {pixels}.")

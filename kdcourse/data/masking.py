@@ -46,6 +46,13 @@ def mask_words(
     References
     ----------
     Devlin et al. (2019), arXiv:1810.04805, section 3.1.
+
+    Examples
+    --------
+    >>> words, real = torch.tensor([[5, 6, 7, 0]]), torch.tensor([[1, 1, 1, 0]])
+    >>> masked, labels = mask_words(words, real, mask_id=3, vocabulary_size=8, special_ids=[0], probability=1.0)
+    >>> labels
+    tensor([[   5,    6,    7, -100]])
     """
     if input_ids.shape != attention_mask.shape:
         raise ValueError(

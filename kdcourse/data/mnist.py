@@ -32,6 +32,13 @@ class Split(NamedTuple):
         Grey values in [0, 1]; 0 is background.
     labels : Tensor of int64, shape (N,)
         The digit, 0 to 9.
+
+    Examples
+    --------
+    >>> split = Split(torch.rand(6, 1, 28, 28), torch.tensor([0, 1, 2, 0, 1, 2]))
+    >>> images, labels = split.take(4).without(2)
+    >>> labels
+    tensor([0, 1, 0])
     """
 
     images: Tensor
@@ -68,6 +75,12 @@ class MNIST(NamedTuple):
     ----------
     train, held_out, test : Split
         By default 55,000, 5,000 and 10,000 samples. Knobs are chosen on ``held_out``; ``test`` is looked at last.
+
+    Examples
+    --------
+    >>> part = Split(torch.rand(6, 1, 28, 28), torch.arange(6))
+    >>> MNIST(train=part, held_out=part.take(2), test=part.take(3))._fields
+    ('train', 'held_out', 'test')
     """
 
     train: Split
@@ -94,6 +107,12 @@ def load_mnist(*, device: str | torch.device = "cpu", held_out: int = 5000) -> M
     ------
     ValueError
         If ``held_out`` is not in [0, 60000), or a file is missing, damaged or altered; the message names the file.
+
+    Examples
+    --------
+    >>> mnist = load_mnist()
+    >>> len(mnist.train.labels), len(mnist.held_out.labels), len(mnist.test.labels)
+    (55000, 5000, 10000)
     """
     if not 0 <= held_out < 60_000:
         raise ValueError(f"held_out must be from 0 to 59999, got {held_out}: some images must be left to train on.")
@@ -133,6 +152,15 @@ def read_idx(path: Traversable, *, sha256: str) -> Tensor:
     ------
     ValueError
         If the file is missing, does not unpack, or has another checksum.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> raw = bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9])  # one dimension, two bytes
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels.gz"
+    >>> _ = path.write_bytes(gzip.compress(raw))
+    >>> read_idx(path, sha256=hashlib.sha256(raw).hexdigest())
+    tensor([7, 9], dtype=torch.uint8)
     """
     advice = "Reinstall the package: pip install --force-reinstall --no-deps kdcourse."
     try:

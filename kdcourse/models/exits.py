@@ -27,6 +27,13 @@ class ExitNet(nn.Module):
     ------
     ValueError
         If there are no stages, or another number of heads.
+
+    Examples
+    --------
+    >>> stages = [nn.Linear(4, 6), nn.Linear(6, 8)]
+    >>> network = ExitNet(stages, [nn.Linear(6, 3), nn.Linear(8, 3)])
+    >>> [tuple(logits.shape) for logits in network(torch.rand(2, 4))], tuple(network.up_to(0)(torch.rand(2, 4)).shape)
+    ([(2, 3), (2, 3)], (2, 3))
     """
 
     def __init__(self, stages: Sequence[nn.Module], heads: Sequence[nn.Module]) -> None:
@@ -83,13 +90,25 @@ def make_exit_cnn(*channels: int) -> ExitNet:
     ------
     ValueError
         As in ``make_cnn``.
+
+    Examples
+    --------
+    >>> exit_logits = make_exit_cnn(4, 8)(torch.rand(2, 1, 28, 28))
+    >>> [tuple(logits.shape) for logits in exit_logits]
+    [(2, 10), (2, 10)]
     """
     *stages, _ = make_cnn(*channels)
     return ExitNet(stages, [make_exit_head(width, 10) for width in channels])
 
 
 def make_exit_head(channels: int, classes: int) -> nn.Sequential:
-    """Build an exit: mean over positions, then a linear classifier, whatever the feature map's size."""
+    """Build an exit: mean over positions, then a linear classifier, whatever the feature map's size.
+
+    Examples
+    --------
+    >>> make_exit_head(8, 10)(torch.rand(2, 8, 14, 14)).shape
+    torch.Size([2, 10])
+    """
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
@@ -116,6 +135,12 @@ def predict_early(network: ExitNet, images: Tensor, *, confidence: float) -> tup
     ------
     ValueError
         If confidence is outside [0, 1] or there are no images.
+
+    Examples
+    --------
+    >>> logits, exits = predict_early(make_exit_cnn(4, 8), torch.rand(3, 1, 28, 28), confidence=0.0)
+    >>> logits.shape, exits
+    (torch.Size([3, 10]), tensor([0, 0, 0]))
     """
     if not 0 <= confidence <= 1:
         raise ValueError(f"confidence must be in [0, 1], got {confidence}: it is compared with a probability.")

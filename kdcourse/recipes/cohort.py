@@ -30,6 +30,13 @@ class Cohort(nn.Module):
     ------
     ValueError
         If there are fewer than two students, or two of them share parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> cohort = Cohort([nn.Linear(3, 10), nn.Linear(3, 10)])
+    >>> [tuple(logits.shape) for logits in cohort(torch.rand(4, 3))]
+    [(4, 10), (4, 10)]
     """
 
     def __init__(self, students: Sequence[nn.Module]) -> None:
@@ -49,7 +56,15 @@ class Cohort(nn.Module):
 
 
 class Optimizers:
-    """Several optimizers that step together, behind the interface that ``train`` and ``fit`` use."""
+    """Several optimizers that step together, behind the interface that ``train`` and ``fit`` use.
+
+    Examples
+    --------
+    >>> import torch
+    >>> both = Optimizers(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=lr) for lr in (0.1, 0.2))
+    >>> [group["lr"] for group in both.param_groups]
+    [0.1, 0.2]
+    """
 
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:
         self.optimizers = list(optimizers)
@@ -126,6 +141,14 @@ def mutual_learning(
     References
     ----------
     Zhang, Xiang, Hospedales, Lu (2018), arXiv:1706.00384, section 3 and algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kdcourse.models import make_mlp
+    >>> data = torch.rand(8, 1, 28, 28), torch.arange(8)
+    >>> list(mutual_learning([make_mlp(4), make_mlp(4)], data, epochs=1).terms)
+    ['student 0', 'student 1']
     """
     cohort, evaluate = Cohort(students), options["evaluate"]
     each: TrainingOptions = {
@@ -138,7 +161,14 @@ def mutual_learning(
 
 
 def make_optimizers(students: Sequence[nn.Module], make_optimizer: MakeOptimizer) -> Optimizer:
-    """Build one optimizer for each student, behind the interface of one."""
+    """Build one optimizer for each student, behind the interface of one.
+
+    Examples
+    --------
+    >>> from kdcourse.recipes import make_adam
+    >>> len(make_optimizers([nn.Linear(2, 2), nn.Linear(2, 2)], make_adam).param_groups)
+    2
+    """
     return cast(Optimizer, Optimizers(make_optimizer(list(student.parameters())) for student in students))
 
 

@@ -17,7 +17,7 @@ from ..data.batches import Minibatches, Transform
 from ..objectives import soft_target_objective
 from ..training import History, Objective, TrainingOptions, predict_logits
 from ..training.options import takes_training_options
-from ..training.schedules import Schedule, linear, progress_of
+from ..training.schedules import Schedule, linear, piecewise, progress_of
 from .distillation import check_nothing_shared, distill_from_logits, sampled
 
 Difficulty = Callable[[Tensor, Tensor], Tensor]
@@ -35,6 +35,12 @@ def difficulty_by_loss(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     -------
     Tensor, shape (N,)
         Larger is harder: a digit that even the teacher gets wrong comes last.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
+    >>> difficulty_by_loss(logits, torch.tensor([0, 0])).round(decimals=2)
+    tensor([0.0100, 5.0100])
     """
     check_floating(teacher_logits, "teacher logits")
     check_labels(labels, teacher_logits)
@@ -53,6 +59,12 @@ def difficulty_by_margin(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     -------
     Tensor, shape (N,)
         Positive where the teacher is wrong. Unlike the loss it does not saturate for a teacher that is sure.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
+    >>> difficulty_by_margin(logits, torch.tensor([0, 0]))
+    tensor([-5.,  5.])
     """
     check_floating(teacher_logits, "teacher logits")
     check_labels(labels, teacher_logits)
@@ -84,6 +96,13 @@ class CurriculumBatches(Minibatches):
     -----
     A batch is drawn with replacement from its pool. Over a run easy samples are seen more often than hard ones: that
     is what a curriculum with a fixed budget means.
+
+    Examples
+    --------
+    >>> samples = torch.arange(100)
+    >>> batches = CurriculumBatches(samples, difficulty=samples.float(), pace=linear(0.1, 1.0), batch_size=10)
+    >>> bool(next(iter(batches))[0].max() < 10)  # from the easiest tenth
+    True
     """
 
     def __init__(
@@ -144,7 +163,7 @@ def progressive(
     temperature: float | Schedule = linear(8.0, 2.0),  # noqa: B008
     alpha: float | Schedule = linear(0.9, 0.5),  # noqa: B008
     difficulty: Difficulty | None = difficulty_by_loss,
-    pace: Schedule = linear(0.2, 1.0),  # noqa: B008
+    pace: Schedule = piecewise([(0, 0.1), (0.5, 1), (1, 1)]),  # noqa: B008
     objective: Objective = soft_target_objective,
     **options: Unpack[TrainingOptions],
 ) -> History:
@@ -163,7 +182,9 @@ def progressive(
         ``difficulty(teacher_logits, labels) -> Tensor (N,)``, larger is harder: ``difficulty_by_loss``,
         ``difficulty_by_margin``, the negative of one for an anti-curriculum. None takes every epoch in random order.
     pace : callable
-        The easiest share of the data that a batch may come from, a schedule in (0, 1].
+        The easiest share of the data that a batch may come from, a schedule in (0, 1]. By default it grows from a
+        tenth to everything at half-time. A pace that reaches the last samples only at the end shows them too rarely,
+        in whatever order: in chapter 07 that costs hundreds of errors.
     objective : callable
         As in ``distill``.
     **options
@@ -178,6 +199,13 @@ def progressive(
     ------
     ValueError
         As in ``distill``, if a schedule leaves its knob's range, or the pace leaves (0, 1].
+
+    Examples
+    --------
+    >>> from kdcourse.models import make_mlp
+    >>> data = torch.rand(8, 1, 28, 28), torch.arange(8)
+    >>> list(progressive(make_mlp(4), make_mlp(8), data, temperature=linear(8, 2), epochs=1).terms)
+    ['kd', 'ce']
     """
     check_nothing_shared(student, teacher)
     images, labels = data

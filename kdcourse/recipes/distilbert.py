@@ -75,6 +75,15 @@ def distilbert(
     References
     ----------
     Sanh et al. (2019), DistilBERT, arXiv:1910.01108, sections 2 and 3.
+
+    Examples
+    --------
+    >>> from transformers import BertConfig, BertForMaskedLM
+    >>> tiny = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> teacher, student = (BertForMaskedLM(BertConfig(num_hidden_layers=n, **tiny)) for n in (4, 2))
+    >>> data = torch.randint(5, 50, (4, 6)), torch.ones(4, 6, dtype=torch.long)
+    >>> list(distilbert(student, teacher, data, mask_id=3, vocabulary_size=50, special_ids=[0, 1, 2]).terms)
+    ['kd', 'mlm', 'cosine']
     """
     check_nothing_shared(student, teacher)
     if len(data) != 2:

@@ -122,7 +122,17 @@ def distill_from_logits(
 
 
 def check_nothing_shared(student: nn.Module, other: nn.Module, what: str = "student and teacher") -> None:
-    """Raise if two models share a parameter: then one would move as the other learns, and there is nothing to teach."""
+    """Raise if two models share a parameter: then one would move as the other learns, and there is nothing to teach.
+
+    Examples
+    --------
+    >>> check_nothing_shared(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> model = nn.Linear(2, 2)
+    >>> check_nothing_shared(model, nn.Sequential(model))
+    Traceback (most recent call last):
+    ...
+    ValueError: student and teacher share 2 parameter(s). ...
+    """
     shared = {id(p) for p in student.parameters()} & {id(p) for p in other.parameters()}
     if student is other or shared:
         raise ValueError(
@@ -133,7 +143,13 @@ def check_nothing_shared(student: nn.Module, other: nn.Module, what: str = "stud
 
 
 def sampled(knob: float | Schedule) -> float | str:
-    """Return a schedule as the values it takes: two that agree in them are the same to a checkpoint."""
+    """Return a schedule as the values it takes: two that agree in them are the same to a checkpoint.
+
+    Examples
+    --------
+    >>> sampled(4.0), sampled(lambda progress: 1 - progress)
+    (4.0, '1 0.9 0.8 0.7 0.6 0.5 0.4 0.3 0.2 0.1 0')
+    """
     return " ".join(f"{knob(tenth / 10):g}" for tenth in range(11)) if callable(knob) else knob
 
 

@@ -38,6 +38,14 @@ class Ensemble(nn.Module):
     -----
     A mean of probabilities is one vote per member. Averaging logits instead is their geometric mean, in which the
     surest member outvotes the others.
+
+    Examples
+    --------
+    >>> members = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    >>> inputs = torch.rand(1, 3)
+    >>> mean = sum(member(inputs).softmax(dim=-1) for member in members) / 2
+    >>> torch.allclose(Ensemble(members)(inputs).softmax(dim=-1), mean)
+    True
     """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
@@ -68,6 +76,12 @@ class BornAgain:
         Of all generations.
     ensemble_evaluation : dict from str to float
         ``evaluate`` of the ensemble.
+
+    Examples
+    --------
+    >>> result = BornAgain(generations=[nn.Linear(3, 2), nn.Linear(3, 2)])
+    >>> result.ensemble(torch.rand(5, 3)).shape
+    torch.Size([5, 2])
     """
 
     generations: list[nn.Module] = field(default_factory=list)
@@ -133,6 +147,14 @@ def born_again(
     References
     ----------
     Furlanello et al. (2018), arXiv:1805.04770, sections 3.1 and 3.2.
+
+    Examples
+    --------
+    >>> from kdcourse.models import make_mlp
+    >>> data = torch.rand(8, 1, 28, 28), torch.arange(8)
+    >>> result = born_again(lambda: make_mlp(4), data, generations=2, epochs=1)
+    >>> [list(history.terms) for history in result.histories]
+    [['ce'], ['kd', 'ce']]
     """
     if generations < 1:
         raise ValueError(f"generations must be at least 1, got {generations}.")

@@ -27,6 +27,11 @@ class FitNetsHistory(NamedTuple):
         With term ``hint``.
     kd : History
         With terms ``kd`` and ``ce``.
+
+    Examples
+    --------
+    >>> FitNetsHistory(hint=History(), kd=History()).kd.steps
+    0
     """
 
     hint: History
@@ -86,6 +91,15 @@ def fitnets(
     References
     ----------
     Romero et al. (2015), arXiv:1412.6550, section 2.3 and algorithm 1.
+
+    Examples
+    --------
+    >>> from kdcourse.models import make_cnn
+    >>> data = torch.rand(8, 1, 28, 28), torch.arange(8)
+    >>> layers = {"student_layer": "stage1", "teacher_layer": "stage1"}
+    >>> history = fitnets(make_cnn(2), make_cnn(4), data, **layers, hint_epochs=1, epochs=1)
+    >>> list(history.hint.terms), list(history.kd.terms)
+    (['hint'], ['kd', 'ce'])
     """
     check_nothing_shared(student, teacher)
     if regressor is None:

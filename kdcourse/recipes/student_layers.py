@@ -52,6 +52,14 @@ def init_student_from_teacher(
     References
     ----------
     Sanh et al. (2019), arXiv:1910.01108, section 3.
+
+    Examples
+    --------
+    >>> from transformers import BertConfig, BertForMaskedLM
+    >>> tiny = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> teacher, student = (BertForMaskedLM(BertConfig(num_hidden_layers=n, **tiny)) for n in (4, 2))
+    >>> init_student_from_teacher(student, teacher)
+    {1: 2, 2: 4}
     """
     theirs, ours = _bert_parameters(teacher, "teacher"), _bert_parameters(student, "student")
     depths = _count_blocks(ours), _count_blocks(theirs)

@@ -21,7 +21,13 @@ BASELINES = ("no_teacher", "label_smoothing")
 
 
 def check_seeds(values: Iterable[int]) -> list[int]:
-    """Return the seeds as a list; raise unless they are different non-negative integers."""
+    """Return the seeds as a list; raise unless they are different non-negative integers.
+
+    Examples
+    --------
+    >>> check_seeds(range(3))
+    [0, 1, 2]
+    """
     seeds = [int(value) for value in ([values] if isinstance(values, int) else values)]
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise ValueError(
@@ -77,7 +83,16 @@ def check_factory(make_student: Any) -> None:
 
 
 def read_splits(data: Any) -> tuple[Tensors, dict[str, Tensors]]:
-    """Return the training tensors and the splits to evaluate on."""
+    """Return the training tensors and the splits to evaluate on.
+
+    Examples
+    --------
+    >>> import torch
+    >>> split = torch.rand(6, 2), torch.arange(6)
+    >>> train, evaluation = read_splits({"train": split, "test": split})
+    >>> len(train), list(evaluation)
+    (2, ['test'])
+    """
     if isinstance(data, Mapping):
         get = data.get
     elif hasattr(data, "train"):

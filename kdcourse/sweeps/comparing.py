@@ -59,6 +59,14 @@ def compare(
     References
     ----------
     Student (1908), "The probable error of a mean", Biometrika 6.
+
+    Examples
+    --------
+    >>> errors = {"distilled": [170, 181, 176], "no_teacher": [199, 215, 204]}
+    >>> rows = [{"arm": arm, "seed": s, "test_errors": e} for arm, es in errors.items() for s, e in enumerate(es)]
+    >>> (row,) = compare(pd.DataFrame(rows), baseline="no_teacher").itertuples()
+    >>> row.arm, round(row.difference, 1), row.verdict
+    ('distilled', -30.3, 'better')
     """
     _check_columns(runs, ("arm", "seed", metric))
     values = _by_seed(runs, metric)  # seeds × arms
@@ -107,6 +115,13 @@ def format_comparison(table: pd.DataFrame, *, digits: int = 1) -> pd.DataFrame:
     -------
     DataFrame of str
         Indexed by arm, with the arm's own mean first.
+
+    Examples
+    --------
+    >>> arms = ["kd", "kd", "no_teacher", "no_teacher"]
+    >>> runs = pd.DataFrame({"arm": arms, "seed": [0, 1, 0, 1], "test_errors": [3, 4, 9, 11]})
+    >>> format_comparison(compare(runs, baseline="no_teacher")).loc["kd", "minus no_teacher"]
+    '−6.5 [−12.9, −0.1] better'
     """
     metric = table.attrs.get("metric", "mean")
     means = dict(zip(table["baseline"], table["baseline_mean"], strict=True))

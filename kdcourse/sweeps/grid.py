@@ -94,6 +94,11 @@ def make_axis(name: str, value: Any) -> Axis:
     ------
     ValueError
         If the axis is empty, or two of its values would have the same name in the table.
+
+    Examples
+    --------
+    >>> make_axis("temperature", [2, 8]).values, make_axis("temperature", 4).varied
+    ({2: 2, 8: 8}, False)
     """
     if isinstance(value, Mapping):
         values, numeric = {str(key): item for key, item in value.items()}, False
@@ -112,7 +117,13 @@ def make_axis(name: str, value: Any) -> Axis:
 
 
 def name_of(value: Any) -> str:
-    """Return a short name for the table: a function's own, a type's for other objects, ``str`` for plain values."""
+    """Return a short name for the table: a function's own, a type's for other objects, ``str`` for plain values.
+
+    Examples
+    --------
+    >>> name_of(4.0), name_of(functools.partial(print, sep="-"))
+    ('4', 'print(sep=-)')
+    """
     if isinstance(value, functools.partial):
         settings = [f"{key}={name_of(item)}" for key, item in value.keywords.items()]
         return f"{name_of(value.func)}({', '.join([*map(name_of, value.args), *settings])})"

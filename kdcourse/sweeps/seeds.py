@@ -29,6 +29,13 @@ class Program(nn.Module):
         Gives the weights that ``torch.manual_seed(seed)`` gives an ordinary run.
     device : torch.device
         Weights are drawn on the CPU whatever the device, so that a seed means the same everywhere.
+
+    Examples
+    --------
+    >>> program = Program(lambda: nn.Linear(2, 2), {}, seed=3, device=torch.device("cpu"))
+    >>> _ = torch.manual_seed(3)
+    >>> torch.equal(program.student.weight, nn.Linear(2, 2).weight)
+    True
     """
 
     def __init__(self, make_student: MakeModule, parts: Mapping[str, MakeModule], *, seed: int, device: torch.device):
@@ -58,6 +65,12 @@ class Orders:
     drop_last : bool
     augment : callable, optional
         ``augment(images, generator) -> images``, drawing from the seed's generator.
+
+    Examples
+    --------
+    >>> orders = Orders([torch.arange(5)], per_seed=[False], seeds=[0, 1], batch_size=3, epochs=1)
+    >>> [batch.shape for (batch,) in orders.together()]
+    [torch.Size([2, 3]), torch.Size([2, 2])]
     """
 
     def __init__(

@@ -183,6 +183,13 @@ def stacks_well(program: Program, device: torch.device) -> bool:
 
     Stacked convolutions become grouped ones, which CPU kernels run no faster than the same convolutions in turn
     (``benchmarks/sweeps.py``); in turn, the numbers are those of an ordinary run in every bit.
+
+    Examples
+    --------
+    >>> from kdcourse.models import make_cnn, make_mlp
+    >>> cpu = torch.device("cpu")
+    >>> [stacks_well(Program(partial(make, 4), {}, seed=0, device=cpu), cpu) for make in (make_mlp, make_cnn)]
+    [True, False]
     """
     convolutions = any(isinstance(module, nn.modules.conv._ConvNd) for module in program.modules())
     return device.type != "cpu" or not convolutions

@@ -39,7 +39,16 @@ def read_rows(folder: str | os.PathLike, key: str) -> list[dict] | None:
 
 
 def write_rows(folder: str | os.PathLike, key: str, rows: list[dict]) -> None:
-    """Store rows under a key, with a checksum, atomically."""
+    """Store rows under a key, with a checksum, atomically.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> write_rows(folder, "key", [{"arm": "distilled"}])
+    >>> os.listdir(folder)
+    ['key.json']
+    """
     text = json.dumps({"sha256": _checksum(rows), "rows": rows}, indent=1, ensure_ascii=False) + "\n"
     write_atomically(Path(folder) / f"{key}.json", lambda path: path.write_text(text, encoding="utf-8"))
 

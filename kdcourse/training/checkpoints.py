@@ -61,6 +61,11 @@ def check_can_be_saved(path: Path, parts: Mapping[str, Any]) -> None:
         If the file cannot be written; the error names it.
     ValueError
         If the state of a part holds what a checkpoint cannot, such as a NumPy number or an object; it names the part.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> check_can_be_saved(Path(tempfile.mkdtemp()) / "run.pt", {"student": torch.nn.Linear(2, 2)})
     """
     buffer = io.BytesIO()
     for name, part in parts.items():
@@ -79,7 +84,16 @@ def check_can_be_saved(path: Path, parts: Mapping[str, Any]) -> None:
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], settings: dict, history: dict) -> None:
-    """Write the state of every part, the settings, the history, and torch's global generators."""
+    """Write the state of every part, the settings, the history, and torch's global generators.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path, student = Path(tempfile.mkdtemp()) / "run.pt", torch.nn.Linear(2, 2)
+    >>> save_checkpoint(path, {"student": student}, {"epochs": 5}, {"evaluations": []})
+    >>> load_checkpoint(path, {"student": student}, {"epochs": 5})
+    {'evaluations': []}
+    """
     state = {
         "settings": settings,
         "parts": {name: part.state_dict() for name, part in parts.items()},
@@ -98,6 +112,16 @@ def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
     ValueError
         If the file is no checkpoint, is damaged, or belongs to a run with other settings or parts. Nothing is changed
         then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path, student = Path(tempfile.mkdtemp()) / "run.pt", torch.nn.Linear(2, 2)
+    >>> save_checkpoint(path, {"student": student}, {"epochs": 5}, {"evaluations": []})
+    >>> load_checkpoint(path, {"student": student}, {"epochs": 6})
+    Traceback (most recent call last):
+    ...
+    ValueError: checkpoint ...run.pt belongs to a run with other settings (epochs: 5 there, 6 here). ...
     """
     try:
         _check_sums(path)

@@ -18,6 +18,11 @@ def pick_device(name: str | None = None) -> torch.device:
     ------
     ValueError
         If the named device is unknown or not present on this machine.
+
+    Examples
+    --------
+    >>> pick_device("cpu")
+    device(type='cpu')
     """
     here = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     here += ["mps", "cpu"] if torch.backends.mps.is_available() else ["cpu"]
@@ -45,6 +50,12 @@ def choose_threads(count: int | None = None) -> int:
     ------
     ValueError
         If the count is not a positive integer.
+
+    Examples
+    --------
+    >>> before = torch.get_num_threads()
+    >>> choose_threads(1), choose_threads(before) == before
+    (1, True)
     """
     asked = threads_asked_for() if count is None else _checked_threads(count)
     if asked is not None:
@@ -68,6 +79,11 @@ def threads_asked_for() -> int | None:
     ------
     ValueError
         If it is not a positive integer.
+
+    Examples
+    --------
+    >>> os.environ.get("KDCOURSE_THREADS") == (None if threads_asked_for() is None else str(threads_asked_for()))
+    True
     """
     asked = os.environ.get("KDCOURSE_THREADS")
     return _checked_threads(asked, source="KDCOURSE_THREADS: ") if asked else None

@@ -27,6 +27,11 @@ def predict_logits(model: nn.Module, images: Tensor, *, batch_size: int = 2000) 
     ------
     ValueError
         If there are no images, or they are on another device than the model.
+
+    Examples
+    --------
+    >>> predict_logits(nn.Linear(3, 10), torch.rand(5, 3), batch_size=2).shape
+    torch.Size([5, 10])
     """
     if len(images) == 0:
         raise ValueError("predict_logits needs at least one image, got none.")
@@ -55,12 +60,24 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: in
     ------
     ValueError
         If there are no images or another number of labels.
+
+    Examples
+    --------
+    >>> logits, labels = torch.eye(4), torch.tensor([0, 1, 2, 0])
+    >>> accuracy(nn.Identity(), logits, labels)
+    0.75
     """
     return 1 - count_errors(model, images, labels, batch_size=batch_size) / len(labels)
 
 
 def count_errors(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 2000) -> int:
-    """Count the images whose largest logit is not the label's; see ``accuracy``."""
+    """Count the images whose largest logit is not the label's; see ``accuracy``.
+
+    Examples
+    --------
+    >>> count_errors(nn.Identity(), torch.eye(4), torch.tensor([0, 1, 2, 0]))
+    1
+    """
     if labels.shape != images.shape[:1]:
         raise ValueError(f"one label per image is needed, got {tuple(labels.shape)} for {len(images)} images.")
     return int((predict_logits(model, images, batch_size=batch_size).argmax(dim=-1) != labels).sum())

@@ -24,7 +24,14 @@ from .schedules import WithProgress
 
 
 class Stateful(Protocol):
-    """Anything with ``state_dict`` and ``load_state_dict``, such as a learning-rate scheduler."""
+    """Anything with ``state_dict`` and ``load_state_dict``, such as a learning-rate scheduler.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    >>> part: Stateful = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)
+    >>> part.load_state_dict(part.state_dict())
+    """
 
     def state_dict(self) -> Any:
         """Return what is needed to continue."""
@@ -43,6 +50,11 @@ class History:
         Each weighted term of the loss at each step, on the CPU.
     evaluations : list of dict from str to float
         What ``evaluate`` returned after each epoch.
+
+    Examples
+    --------
+    >>> History(terms={"kd": torch.tensor([0.9, 0.5]), "ce": torch.tensor([2.3, 2.1])}).steps
+    2
     """
 
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -111,6 +123,14 @@ def fit(
         As ``train`` and ``Minibatches`` do, or if the checkpoint was written by a run with other settings.
     FloatingPointError
         If the loss stops being finite; the message names the epoch and the term.
+
+    Examples
+    --------
+    >>> from kdcourse.objectives import label_objective
+    >>> student, data = nn.Linear(3, 10), (torch.rand(20, 3), torch.arange(20) % 10)
+    >>> optimizer = torch.optim.Adam(student.parameters())
+    >>> fit(student, data, label_objective, optimizer, epochs=2, batch_size=5, progress=False).steps
+    8
     """
     data = tuple(data)
     if augment is not None:

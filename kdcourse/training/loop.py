@@ -20,6 +20,13 @@ class Knobs:
         T of the soft targets.
     alpha : float
         The share of the teacher's term, in [0, 1].
+
+    Examples
+    --------
+    >>> knobs = Knobs(temperature=2.0)
+    >>> knobs.alpha = 0.9  # between two steps, by a slider or a cell
+    >>> knobs
+    Knobs(temperature=2.0, alpha=0.9)
     """
 
     temperature: float = 4.0
@@ -36,6 +43,11 @@ class Step:
         Count of steps before this one.
     terms : dict from str to Tensor, each of shape ()
         The weighted terms of the loss, detached. They stay tensors: looking at a value waits for the device.
+
+    Examples
+    --------
+    >>> Step(0, {"kd": torch.tensor(1.5), "ce": torch.tensor(0.5)}).loss
+    tensor(2.)
     """
 
     index: int
@@ -107,7 +119,13 @@ def train(
 
 
 def sum_terms(terms: dict[str, Tensor]) -> Tensor:
-    """Add the terms of an objective, and raise unless it returned a dict of scalars."""
+    """Add the terms of an objective, and raise unless it returned a dict of scalars.
+
+    Examples
+    --------
+    >>> sum_terms({"kd": torch.tensor(1.5), "ce": torch.tensor(0.5)})
+    tensor(2.)
+    """
     if not isinstance(terms, dict) or not terms:
         raise ValueError(
             f"an objective returns a dict of the loss's terms, such as {{'kd': …, 'ce': …}}, got "
@@ -124,7 +142,12 @@ def sum_terms(terms: dict[str, Tensor]) -> Tensor:
 
 
 def check_same_device(model: nn.Module, images: Tensor) -> None:
-    """Raise if model and images are on devices of different kinds."""
+    """Raise if model and images are on devices of different kinds.
+
+    Examples
+    --------
+    >>> check_same_device(nn.Linear(2, 2), torch.rand(1, 2))
+    """
     kinds = {parameter.device.type for parameter in model.parameters()}
     if kinds and kinds != {images.device.type}:
         raise ValueError(
@@ -134,7 +157,14 @@ def check_same_device(model: nn.Module, images: Tensor) -> None:
 
 
 def check_every_part_learns(loss: Tensor, optimizer: Optimizer, student: nn.Module) -> None:
-    """Raise if the loss depends on a trainable leaf that no parameter group holds, or on none at all."""
+    """Raise if the loss depends on a trainable leaf that no parameter group holds, or on none at all.
+
+    Examples
+    --------
+    >>> student, regressor = nn.Linear(2, 2), nn.Linear(2, 2)
+    >>> loss = regressor(student(torch.rand(1, 2))).sum()
+    >>> check_every_part_learns(loss, torch.optim.SGD([*student.parameters(), *regressor.parameters()]), student)
+    """
     if not loss.requires_grad:
         raise ValueError(
             "the loss reaches no trainable parameter, so no step would change anything. Was the student's output "

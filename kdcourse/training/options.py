@@ -156,6 +156,14 @@ def fit_with(
         The student's, and those of every learned part of the objective.
     **more
         Further arguments of ``fit``.
+
+    Examples
+    --------
+    >>> from kdcourse.objectives import label_objective
+    >>> student, data = nn.Linear(3, 10), (torch.rand(20, 3), torch.arange(20) % 10)
+    >>> options: TrainingOptions = {**DEFAULTS, "epochs": 1}
+    >>> fit_with(options, student, data, label_objective, list(student.parameters())).steps
+    1
     """
     rest = {name: value for name, value in options.items() if name != "make_optimizer"}
     return fit(student, data, objective, options["make_optimizer"](parameters), **cast(Any, rest | more))

@@ -12,6 +12,11 @@ def progress_bar(*, total: int, done: int, show: bool) -> Any:
         Steps in all, and steps of an earlier session.
     show : bool
         Whether anything is drawn.
+
+    Examples
+    --------
+    >>> with progress_bar(total=10, done=0, show=False) as bar:
+    ...     bar.update()
     """
     from tqdm import tqdm
 

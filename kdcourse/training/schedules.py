@@ -42,6 +42,11 @@ def progress_of(step: int, total: int) -> float:
     Notes
     -----
     ``step / total`` would be below 1 at the last step: a schedule read there never shows its end value to any batch.
+
+    Examples
+    --------
+    >>> [progress_of(step, total=5) for step in range(5)]
+    [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if total < 1:
         raise ValueError(
@@ -55,13 +60,26 @@ def progress_of(step: int, total: int) -> float:
 
 
 def constant(value: float) -> Schedule:
-    """Return the schedule that stays at one value."""
+    """Return the schedule that stays at one value.
+
+    Examples
+    --------
+    >>> constant(4)(0.3)
+    4.0
+    """
     _check_finite("value", value)
     return partial(_constant, value=float(value))
 
 
 def linear(start: float, end: float) -> Schedule:
-    """Return the schedule that goes from ``start`` at progress 0 to ``end`` at progress 1 in a straight line."""
+    """Return the schedule that goes from ``start`` at progress 0 to ``end`` at progress 1 in a straight line.
+
+    Examples
+    --------
+    >>> temperature = linear(8, 2)
+    >>> [temperature(progress) for progress in (0, 0.5, 1)]
+    [8.0, 5.0, 2.0]
+    """
     _check_finite("start", start)
     _check_finite("end", end)
     return partial(_linear, start=float(start), end=float(end))
@@ -71,6 +89,11 @@ def cosine(start: float, end: float) -> Schedule:
     r"""Return the schedule that leaves ``start`` and reaches ``end`` slowly, and is quickest half-way.
 
     .. math:: \text{end} + (\text{start} - \text{end}) \cdot \tfrac12 (1 + \cos \pi\,\text{progress})
+
+    Examples
+    --------
+    >>> [round(cosine(8, 2)(progress), 2) for progress in (0, 0.25, 0.5, 1)]
+    [8.0, 7.12, 5.0, 2.0]
     """
     _check_finite("start", start)
     _check_finite("end", end)
@@ -90,6 +113,11 @@ def step(values: Sequence[float]) -> Schedule:
     ------
     ValueError
         If there are no values or one is not finite.
+
+    Examples
+    --------
+    >>> [step([10, 4, 1])(progress) for progress in (0, 0.3, 0.5, 0.9, 1)]
+    [10.0, 10.0, 4.0, 1.0, 1.0]
     """
     if len(values) == 0:
         raise ValueError("step needs at least one value: each is one stage of the run, and there are none.")
@@ -111,6 +139,12 @@ def piecewise(points: Sequence[tuple[float, float]]) -> Schedule:
     ValueError
         If there are fewer than two points, they do not run from progress 0 to 1 in strictly increasing order, or
         a value is not finite.
+
+    Examples
+    --------
+    >>> pace = piecewise([(0, 0.1), (0.5, 1), (1, 1)])
+    >>> [pace(progress) for progress in (0, 0.25, 0.5, 0.75)]
+    [0.1, 0.55, 1.0, 1.0]
     """
     points = [(float(progress), float(value)) for progress, value in points]
     if len(points) < 2 or points[0][0] != 0 or points[-1][0] != 1:

@@ -610,6 +610,13 @@ def test_without_a_difficulty_no_order_is_imposed_and_none_is_promised(teacher, 
     assert torch.equal(labels, expected)
 
 
+def test_by_default_the_second_half_of_a_curriculum_draws_from_all_samples():
+    """Chapter 07: a pace that reaches all samples only in the last step costs hundreds of errors."""
+    pace = inspect.signature(progressive).parameters["pace"].default
+    assert pace(0) < 0.5
+    assert [pace(p) for p in (0.5, 0.75, 1.0)] == [1, 1, 1]
+
+
 @pytest.mark.trap(56)
 def test_by_default_the_labels_still_count_at_the_end_and_count_most_there(teacher, data):
     seen = []
