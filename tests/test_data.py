@@ -311,3 +311,14 @@ def test_jitter_refuses_what_is_no_batch_of_images():
         jitter(torch.zeros(4, 784), torch.Generator())
     with pytest.raises(ValueError, match="and -1"):
         jitter(torch.zeros(4, 1, 28, 28), torch.Generator(), pixels=-1)
+
+
+@pytest.mark.trap(76)
+def test_a_smaller_last_batch_is_left_out_where_that_is_asked_for():
+    values = torch.arange(11)
+    batches = [batch for (batch,) in minibatches(values, batch_size=5, epochs=3, drop_last=True)]
+    assert [len(batch) for batch in batches] == [5] * 6
+    assert len(set(torch.cat(batches[:2]).tolist())) == 10
+    assert [len(batch) for (batch,) in minibatches(values, batch_size=11, drop_last=True)] == [11]
+    with pytest.raises(ValueError, match="drop_last leaves no batch: 11 samples do not fill one of 12"):
+        minibatches(values, batch_size=12, drop_last=True)

@@ -236,3 +236,42 @@ def test_a_layer_that_runs_twice_in_one_pass_leaves_its_last_output():
     with capture(model, "shared") as features:
         output = model(x)
     torch.testing.assert_close(features["shared"], output, rtol=0, atol=0)
+
+
+class UsesWeights(nn.Module):
+    """Its second layer is never called; its weights are."""
+
+    def __init__(self):
+        super().__init__()
+        self.called, self.used = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, inputs):
+        return nn.functional.linear(self.called(inputs), self.used.weight)
+
+
+@pytest.mark.trap(82)
+def test_a_captured_layer_that_never_ran_is_named():
+    with capture(UsesWeights(), "called") as features:
+        features_of_nothing = features
+    with pytest.raises(ValueError, match="layer 'called' did not run as a module in the last forward pass"):
+        features_of_nothing["called"]
+    with pytest.raises(ValueError, match="layer 'elsewhere' is not captured here; these are: called"):
+        features_of_nothing["elsewhere"]
+    model = UsesWeights()
+    with pytest.raises(ValueError, match=r"layer 'used' did not run .* as in F\.linear\(x, layer\.weight\)"):  # noqa: SIM117
+        with capture(model, "called", "used"):
+            model(torch.rand(2, 4))
+    assert count_hooks(model) == 0
+
+
+def ask(model, features):
+    model(torch.rand(2, 4))
+    return features["0"]
+
+
+@pytest.mark.trap(82)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_traced_model_runs_its_layers_without_hooks_and_that_is_said():
+    traced = torch.jit.trace(make_small().eval(), torch.rand(2, 4))
+    with pytest.raises(ValueError, match="layer '0' did not run as a module"), capture(traced, "0") as features:
+        ask(traced, features)

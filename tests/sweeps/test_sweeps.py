@@ -614,6 +614,7 @@ def test_an_old_argument_is_answered_with_its_new_name(quick, old, new):
 
 
 @pytest.mark.trap(6)
+@pytest.mark.trap(75)
 def test_cached_logits_and_augmented_images_are_refused(quick, small, teacher_logits):
     with pytest.raises(ValueError, match="teacher and augment exclude one another"):
         quick(augment=jitter)
@@ -631,3 +632,16 @@ def test_an_error_of_the_objective_keeps_its_own_words(quick):
 
 def test_train_is_the_ordinary_loop():
     assert Loop.train.__globals__["train"] is train
+
+
+@pytest.mark.trap(76)
+@pytest.mark.parametrize("stacked", [True, False])
+def test_a_sweep_can_leave_out_a_smaller_last_batch(quick, small, teacher_logits, stacked):
+    (row,) = quick(
+        seeds=[5], baselines=[], epochs=2, stacked=stacked, drop_last=True, keep_models=True
+    ).itertuples()  # fmt: skip
+    data = (*small.train, teacher_logits)
+    expected, history = ordinary(make_small_mlp, data, soft_target_objective, seed=5, epochs=2, drop_last=True)
+    assert row.steps == history.steps == 10
+    assert_same_state(row.model, expected, rtol=1e-5, atol=1e-5)
+    assert row.train_loss == pytest.approx(sum(history.terms.values())[-5:].mean().item(), rel=1e-5)

@@ -313,6 +313,7 @@ def test_cached_teacher_logits_follow_their_images_through_every_shuffle(digits)
 
 
 @pytest.mark.trap(6)
+@pytest.mark.trap(75)
 def test_a_cache_of_logits_does_not_survive_augmentation(digits):
     # Why distill takes no augmentation: the cached logits are those of the images before they moved.
     teacher = make_teacher()
@@ -485,3 +486,45 @@ def test_the_progress_bar_counts_steps_and_can_be_switched_off(digits, capsys):
 def test_empty_history_has_no_steps_and_a_steps_loss_adds_its_terms():
     assert History().steps == 0
     assert Step(0, {"kd": torch.tensor(1.5), "ce": torch.tensor(0.25)}).loss == 1.75
+
+
+# A last batch of one
+
+
+class WithNorm(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+
+
+@pytest.mark.trap(76)
+def test_a_batch_normalisation_that_would_meet_a_batch_of_one_is_refused_before_the_first_epoch(digits):
+    data, student = digits.take(101), WithNorm()
+    before, random = weights(student), torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"last batch of each epoch has one sample.* drop_last=True"):
+        fit(student, data, cross_entropy, sgd(student), epochs=1, batch_size=25, progress=False, after_step=pytest.fail)
+    assert_same_bits(weights(student), before)
+    assert torch.equal(torch.get_rng_state(), random)
+    history = fit(student, data, cross_entropy, sgd(student), epochs=2, batch_size=25, drop_last=True, progress=False)
+    assert history.steps == 8
+
+
+@pytest.mark.trap(76)
+def test_an_objective_that_cannot_use_a_batch_of_one_is_told_what_leaves_it_out(digits):
+    def relations(student, images, labels):
+        if len(images) == 1:
+            raise ValueError("relations need two samples")
+        return cross_entropy(student, images, labels)
+
+    student, data = make_student(), digits.take(101)
+    with pytest.raises(ValueError, match="relations need two samples") as raised:
+        fit(student, data, relations, sgd(student), epochs=1, batch_size=25, progress=False)
+    assert "drop_last=True" in raised.value.__notes__[0]
+    distill(student, make_teacher(), data, objective=lambda s, x, y, z: relations(s, x, y), batch_size=25,
+            drop_last=True, epochs=1)  # fmt: skip
+
+
+def test_a_last_batch_of_one_that_troubles_nobody_is_trained_on(digits):
+    student = make_student()
+    assert (
+        fit(student, digits.take(101), cross_entropy, sgd(student), epochs=1, batch_size=25, progress=False).steps == 5
+    )
