@@ -110,9 +110,9 @@ def load(name: str, *, device: str | torch.device = "cpu", folder: str | Path | 
     path = _weights(folder) / f"{_checked(name)}.safetensors"
     try:
         content = path.read_bytes()
-        found, expected = hashlib.sha256(content).hexdigest(), provenance(name, folder=folder).get("sha256")
-        if found != expected:
-            raise ValueError(f"its SHA-256 is {found}, its record says {expected}")
+        checksum, expected = hashlib.sha256(content).hexdigest(), provenance(name, folder=folder).get("sha256")
+        if checksum != expected:
+            raise ValueError(f"its SHA-256 is {checksum}, its record says {expected}")
         state = load_safetensors(content)
         model = TEACHERS[name].make()
         model.load_state_dict(

@@ -27,11 +27,11 @@ def mask_words(
     vocabulary_size : int
         Random words are drawn from [0, vocabulary_size) without the special ids.
     special_ids : collection of int
-        Never hidden and never drawn: [CLS], [SEP], [PAD] and their like. ``mask_id`` is always among them.
+        Ids that are never hidden and never drawn: [CLS], [SEP], [PAD] and so on. ``mask_id`` is always one of them.
     probability : float
         Chance of each real, ordinary token to be guessed.
     generator : torch.Generator, optional
-        Owner of the randomness, on the device of ``input_ids``.
+        Source of the random choices, on the device of ``input_ids``.
 
     Returns
     -------

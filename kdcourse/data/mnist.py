@@ -169,9 +169,9 @@ def read_idx(path: Traversable, *, sha256: str) -> Tensor:
         raise ValueError(f"MNIST file {path} is missing. {advice}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"MNIST file {path} is damaged and does not unpack ({error}). {advice}") from None
-    found = hashlib.sha256(raw).hexdigest()
-    if found != sha256:
-        raise ValueError(f"MNIST file {path} has been altered: SHA-256 {found}, expected {sha256}. {advice}")
+    checksum = hashlib.sha256(raw).hexdigest()
+    if checksum != sha256:
+        raise ValueError(f"MNIST file {path} has been altered: SHA-256 {checksum}, expected {sha256}. {advice}")
     dimensions = raw[3]
     shape = [int.from_bytes(raw[4 * i + 4 : 4 * i + 8], "big") for i in range(dimensions)]
     flat = torch.frombuffer(bytearray(raw), dtype=torch.uint8, offset=4 * dimensions + 4)

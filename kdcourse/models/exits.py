@@ -41,7 +41,7 @@ class ExitNet(nn.Module):
         if len(stages) == 0 or len(stages) != len(heads):
             raise ValueError(
                 f"an ExitNet needs one head per stage, got {len(stages)} stages and {len(heads)} heads. zip would "
-                "drop the stages that have none without a word."
+                "silently drop the stages that have none."
             )
         self.stages, self.heads = nn.ModuleList(stages), nn.ModuleList(heads)
 
@@ -118,18 +118,18 @@ def predict_early(network: ExitNet, images: Tensor, *, confidence: float) -> tup
     Parameters
     ----------
     network : ExitNet
-        Run in evaluation mode, which is restored afterwards.
+        Network to ask, in evaluation mode; its own mode is restored afterwards.
     images : Tensor, shape (N, ...)
     confidence : float
-        In [0, 1]: the largest probability at which an image leaves. At 0 all leave at the first exit; above every
-        exit's certainty, all reach the deepest.
+        Probability of the likeliest class, in [0, 1], from which on an image leaves. At 0 all images leave at the first
+        exit; above every exit's certainty, all reach the deepest.
 
     Returns
     -------
     logits : Tensor, shape (N, K)
-        Of the exit that each image took.
+        Logits of the exit that each image took.
     exits : Tensor of int, shape (N,)
-        That exit's number, 0 for the shallowest.
+        Number of that exit, 0 for the shallowest.
 
     Raises
     ------

@@ -24,7 +24,7 @@ Difficulty = Callable[[Tensor, Tensor], Tensor]
 
 
 def difficulty_by_loss(teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """How hard each sample is: the teacher's cross-entropy on it, in nats.
+    """Return how hard each sample is: the teacher's cross-entropy on it, in nats.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def difficulty_by_loss(teacher_logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def difficulty_by_margin(teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """How hard each sample is: by how much the best wrong class's logit exceeds the label's.
+    """Return how hard each sample is: by how much the best wrong class's logit exceeds the label's.
 
     Parameters
     ----------
@@ -81,9 +81,10 @@ class CurriculumBatches(Minibatches):
     *tensors : Tensor, shape (N, ...)
         Aligned by sample.
     difficulty : Tensor, shape (N,)
-        Larger is harder. Its negative makes an anti-curriculum, random numbers a control with the same sampling.
+        Difficulty of each sample, larger is harder. Its negative makes an anti-curriculum; random numbers make a
+        control with the same sampling.
     pace : callable
-        A schedule: the easiest share of the data, in (0, 1], that a batch may come from.
+        Schedule of the easiest share of the data, in (0, 1], that a batch may come from.
     batch_size, epochs, drop_last, generator, augment
         As in ``Minibatches``: as many batches, of the same sizes.
 

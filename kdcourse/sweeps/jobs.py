@@ -164,7 +164,7 @@ def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) ->
     with _explained(stacked):
         train_loss = engine.train(orders, objective, make_optimizer, knobs, tick=tick).cpu()  # (S, A)
     seconds = (time.perf_counter() - start) / train_loss.numel()
-    found = {name: _evaluate(engine, split, job.predict) for name, split in job.evaluation.items()}
+    results = {name: _evaluate(engine, split, job.predict) for name, split in job.evaluation.items()}
     extra = _measure(engine, job)
     models = engine.students() if job.keep_models else None
 
@@ -174,7 +174,7 @@ def _run_alone(job: Job, tick: Callable[[int], object], device: torch.device) ->
             row: dict[str, Any] = {"arm": arm.label, "method": arm.method, "budget": arm.budget}
             row |= {name: arm.shown[name] for name in job.columns if name in arm.shown}
             row["seed"] = seed
-            for name, (errors, losses) in found.items():
+            for name, (errors, losses) in results.items():
                 row |= {f"{name}_errors": int(errors[s, a]), f"{name}_loss": float(losses[s, a])}
             row |= {name: values[s * len(job.group.arms) + a] for name, values in extra.items()}
             row |= {"train_loss": float(train_loss[s, a]), "steps": orders.steps, "seconds": round(seconds, 4)}

@@ -65,10 +65,10 @@ def sweep(
     taken seed by seed, as ``compare`` does. Each student gets the numbers of an ordinary run: ``torch.manual_seed(s)``,
     ``make_student()``, and ``kdcourse.training.fit(…, seed=s)``.
 
-    Every argument from ``objective`` to ``augment``, ``make_student``, ``epochs`` and every knob may be one value, a
-    list (swept), or a dict of named choices (swept). Numbers reach the objective as scalar tensors, so that one program
-    holds them all; where all arms agree in a number, as that number. Anything else, and all in a dict, is a choice,
-    handed over as it is, with a program for each.
+    Every argument from ``objective`` to ``augment``, ``make_student``, ``epochs`` and every knob may be one value, or
+    several: a list, or a dict of named choices. Numbers that differ between arms reach the objective as scalar tensors,
+    so that one program trains all arms. Every other value is a choice: it is handed over as it is, and each choice has
+    a program of its own. So has each value in a dict, numbers too.
 
     Parameters
     ----------
@@ -78,15 +78,15 @@ def sweep(
         Each split a tuple of tensors (N, ...): images, labels, then what the objective needs. ``held_out`` and
         ``test`` are for evaluation and may be missing; a plain tuple is the training split.
     seeds : iterable of int
-        At least one.
+        Repetitions of the experiment, at least one.
     epochs, batch_size : int
-        Budget of every arm and baseline.
+        Passes over the data and samples per step, for every arm and baseline.
     objective : callable
         ``objective(student, images, labels, [teacher_logits], *more, **knobs) -> dict[str, Tensor]``. If it has a
         keyword ``progress``, it gets how far training is, from 0 to 1, as a float.
     teacher : nn.Module or Tensor of shape (N, K) or (S, N, K), optional
-        Its logits on the training images, computed once, become the third tensor of each batch. With a first
-        dimension S each seed has its own teacher, as a generation of born-again networks does.
+        Teacher, or its logits on the training images. They are computed once and become the third tensor of each batch.
+        With a first dimension S each seed has a teacher of its own, as a generation of born-again networks does.
     make_optimizer : callable
         ``make_optimizer(parameters) -> Optimizer``; with ``lr`` given, ``make_optimizer(parameters, lr=lr)``.
     lr : float, optional
@@ -99,28 +99,30 @@ def sweep(
         Learned parts of the objective: ``{"regressor": make_regressor}`` gives each student its own, trained with it
         and handed to the objective as the keyword ``regressor``.
     baselines : sequence of str
-        From ``"no_teacher"`` and ``"label_smoothing"``; they run at every budget that the arms run at.
+        Names from ``"no_teacher"`` and ``"label_smoothing"``; they run at every budget that the arms run at.
     label_smoothing : float
-        Of that baseline, in (0, 1).
+        Share of the target that the label smoothing baseline spreads over all classes, in (0, 1).
     predict : callable, optional
         ``predict(student, images) -> logits``, for students that return something else; also the baselines' logits.
     metrics : mapping from str to callable, optional
         Further columns: ``metric(logits, labels)`` on the test split (N, K), (N,), or on ``held_out`` without one.
     stacked : bool, optional
-        Train in one program, or one after the other with the same result; by default what is faster here.
+        Whether students train in one program, or one after the other with the same result. By default the faster way
+        is chosen.
     keep_models : bool
-        Add a column ``model`` with the trained students.
+        Whether a column ``model`` holds the trained students.
     cache : path, optional
         Folder that keeps each group's rows; a sweep that was stopped goes on from there.
     executor : "processes" or concurrent.futures.Executor, optional
-        Where the groups train; by default here, one after the other. ``"processes"``: a process for each core, or as
-        many as ``KDCOURSE_THREADS`` says; functions of a notebook are sent along. Data on a GPU stay here. An executor,
-        such as a ``ProcessPoolExecutor`` or Dask's ``client.get_executor()``, must be able to import the functions.
-        Each process uses one thread.
+        Where the groups train; by default in this process, one after the other. ``"processes"`` means a process for
+        each core, or as many as ``KDCOURSE_THREADS`` says; functions of a notebook are sent along, and data on a GPU
+        stay in this process. An executor, such as a ``ProcessPoolExecutor`` or Dask's ``client.get_executor()``, must
+        be able to import the functions. Each process uses one thread.
     progress : bool
-        Show a progress bar.
+        Whether a progress bar is shown.
     **knobs
-        Keywords of the objective.
+        Keywords of the objective. ``temperature`` and ``alpha`` may also be schedules from
+        ``kdcourse.training.schedules``.
 
     Returns
     -------

@@ -13,7 +13,7 @@ def predict_logits(model: nn.Module, images: Tensor, *, batch_size: int = 2000) 
     Parameters
     ----------
     model : nn.Module
-        Its mode, module by module, is the same afterwards.
+        Model to ask; the mode of each of its modules is the same afterwards.
     images : Tensor, shape (N, ...)
     batch_size : int
         Images per forward pass.
@@ -41,12 +41,12 @@ def predict_logits(model: nn.Module, images: Tensor, *, batch_size: int = 2000) 
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 2000) -> float:
-    """Share of images whose largest logit is the label's, in [0, 1], over all images at once.
+    """Return the share of images whose largest logit is the label's, in [0, 1], over all images at once.
 
     Parameters
     ----------
     model : nn.Module
-        Evaluated in evaluation mode, which is restored afterwards.
+        Model to ask, in evaluation mode; its own mode is restored afterwards.
     images : Tensor, shape (N, ...)
     labels : Tensor of int, shape (N,)
     batch_size : int
