@@ -15,7 +15,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
@@ -23,6 +22,7 @@ from . import models
 from ._files import check_writable, write_atomically
 from .data import jitter, load_mnist, minibatches
 from .data.batches import Transform
+from .objectives import label_objective
 from .training import Step, count_errors, fit
 
 
@@ -220,7 +220,7 @@ def train_teacher(
 
     def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
-            return {"ce": F.cross_entropy(student(images), labels)}
+            return label_objective(student, images, labels)
 
     def after_step(step: Step) -> None:
         scheduler.step()
