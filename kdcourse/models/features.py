@@ -29,8 +29,8 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     ------
     ValueError
         If no layers are named, a name is unknown (near matches are listed), the model is wrapped in
-        ``nn.DataParallel`` (its replicas would overwrite one another), a layer's output is not a tensor, or a layer did
-        not run in a forward pass of the model.
+        ``nn.DataParallel`` (its replicas would overwrite one another), a layer's output is not a tensor, or one asks
+        for the features of a layer that did not run in the last forward pass.
 
     Examples
     --------
@@ -57,10 +57,7 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
                 f"the model has no layer {layer!r}. Did you mean one of {near}? See model.named_modules()."
             )
     features = _Features(layers)
-    handles = [
-        model.register_forward_pre_hook(lambda module, args: features.clear()),
-        model.register_forward_hook(lambda module, args, output: features.check_all_ran()),
-    ]
+    handles = [model.register_forward_pre_hook(lambda module, args: features.clear())]
     try:
         for layer in layers:
             handles.append(modules[layer].register_forward_hook(_make_hook(features, layer)))
@@ -85,11 +82,6 @@ class _Features(dict[str, Tensor]):
             "compiled or traced model runs its layers without their hooks: capture the model that it was made of. A "
             "layer whose weights are used directly, as in F.linear(x, layer.weight), has to be called instead."
         )
-
-    def check_all_ran(self) -> None:
-        """Raise if a captured layer is missing after a forward pass."""
-        for layer in self.layers:
-            self[layer]
 
 
 def _make_hook(features: dict[str, Tensor], layer: str) -> Callable[[nn.Module, tuple, object], None]:

@@ -67,11 +67,11 @@ def check_can_be_saved(path: Path, parts: Mapping[str, Any]) -> None:
     >>> import tempfile
     >>> check_can_be_saved(Path(tempfile.mkdtemp()) / "run.pt", {"student": torch.nn.Linear(2, 2)})
     """
-    buffer = io.BytesIO()
+    size = 0
     for name, part in parts.items():
-        buffer.seek(0)
+        buffer = io.BytesIO()
         torch.save(part.state_dict(), buffer)
-        size = buffer.tell()
+        size += buffer.tell()
         buffer.seek(0)
         try:
             torch.load(buffer, map_location="cpu", weights_only=True)

@@ -28,5 +28,8 @@ def test_a_quantised_model_has_the_parameters_of_its_original_in_about_a_quarter
 def test_the_state_of_a_quantised_model_can_be_hashed():
     assert content_hash(quantised(16)) == content_hash(quantised(16))
     assert content_hash(quantised(16)) != content_hash(quantised(16, seed=1))
-    per_channel = torch.quantize_per_channel(torch.randn(2, 3), torch.ones(2), torch.zeros(2), 0, torch.qint8)
-    assert content_hash(per_channel) == content_hash(per_channel.clone())
+    first, again, other = (
+        torch.quantize_per_channel(torch.ones(2, 3), torch.tensor([1.0, scale]), torch.zeros(2), 0, torch.qint8)
+        for scale in (0.5, 0.5, 0.25)
+    )
+    assert content_hash(first) == content_hash(again) != content_hash(other)
