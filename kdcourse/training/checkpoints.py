@@ -40,8 +40,8 @@ def settings_of(
     --------
     >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     >>> settings = settings_of(print, optimizer, (torch.zeros(3, 2),), others={"epochs": 2})
-    >>> settings["epochs"], settings["objective"].split(" ")[0], settings["optimizer"].split(",")[0]
-    (2, 'print', 'SGD(lr=0.1')
+    >>> settings["epochs"], settings["objective"].split(" ")[0], settings["optimizer"]
+    (2, 'print', 'SGD(lr=0.1)')
     """
     return {
         **{name: _plain(value) for name, value in others.items()},
@@ -138,7 +138,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
     if differing:
         what = ", ".join(f"{name}: {saved.get(name)} there, {here.get(name)} here" for name in differing)
         raise ValueError(
-            f"checkpoint {path} belongs to a run with other settings ({what[:300]}). Continue that run with its own "
+            f"checkpoint {path} belongs to a run with other settings ({what[:500]}). Continue that run with its own "
             "settings, or choose another file."
         )
     before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
@@ -154,7 +154,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
             part.load_state_dict(before[name])
         torch.set_rng_state(random)
         raise ValueError(
-            f"checkpoint {path} is damaged or altered ({str(error)[:200]}). Delete it to start anew."
+            f"checkpoint {path} is damaged or altered ({' '.join(str(error).split())[:200]}). Delete it to start anew."
         ) from None
     return history
 
@@ -168,10 +168,10 @@ def _check_sums(path: Path) -> None:
 
 
 def _describe(optimizer: Optimizer) -> str:
-    """An optimizer's type and the settings of its parameter groups, each different one once."""
+    """An optimizer's type and the settings of its parameter groups that are not 0 or off, each different group once."""
     groups: dict[str, None] = {}
     for group in optimizer.param_groups:
-        settings = {name: _plain(value) for name, value in group.items() if name != "params"}
+        settings = {name: _plain(value) for name, value in group.items() if name != "params" and value}
         groups[", ".join(f"{name}={value}" for name, value in settings.items())] = None
     return f"{type(optimizer).__name__}({'; '.join(groups)})"
 
