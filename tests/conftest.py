@@ -25,11 +25,13 @@ SLOW = (
     "grading/",
     "live/",
     "sweeps/test_jobs.py",
+    "sweeps/test_sweeps.py",
     "test_moved_names.py",
     "tools/test_builder.py",
     "tools/test_environment.py",
+    "tools/test_first_cell.py",
     "tools/test_set_address.py",
-    "widgets/trainers/test_cohort.py",
+    "widgets/trainers/",
 )
 
 # A busy machine makes an example slow, which says nothing about the code.
