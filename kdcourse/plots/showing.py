@@ -28,9 +28,8 @@ def show(picture: Axes | Figure, *, alt: str) -> None:
     Notes
     -----
     The output is an ``<img>`` in HTML with the PNG inside it. JupyterLab and nbconvert draw an output of type
-    ``image/png`` without any description, wherever it is stored; inside HTML they, VS Code and Colab keep the ``alt``,
-    also where a notebook is not trusted. The description is the output's ``text/plain`` too, which front ends without
-    pictures show.
+    ``image/png`` without a description, wherever that is stored. In HTML the ``alt`` arrives in the page, also where a
+    notebook is not trusted. The description is the output's ``text/plain`` too, which front ends without pictures show.
 
     Examples
     --------

@@ -132,8 +132,8 @@ class Shown:
         self.widget: ipywidgets.DOMWidget
         self.status = ipywidgets.HTML()
         self.errors: list[Exception] = []
-        # JupyterLab may send the messages of widgets to a thread of the kernel's own (a subshell, since ipykernel 7):
-        # a slider then moves while a cell runs.
+        # Since ipykernel 7, JupyterLab may send the messages of widgets to another thread of the kernel (a subshell).
+        # Then a slider moves while a cell runs.
         self.lock = threading.RLock()
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Shown:
         self.status.value = f'<span role="alert" style="color: #d1242f"><b>Stopped.</b> {text}</span>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        # By hand, as ipywidgets 7 and 8 show their own in different ways; without a kernel a sentence is left.
+        # Written here, because ipywidgets 7 and 8 do it in different ways. Without a kernel the sentence is left.
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
         return {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"[{self.about}]"}
 

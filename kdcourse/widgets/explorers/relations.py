@@ -150,7 +150,7 @@ class RelationExplorer(Shown):
             plane.text(0, 0, label, color=COLORS["student"], fontsize=8.5, weight="bold", ha="center", va="center")
             for label in self._labels
         ]
-        (self._ring,) = plane.plot([], [], "o", markersize=9, markerfacecolor="none", color=COLORS["kd"])
+        (self._ring,) = plane.plot([], [], "o", markersize=6.5, markerfacecolor="none", color=COLORS["kd"])
         self.canvas.moving(self._dots, *self._digits, self._ring)
 
     def _make_maps(self) -> None:

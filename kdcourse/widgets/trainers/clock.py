@@ -14,11 +14,11 @@ from ..canvas import Shown
 from ..controls import make_button
 from .race import Race
 
-SLICE, SHORT_SLICE = 0.06, 0.02  # seconds of training between two looks at the sliders; and while a hand is on one
+SLICE, SHORT_SLICE = 0.06, 0.02  # seconds of training per tick; and while a slider is dragged
 FRAME = 0.25  # seconds between two frames while nothing but the curves moves
-BREATH = 0.002  # seconds
+BREATH = 0.002  # seconds in which waiting messages leave
 DRAG = 0.7  # seconds: moves that follow each other faster, while the clock trains, are one move of one hand
-PLAYING = ("playing", "_playing")  # Play's own word for it, in ipywidgets 8 and in 7
+PLAYING = ("playing", "_playing")  # the name of Play's state in ipywidgets 8 and in 7
 
 
 class Mark(NamedTuple):
@@ -75,8 +75,8 @@ class Clocked(Shown):
         self.pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
         self.drawn_at = self._ended_at = self._touched_at = self._told_at = 0.0
         self._moved_at: dict[tuple[str, str], float] = {}  # when a hand was last on a knob
-        # A tick is sent when the kernel has answered the one before; the interval only has to be shorter than a slice.
-        # It is Play's value that counts ticks, up to a number that no lesson reaches.
+        # A tick is sent when the kernel has answered the one before: the interval only has to be shorter than a slice.
+        # Play's value counts ticks, up to a number that no lesson reaches.
         self.play = ipywidgets.Play(value=0, min=0, max=10**8, step=1, interval=10, show_repeat=False)
         self.play.observe(self._tick, "value")
         self.reset_button = self.make_action("reset", "undo", self.reset)
@@ -198,8 +198,8 @@ class Clocked(Shown):
                 start = time.perf_counter()
                 held = start - self._touched_at < DRAG
                 if held:
-                    # The kernel sends from another thread, which the loop would keep waiting for a whole slice: let the
-                    # frame and the answer to the slider's last message leave first.
+                    # The kernel sends from another thread, which would wait for the whole slice. So the frame and the
+                    # answer to the slider's last message leave first.
                     time.sleep(BREATH)
                 if self._prepare(clock=True):
                     before = self.steps
@@ -236,7 +236,7 @@ class Clocked(Shown):
     def _after_slice(self, *, start: float, before: int, last: bool = False) -> None:
         """Count the images per second of the last slices, and draw if it is time."""
         now = time.perf_counter()
-        # From slice to slice, so that drawing and messages are counted too; but not the time that someone paused.
+        # Time from slice to slice counts drawing and messages too, but not a pause.
         seconds = now - (self._ended_at if start - self._ended_at < FRAME else start)
         self._ended_at = now
         self.pace.append((seconds, (self.steps - before) * self.race.track.batch_size))
@@ -257,7 +257,7 @@ class Clocked(Shown):
         """Draw a frame, and write the status line if there is time."""
         self.drawn_at = now = time.perf_counter()
         self._draw_frame()
-        # The status line can wait: while a slider is dragged, its messages would stand in the way of the picture's.
+        # The status line can wait: while a slider is dragged, its messages would delay the picture.
         if not self._stopped and (now - self._told_at >= FRAME or now - self._touched_at >= FRAME):
             self._told_at, self.status.value = now, self._tell()
 
@@ -277,7 +277,7 @@ class Clocked(Shown):
 
     def stop_playing(self) -> None:
         """Let go of the play button."""
-        for name in PLAYING:  # both ipywidgets let Python stop it, neither start it
+        for name in PLAYING:  # Python can stop it in both versions, and start it in neither
             if self.play.has_trait(name):
                 setattr(self.play, name, False)
 

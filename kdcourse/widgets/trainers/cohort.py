@@ -173,7 +173,7 @@ class CohortTrainer(Clocked):
     def _turn_way(self, change: Any) -> None:
         with self.guard():
             if not self.closed:
-                self.temperature.disabled = change["new"] == "labels only"  # where no peer speaks, T says nothing
+                self.temperature.disabled = change["new"] == "labels only"  # without peers T has no meaning
                 self._moved("way", change["new"])
 
     def _moved(self, knob: str, value: float | str) -> None:

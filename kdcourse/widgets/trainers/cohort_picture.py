@@ -37,9 +37,7 @@ class CohortPicture:
         roles = {**dict.fromkeys(self._names, "student"), "alone": "no_teacher", "cohort": "kd"}
         styles = {name: {"color": shade(n, count), "marker": MARKERS[n]} for n, name in enumerate(self._names)}
         ends = {**{name: str(n) for n, name in enumerate(self._names)}, "alone": "alone", "cohort": "vote"}
-        self.chart = ErrorChart(
-            self.canvas, (0.056, 0.15, 0.405, 0.75), roles, styles=styles, ends=ends, room=0.9, close=True
-        )
+        self.chart = ErrorChart(self.canvas, (0.056, 0.15, 0.405, 0.75), roles, styles=styles, ends=ends, room=0.9)
         short = {name: name if n == 0 else str(n) for n, name in enumerate(self._names)}
         self.chart.legend(
             {**short, "alone": "alone", "cohort": "vote"}, bbox_to_anchor=(0.035, 1.015), columnspacing=0.7,
@@ -74,10 +72,10 @@ class CohortPicture:
         ax.tick_params(colors=INK, labelsize=8.5, length=0)
         ax.spines[:].set_visible(False)
         ax.set_title("now: KL(column ‖ row), nats,\nwhat a row is told by a column", fontsize=9, color=INK, loc="left")
-        colours = LinearSegmentedColormap.from_list("told", [PAPER, COLORS["kd"]], N=17)
+        colours = LinearSegmentedColormap.from_list("divergence", [PAPER, COLORS["kd"]], N=17)
         blank = [[math.nan] * size for _ in range(size)]
         self._cells = ax.imshow(blank, cmap=colours, vmin=math.log(FEWEST), vmax=math.log(HIGHEST))
-        # A line between the cohort and the one whom nobody tells anything.
+        # A line between the cohort and the student that has no peers.
         edge, frame = self._count - 0.5, [-0.5, size - 0.5]
         rules = [ax.plot(*ends, color=INK, linewidth=0.8)[0] for ends in ((frame, [edge] * 2), ([edge] * 2, frame))]
         ax.set(xlim=frame, ylim=frame[::-1])
@@ -106,8 +104,8 @@ class CohortPicture:
 
     def _place_distances(self, measured: Sequence[int], divergences: Sequence[Tensor]) -> None:
         count = self._count
-        within = [float(told[:-1, :-1].sum()) / (count * (count - 1)) for told in divergences]
-        outside = [float(told[-1, :-1].mean() + told[:-1, -1].mean()) / 2 for told in divergences]
+        within = [float(matrix[:-1, :-1].sum()) / (count * (count - 1)) for matrix in divergences]
+        outside = [float(matrix[-1, :-1].mean() + matrix[:-1, -1].mean()) / 2 for matrix in divergences]
         self._within.set_data(measured, within)
         self._outside.set_data(measured, outside)
         low, high = min(within + outside), max(within + outside)
@@ -120,12 +118,12 @@ class CohortPicture:
             self._distances.set(xlim=self.chart.ax.get_xlim(), ylim=limits)
             self.canvas.renew()
 
-    def _fill_matrix(self, told: Tensor) -> None:
-        values = told.clamp(min=FEWEST).log()
+    def _fill_matrix(self, divergences: Tensor) -> None:
+        values = divergences.clamp(min=FEWEST).log()
         values.fill_diagonal_(math.nan)
         self._cells.set_data(values.numpy())
         for (row, column), number in self._numbers.items():
-            value = float(told[row, column])
+            value = float(divergences[row, column])
             dark = math.log(max(value, FEWEST) / FEWEST) / math.log(HIGHEST / FEWEST) > 0.7
             number.set(text=_short(value), color=PAPER if dark else INK)
 

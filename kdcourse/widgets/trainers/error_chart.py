@@ -15,7 +15,7 @@ from .clock import Mark
 TICKS = (
     0.1, 1, 10, 100, 0.2, 0.5, 2, 5, 20, 50, 0.3, 3, 30, 0.15, 1.5, 15, 0.7, 7, 70, 0.4, 4, 40, 6, 8, 12,
 )  # fmt: skip
-FAR_LIMITS = (0.1, 0.2, 0.5, 1)  # lowest errors of an axis that shows all
+EARLY = 20  # steps in which errors fall too fast for a close look
 ROOM = 0.062  # between two ticks, in heights of the axes
 LABELS = 8  # marks that are written out, the newest first
 GAP = 0.06  # between the names at two ends of lines, in heights of the axes
@@ -44,8 +44,6 @@ class ErrorChart:
         Steps shown at first; the axis grows from there.
     room : float
         Share of the axis that lines may fill before it grows.
-    close : bool
-        Whether to look closely: what was worse at the very start leaves the picture at its top.
 
     Attributes
     ----------
@@ -67,19 +65,18 @@ class ErrorChart:
         level: float | None = None,
         steps: int = 200,
         room: float = 0.97,
-        close: bool = False,
     ) -> None:
         self.canvas, self.roles, self._level, self._room = canvas, dict(roles), level, room
-        self._close = close
         ax = self.ax = tidy(canvas.add_axes(*place))
         self._first_shown = self.shown = steps
         ax.set(xlabel="training step", xlim=(0, self.shown), yscale="log")
         ax.set_ylabel("held-out errors (%)", labelpad=1)
         ax.set_yticks([], minor=True)
-        self.set_limits(self._choose_limits({}))
         (self._teacher,) = ax.plot([0, 1], [max(level or 0.1, 0.1)] * 2, **LINES["teacher"], linewidth=1.6)
         self._teacher.set_transform(ax.get_yaxis_transform())
         self._teacher.set_visible(level is not None)
+        self._below = ax.text(0.99, 0.02, "", transform=ax.transAxes, ha="right", fontsize=8.5, color=INK)
+        self.set_limits(self._choose_limits({}))
         own, common = styles or {}, {"markersize": 4, "linewidth": 1.8, "markevery": 0.13}
         self.lines = {
             name: ax.plot([], [], **{**LINES[role], **common, **own.get(name, {})})[0]
@@ -99,7 +96,7 @@ class ErrorChart:
             for name, text in (ends or {}).items()
         }
         self._now = ax.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
-        canvas.moving(self._now, self._teacher, *self.marks.values(), *self.lines.values(), *self._texts)
+        canvas.moving(self._now, self._teacher, self._below, *self.marks.values(), *self.lines.values(), *self._texts)
         canvas.moving(*self._ends.values())
 
     def draw(self, curves: Mapping[str, Curve], *, step: int, marks: Sequence[Mark] = ()) -> None:
@@ -162,27 +159,28 @@ class ErrorChart:
     def set_limits(self, limits: tuple[float, float]) -> None:
         """Show errors between two limits, with as many ticks as there is room for."""
         self._limits = limits
+        below = self._level is not None and self._level < limits[0]
+        self._below.set_text(f"↓ teacher: {self._level:.2g} %" if below else "")
         ticks = choose_ticks(*limits)
         self.ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         self.ax.set_ylim(limits)
 
     def _choose_limits(self, curves: Mapping[str, Curve]) -> tuple[float, float]:
-        level = [] if self._level is None else [self._level]
-        lowest = min([100.0, *level, *(error for _, errors in curves.values() for error in errors)])
-        if not self._close:
-            return max((tick for tick in FAR_LIMITS if 1.1 * tick < lowest), default=0.1), 100
-        if not any(steps for steps, _ in curves.values()):
-            return 1, 100
-        # The first tenth of the steps may leave at the top, but never all that was measured.
+        """Return limits close to the curves, so that a small effect is seen; at first, limits that hold everything."""
         last = max((steps[-1] for steps, _ in curves.values() if steps), default=0)
+        if last < EARLY:
+            return max((tick for tick in TICKS if tick < min(1.01, self._level or 1.01)), default=0.1), 100
+        # What was worse in the first tenth of the steps may leave at the top.
         late = [
             error for steps, errors in curves.values() for step, error in zip(steps, errors, strict=True)
-            if step >= min(last, max(20, 0.1 * last))
+            if step >= max(EARLY, 0.1 * last)
         ]  # fmt: skip
-        highest = max(late, default=100.0)
+        lowest = min(late)
+        if self._level is not None and self._level > lowest / 4:
+            lowest = min(lowest, self._level)  # a teacher that is far better is written below instead
         return (
             max((tick for tick in TICKS if 1.03 * tick < lowest), default=0.1),
-            min((tick for tick in TICKS if tick > 1.03 * highest), default=100),
+            min((tick for tick in TICKS if tick > 1.03 * max(late)), default=100),
         )
 
     def _place_ends(self, curves: Mapping[str, Curve]) -> None:
@@ -190,7 +188,10 @@ class ErrorChart:
         lowest, highest = (math.log(end) for end in self.ax.get_ylim())
         drawn = [name for name in self._ends if curves.get(name, ((), ()))[0]]
         heights = [(math.log(max(curves[name][1][-1], 1e-3)) - lowest) / (highest - lowest) for name in drawn]
-        placed = dict(zip(drawn, spread(heights, GAP, lowest=0.03), strict=True))
+        places = spread(heights, GAP, lowest=0.03)
+        if max(places, default=0) > 0.97:  # from above, where they would leave the axes
+            places = [-place for place in spread([-height for height in heights], GAP, lowest=-0.97)]
+        placed = dict(zip(drawn, places, strict=True))
         for name, text in self._ends.items():
             text.set_visible(name in placed)
             if name in placed:

@@ -40,7 +40,7 @@ class LivePicture:
         errors = 100 * float((teacher_logits.argmax(dim=1) != measured.labels).float().mean())
         # A teacher that has seen these images makes next to no errors on them: its line would say nothing.
         level = errors if errors >= LOWEST_LEVEL else None
-        self.chart = ErrorChart(self.canvas, (0.075, 0.15, 0.52, 0.7), ROLES, level=level, close=True)
+        self.chart = ErrorChart(self.canvas, (0.075, 0.15, 0.52, 0.7), ROLES, level=level)
         self._make_bars()
         self.show_fork(False)
 

@@ -68,7 +68,7 @@ class SchedulePicture:
         self.canvas.moving(*self._now)
         self.chart = ErrorChart(
             self.canvas, (0.475, 0.125, 0.515, 0.745), dict(zip(ROLES, ROLES, strict=True)),
-            ends={role: "" for role in ROLES}, steps=math.ceil(1.1 * total), close=True,
+            ends={role: "" for role in ROLES}, steps=math.ceil(1.1 * total),
         )  # fmt: skip
         self._named: dict[str, str] = {}
         self._sampled: dict[tuple[str, str], tuple[list[float], list[float]]] = {}

@@ -26,12 +26,43 @@ def test_marks_too_close_to_read_are_drawn_as_the_newest_of_them(make_live):
     assert len(live.marks) == 4
 
 
+def make_chart(**settings):
+    return ErrorChart(Canvas(7.8, 3.2), (0.075, 0.15, 0.52, 0.7), {"student": "student"}, **settings)
+
+
+def test_the_axis_is_close_to_the_errors_and_what_was_worse_at_the_start_leaves_it():
+    chart = make_chart()
+    assert chart.ax.get_ylim() == (1, 100)
+    chart.draw({"student": ([0, 10], [90.0, 40.0])}, step=10)
+    assert chart.ax.get_ylim() == (1, 100)
+    chart.draw({"student": ([0, 10, 100, 500], [90.0, 40.0, 7.2, 5.8])}, step=500)
+    assert chart.ax.get_ylim() == (5, 8)
+
+
+def test_at_the_start_the_axis_holds_the_teacher_and_the_names_of_lines_stay_in_it():
+    chart = ErrorChart(Canvas(7.8, 3.2), (0.075, 0.15, 0.52, 0.7), {"student": "student", "kd": "kd"}, level=0.95,
+                       ends={"student": "0", "kd": "vote"})  # fmt: skip
+    assert chart.ax.get_ylim() == (0.7, 100)
+    chart.draw({"student": ([0], [99.0]), "kd": ([0], [99.5])}, step=0)
+    names = {text.get_text(): text.get_position()[1] for text in chart.ax.texts if text.get_text()}
+    assert names["0"] < names["vote"] <= 100
+
+
+def test_a_teacher_near_the_errors_is_a_line_and_one_far_below_is_told_in_words():
+    curves = {"student": ([0, 100, 500], [90.0, 7.2, 5.8])}
+    near, far = make_chart(level=2.0), make_chart(level=0.31)
+    for chart in (near, far):
+        chart.draw(curves, step=500)
+    assert near.ax.get_ylim()[0] < 2
+    assert [text.get_text() for text in far.ax.texts if "teacher" in text.get_text()] == ["↓ teacher: 0.31 %"]
+    assert not any("teacher" in text.get_text() for text in near.ax.texts)
+
+
 @pytest.mark.parametrize(("lowest", "highest"), [(1, 100), (0.1, 100), (12, 40), (2, 20), (0.3, 0.7), (50, 100)])
 def test_ticks_do_not_overprint_each_other(lowest, highest):
-    canvas = Canvas(7.8, 3.2)
-    chart = ErrorChart(canvas, (0.075, 0.15, 0.52, 0.7), {"student": "student"})
+    chart = make_chart()
     chart.set_limits((lowest, highest))
-    canvas.draw()
+    chart.canvas.draw()
     boxes = [label.get_window_extent() for label in chart.ax.get_yticklabels()]
     assert len(boxes) >= 2
     assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
