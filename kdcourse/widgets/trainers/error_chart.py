@@ -227,7 +227,7 @@ def choose_ticks(lowest: float, highest: float) -> list[float]:
     Examples
     --------
     >>> choose_ticks(1, 100)
-    [1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100]
+    [1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]
     >>> choose_ticks(4, 8)
     [4, 5, 6, 7, 8]
     """
