@@ -105,9 +105,7 @@ def _add_distill(commands: Any) -> None:
   kdcourse distill --student hinton --seeds 5       # Hinton's student, and narrower intervals
   kdcourse distill --teacher teacher_cnn --student cnn --epochs 3""",
     )
-    distill.add_argument(
-        "--temperature", type=float, default=4.0, help="T from 0.01 to 1000; softens teacher and student"
-    )
+    distill.add_argument("--temperature", type=float, default=4.0, help="T > 0; softens teacher and student")
     distill.add_argument("--alpha", type=float, default=0.7, help="share of the teacher's term, from 0 to 1")
     distill.add_argument("--epochs", type=_count, default=5, help="passes over the training images")
     distill.add_argument("--seed", type=_seed, default=0, help="first seed of weights and sample order")
