@@ -23,10 +23,12 @@ _SERIES = [1 / math.factorial(n) for n in range(12, 1, -1)]  # of (eʳ - 1 - r) 
 def is_high(temperature: float | Tensor) -> bool:
     """Whether to use this module, which takes several times as long as the plain formula.
 
-    A tensor on a GPU is not read and counts as low: above T = 1,000 give T as a number there.
+    A tensor that cannot be read, on a GPU or in ``torch.compile``, counts as low: there, give a high T as a number.
     """
     if not isinstance(temperature, Tensor):
         return temperature >= HIGH
+    if torch.compiler.is_compiling():
+        return False
     while torch._C._functorch.is_functorch_wrapped_tensor(temperature):  # an axis of vmap: read all of it
         temperature = torch._C._functorch.get_unwrapped(temperature)
     return can_look(temperature) and bool((temperature >= HIGH).any())

@@ -113,7 +113,8 @@ def dist_loss(
     -----
     There is no T², because neither a correlation nor its gradient shrinks as T grows. The authors' code multiplies by
     T²; at its default T = 1 that changes nothing. A row or column in which the *teacher* is constant has no
-    correlation and counts 0. One in which only the student is constant counts 1 and gives no gradient.
+    correlation and counts 0. One in which only the student is constant counts 1 and gives no gradient. In float32,
+    probabilities have few digits to correlate where logits / T differ by less than 1e-3.
 
     References
     ----------

@@ -129,8 +129,8 @@ def fpn_feature_loss(student_features: Levels, teacher_features: Levels, *, impo
             weight = over_largest(weight, dim=(1, 2))
             normalizer = weight.flatten(1).sum(dim=1)
         weighted = (weight * error).flatten(1).sum(dim=1)  # (B,)
-        # clamp: a sample without any importance gives 0 / tiny = 0
-        losses.append((weighted / normalizer.clamp(min=torch.finfo(weight.dtype).tiny)).mean())
+        # A sample without any importance gives 0 / 1. Over the smallest float its gradient would be 0 times infinity.
+        losses.append((weighted / normalizer.masked_fill(normalizer == 0, 1)).mean())
     return torch.stack(losses).mean()
 
 

@@ -249,7 +249,7 @@ def _relative_distances(points: Tensor) -> Tensor:
     if not in_range(distances, power=2):
         distances = _PairDistances.apply(over_largest(points, dim=(0, 1)))
     mean = distances.sum() / (distances > 0).sum().clamp(min=1)
-    return distances / mean.clamp(min=torch.finfo(distances.dtype).tiny)
+    return distances / mean.masked_fill(mean == 0, 1)
 
 
 class _PairDistances(torch.autograd.Function):

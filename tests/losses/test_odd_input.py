@@ -547,6 +547,29 @@ def test_relations_keep_their_digits_far_from_the_origin(loss, place):
     assert (slope - exact).norm() < 1e-6 * exact.norm()
 
 
+DEAD = {
+    **FREE_OF_SCALE,
+    "fpn_feature_loss": (lambda s, t: losses.fpn_feature_loss([s], [t]), (2, 3, 4, 4)),
+    "dist_loss": (dist_loss, (6, 5)),
+}
+
+
+@pytest.mark.parametrize("who", ["student", "teacher", "both"])
+@pytest.mark.parametrize("dead", [slice(1, 2), slice(None)], ids=["one sample", "all samples"])
+@pytest.mark.parametrize("name", DEAD)
+def test_a_dead_sample_has_a_finite_gradient_under_a_large_weight(name, dead, who):
+    loss, shape = DEAD[name]
+    student, teacher = normal(*shape), normal(*shape, seed=1)
+    if who != "teacher":
+        student[dead] = 0
+    if who != "student":
+        teacher[dead] = 0
+    value = 1e6 * loss(student.requires_grad_(), teacher)
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+
+
 # Second derivatives
 
 
