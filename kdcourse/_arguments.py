@@ -181,23 +181,27 @@ def _check_same_device(student: Tensor, teacher: Tensor, what: str) -> None:
         )
 
 
-def check_logits(logits: Tensor, name: str = "logits", *, min_dim: int = 1) -> None:
+def check_logits(logits: Tensor, name: str = "logits") -> None:
     """Raise unless logits are floating point with two or more classes in the last dimension; warn of probabilities."""
     check_floating(logits, name)
-    check_class_dimension(logits, name, min_dim=min_dim)
-    check_two_classes(
-        logits,
-        "A softmax over one class is always 1. One logit z of a sigmoid model is two classes with the logits 0 and z: "
-        "torch.cat([torch.zeros_like(z), z], dim=-1).",
-    )
+    check_class_dimension(logits, name)
+    check_two_classes(logits, SOFTMAX_OF_ONE)
     warn_of_probabilities(logits, name)
 
 
 def check_logit_pair(student: Tensor, teacher: Tensor, *, min_dim: int = 2) -> None:
     """Raise unless student and teacher have logits of one shape, (B, K) or (B, L, K); see ``check_logits``."""
     check_same_shape(student, teacher, min_dim=min_dim)
-    check_logits(student, "student logits", min_dim=min_dim)
+    check_class_dimension(student, "logits", min_dim=min_dim)
+    check_two_classes(student, SOFTMAX_OF_ONE)
+    warn_of_probabilities(student, "student logits")
     warn_of_probabilities(teacher, "teacher logits")
+
+
+SOFTMAX_OF_ONE = (
+    "A softmax over one class is always 1. One logit z of a sigmoid model is two classes with the logits 0 and z: "
+    "torch.cat([torch.zeros_like(z), z], dim=-1)."
+)
 
 
 def check_logit_list(all_logits: Sequence[Tensor], name: str, *, one: str, several: str) -> None:
