@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import joblib
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
+from .._files import check_writable
 from .._hashes import content_hash
 from ..objectives import with_knobs
 from ..training import Objective, threads_asked_for
@@ -76,6 +78,8 @@ def _own_samples(split: Tensors) -> Tensors:
 
 def run_all(jobs: list[Job], *, cache: str | os.PathLike | None, executor: Where, progress: bool) -> Rows:
     """Run jobs, or read those that the cache holds; returns all rows, in the order of the jobs."""
+    if cache is not None:  # before the work, so that no result is lost
+        check_writable(Path(cache) / "rows.json", size=2**12)
     keys = [_key(job) for job in jobs] if cache is not None else []
     done: dict[int, Rows] = {}
     for number, key in enumerate(keys):

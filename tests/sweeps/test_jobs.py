@@ -71,6 +71,16 @@ def test_a_damaged_stored_group_is_computed_again(quick, tmp_path):
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
 
 
+def test_a_cache_that_cannot_be_written_is_found_before_the_training(quick, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+
+    def objective(student, images, labels, *ignored):
+        raise AssertionError("it trained")
+
+    with pytest.raises(OSError, match=r"file"):
+        quick(objective=objective, cache=tmp_path / "file")
+
+
 def _with(value):
     return lambda x: x * value
 
