@@ -170,7 +170,7 @@ def test_drawing_from_the_global_generator_between_steps_does_not_change_the_ord
 
 @pytest.mark.trap(12)
 def test_no_value_is_read_in_the_loop(digits):
-    # Losses look at values of the CPU, where that is free; tests/losses/test_devices.py holds that they do not on a GPU.
+    # Losses may look at values on the CPU, where that is free; tests/losses/test_devices.py is about other devices.
     student = make_student()
     optimizer = make_adam(list(student.parameters()))
     with CountReads() as count:
