@@ -40,7 +40,7 @@ lint: $(VENV)/.dev
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 doctests: $(VENV)/.dev
-	$(PYTEST) -q --doctest-modules kdcourse
+	$(PYTEST) -q -n $(JOBS) --doctest-modules kdcourse
 
 IN_PARALLEL := $(PYTEST) -n $(JOBS) --dist worksteal $(if $(ORDER),--order-seed=$(ORDER))
 
