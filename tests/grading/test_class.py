@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from grading_fixture import EXERCISE, KEY, NAME, RIGHT, as_bytes, cell_of, code, handed_in
 
@@ -279,6 +281,31 @@ def test_an_interrupted_run_keeps_what_was_done_and_leaves_no_process(submitted,
     assert len(list((out / "results").iterdir())) == 2
     assert not (out / "grades.csv").exists()
     assert classroom._workers == []
+
+
+@needs_sandbox
+def test_a_grader_that_is_killed_leaves_no_process_and_the_next_run_goes_on(submitted, keys, tmp_path):
+    for name in ("ann", "bob", "cem"):
+        slow = "import time\ntime.sleep(2)\n" + RIGHT["task2"] + f"# {name}\n"
+        submitted(f"{name}/{NAME}.ipynb", handed_in(task2=slow))
+    out = tmp_path / "graded"
+    command = [sys.executable, "-m", "kdcourse", "grade", submitted.folder, "--out", out, "--key", keys, "-j", "1"]
+    grader = subprocess.Popen([*command, "--timeout", "5"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 200
+    while not list((out / "results").glob("*.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    children = psutil.Process(grader.pid).children(recursive=True)
+    assert children
+    grader.kill()
+    grader.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    kept = {path.name: path.stat().st_mtime_ns for path in (out / "results").glob("*.json")}
+    assert 1 <= len(kept) < 3
+    assert run_class(submitted, keys, out, "-j", "1") == 0
+    assert [row["total"] for row in table(out)] == ["16"] * 3
+    assert all((out / "results" / name).stat().st_mtime_ns == written for name, written in kept.items())
+    assert not [path for path in out.rglob(".*") if path.is_file()]
 
 
 def test_both_files_of_a_learner_are_graded_and_told(submitted, keys, tmp_path, one_worker):

@@ -46,6 +46,13 @@ TOLD = {
     "'{0.__class__}'.format(f)": "a text with __class__",
     "f'{x}{y!r:__globals__}'": "a text with __globals__",
     "import pydoc\npydoc.locate('os')": "imports pydoc",
+    "('{0.tb_' + 'frame}').format(x)": "formats a text that is not written out",
+    "def f(x: 'exec(y)'): pass": "a text with exec(",
+    "table.agg('eval', expr=x)": "a text with eval",
+    "import functools\nfunctools.update_wrapper(torch, fake, ('allclose',), ())": "uses .update_wrapper",
+    "import functools\nfunctools.wraps(fake, ('allclose',))(f)": "calls .wraps with names of its own",
+    "np.load(f, allow_pickle=True)": "sets allow_pickle",
+    "class A:\n    def __del__(self): pass": "defines __del__",
     "torch.serialization._get_restore_location": "uses ._get_restore_location",
     # modules, and what hands them on
     "import _thread": "imports _thread",
@@ -141,6 +148,7 @@ def train(model, optimizer, batches):
 
 fig, ax = plt.subplots()
 ax.plot([1, 2], label=f"T = {4.0:.1f}")
+print("T = {:.1f}, evaluated".format(4.0))
 frame = pd.DataFrame(rows).pivot_table(index="temperature")
 frame.columns = ["errors"]
 model = Student().eval()

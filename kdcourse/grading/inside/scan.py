@@ -35,7 +35,7 @@ _ATTRIBUTES = _MODULES_HANDED_ON | {
     # code and modules found by name or made from text
     "Formatter", "ForwardRef", "attrgetter", "exec_module", "find_spec", "get_field", "get_type_hints",
     "import_module", "load_module", "locate", "methodcaller", "resolve_name", "run_module",
-    "run_path", "runctx", "runstring", "safe_eval",
+    "run_path", "runctx", "runstring", "safe_eval", "update_wrapper", "vformat",
     # watching and ending
     "addaudithook", "monitoring", "setprofile", "settrace", "set_trace",
     # memory, and code of other languages
@@ -48,11 +48,13 @@ _ORDINARY_DUNDERS = {
     "__annotations__", "__call__", "__doc__", "__enter__", "__exit__", "__file__", "__getitem__", "__init__",
     "__iter__", "__len__", "__main__", "__name__", "__next__", "__post_init__", "__repr__", "__str__", "__version__",
 }  # fmt: skip
-_COMPARISONS = {
-    "__bool__", "__eq__", "__float__", "__ge__", "__getattr__", "__getattribute__", "__gt__", "__instancecheck__",
-    "__le__", "__lt__", "__ne__", "__torch_dispatch__", "__torch_function__",
+_ANSWERING = {  # methods by which an object answers for what it is compared with, or acts when it is let go
+    "__array__", "__array_function__", "__array_ufunc__", "__bool__", "__del__", "__eq__", "__float__", "__ge__",
+    "__getattr__", "__getattribute__", "__gt__", "__instancecheck__", "__le__", "__lt__", "__ne__",
+    "__torch_dispatch__", "__torch_function__",
 }  # fmt: skip
 _ORDINARY_STORES = {"data", "grad", "requires_grad", "training"}
+_CODE_IN_TEXT = re.compile(r"\b(?:compile|delattr|eval|exec|getattr|globals|setattr|vars) *\(|^(?:eval|exec|getattr)$")
 _HIDDEN_IN_TEXT = re.compile(r"__\w+__|\b(?:f_back|f_globals|f_locals|tb_frame|gi_frame)\b")
 
 
@@ -176,6 +178,13 @@ class _Look(ast.NodeVisitor):
             text = bool(node.args) and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
             if node.func.attr == "eval" or (node.func.attr == "query" and text):
                 self.tell(f"calls .{node.func.attr} with a text")
+            if node.func.attr in ("format", "format_map") and not isinstance(node.func.value, ast.Constant):
+                self.tell("formats a text that is not written out")
+            if node.func.attr == "wraps" and len(node.args) + len(node.keywords) > 1:
+                self.tell("calls .wraps with names of its own")
+        for keyword in node.keywords:
+            if keyword.arg in ("allow_pickle", "weights_only"):
+                self.tell(f"sets {keyword.arg}")
         self.generic_visit(node)
 
     def visit_MatchClass(self, node: ast.MatchClass) -> None:
@@ -189,9 +198,11 @@ class _Look(ast.NodeVisitor):
             for word in _HIDDEN_IN_TEXT.findall(node.value):
                 if word not in _ORDINARY_DUNDERS:
                     self.tell(f"a text with {word[:50]}")
+            for word in _CODE_IN_TEXT.findall(node.value):
+                self.tell(f"a text with {word}")
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        if node.name in _COMPARISONS or node.name.startswith("check_"):
+        if node.name in _ANSWERING or node.name.startswith("check_"):
             self.tell(f"defines {node.name}")
         self._inside(node)
 

@@ -13,6 +13,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 _TAG = 24  # bytes from the beginning of a dict to its version: after count of references, type and length
+# The lowest bits say who watches a dict, and change without a write.
+_BITS_OF_WATCHERS = {(3, 12): 8, (3, 13): 12}.get(sys.version_info[:2], 0)
 _never_the_same = itertools.count()
 _written: set[int] = set()  # addresses of functions, modules and classes of which Python reported a change
 
@@ -31,10 +33,10 @@ def _tags_work() -> bool:
         return False
     namespace = {"name": 1, "other": 2}
     tag = ctypes.c_uint64.from_address(id(namespace) + _TAG)
-    seen = [tag.value]
+    seen = [tag.value >> _BITS_OF_WATCHERS]
     for value in (1, 3, 3, 1):
         namespace["name"] = value
-        seen.append(tag.value)
+        seen.append(tag.value >> _BITS_OF_WATCHERS)
     return seen[0] == seen[1] != seen[2] == seen[3] != seen[4] and seen[4] != seen[0]
 
 
@@ -54,7 +56,7 @@ class Version:
 
     def now(self) -> int:
         """Return the number."""
-        return next(_never_the_same) if self._tag is None else self._tag.value
+        return next(_never_the_same) if self._tag is None else self._tag.value >> _BITS_OF_WATCHERS
 
 
 def written_functions(held: Mapping[int, Any]) -> list[int]:
