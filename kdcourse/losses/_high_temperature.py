@@ -34,6 +34,16 @@ def is_high(temperature: float | Tensor) -> bool:
     return can_look(temperature) and bool((temperature >= HIGH).any())
 
 
+def is_flat(logits: Tensor, temperature: float | Tensor) -> bool:
+    """Whether all probabilities are nearly uniform: at a high T, and for logits that differ little against T."""
+    if is_high(temperature):
+        return True
+    if isinstance(temperature, Tensor) or not can_look(logits):
+        return False
+    lowest, highest = logits.detach().aminmax()
+    return highest.item() - lowest.item() < 0.05 * temperature
+
+
 def scaled_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
     """T² · KL(teacher ‖ student) of each row, from logits: (..., K) -> (...)."""
     temperature = capped(temperature)

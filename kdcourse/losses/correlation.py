@@ -18,7 +18,8 @@ from .._arguments import (
     check_weight,
     warn_of_probabilities,
 )
-from ._numerics import at_least_float32, in_one_precision, log_soften
+from ._high_temperature import capped, is_flat, scaled_log_ratio
+from ._numerics import at_least_float32, in_one_precision, log_soften, over_largest
 
 
 def standardize_logits(logits: Tensor) -> Tensor:
@@ -113,8 +114,7 @@ def dist_loss(
     -----
     There is no T², because neither a correlation nor its gradient shrinks as T grows. The authors' code multiplies by
     T²; at its default T = 1 that changes nothing. A row or column in which the *teacher* is constant has no
-    correlation and counts 0. One in which only the student is constant counts 1 and gives no gradient. In float32,
-    probabilities have few digits to correlate where logits / T differ by less than 1e-3.
+    correlation and counts 0. One in which only the student is constant counts 1 and gives no gradient.
 
     References
     ----------
@@ -137,10 +137,14 @@ def dist_loss(
     temperature = check_temperature(temperature)
     beta, gamma = check_weight(beta, "beta"), check_weight(gamma, "gamma")
     student, teacher = in_one_precision(student_logits, teacher_logits)
-    log_q = log_soften(student, temperature)  # (B, K)
-    log_p = log_soften(teacher, temperature)  # (B, K)
-    between_classes = _mean_distance(*(_standardize_rows(log_probs.exp()) for log_probs in (log_q, log_p)))
-    between_samples = _mean_distance(*(_standardize_columns(_largest_is_one(x)) for x in (log_q, log_p)))
+    if is_flat(student, temperature) or is_flat(teacher, temperature):
+        rows, columns = zip(*(_standardize_flat(logits, temperature) for logits in (student, teacher)), strict=True)
+    else:
+        log_q = log_soften(student, temperature)  # (B, K)
+        log_p = log_soften(teacher, temperature)  # (B, K)
+        rows = tuple(_standardize_rows(log_probs.exp()) for log_probs in (log_q, log_p))
+        columns = tuple(_standardize_columns(_largest_is_one(log_probs)) for log_probs in (log_q, log_p))
+    between_classes, between_samples = _mean_distance(*rows), _mean_distance(*columns)
     return beta * between_classes + gamma * between_samples
 
 
@@ -164,6 +168,28 @@ def _standardize_columns(numbers: Tensor) -> tuple[Tensor, Tensor]:
     least, rounding = _limits(numbers)
     scores, mean, inverse = torch.native_batch_norm(numbers, None, None, None, None, True, 0.0, least)
     return scores, rounding * mean * inverse < 1
+
+
+def _standardize_flat(
+    logits: Tensor, temperature: float | Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Rows and columns of nearly uniform probabilities p, from T·(K·p - 1): its digits are not those of 1/K."""
+    temperature = capped(temperature)
+    ratios = scaled_log_ratio(logits, temperature)  # (B, K) T·log(K·p)
+    below = ratios - ratios.detach().amax(dim=0, keepdim=True)  # (B, K) of the column's largest
+    # Correlation ignores a factor, so numbers of any size are brought to the size of 1.
+    rows = over_largest(temperature * (ratios / temperature).expm1(), dim=1)
+    columns = over_largest(temperature * (below / temperature).expm1(), dim=0)
+    rounding = 8 * torch.finfo(logits.dtype).eps * logits.detach().abs().amax(dim=1, keepdim=True)  # (B, 1)
+    return (
+        (_standardize_rows(rows)[0], _range(ratios, dim=1) > rounding),
+        (_standardize_columns(columns)[0], (_range(ratios, dim=0) > rounding.amax()).squeeze(0)),
+    )
+
+
+def _range(numbers: Tensor, *, dim: int) -> Tensor:
+    numbers = numbers.detach()
+    return numbers.amax(dim=dim, keepdim=True) - numbers.amin(dim=dim, keepdim=True)
 
 
 def _limits(numbers: Tensor) -> tuple[float, float]:

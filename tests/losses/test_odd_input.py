@@ -479,6 +479,42 @@ def reference_decoupled_kd(student, teacher, labels, temperature):
     return temperature**2 * (target + 8 * rest).mean()
 
 
+def correlate(student, teacher, dim):
+    student, teacher = (x - x.mean(dim, keepdim=True) for x in (student, teacher))
+    return (student * teacher).sum(dim) / (student.norm(dim=dim) * teacher.norm(dim=dim))
+
+
+@pytest.mark.parametrize("temperature", [65.0, 1e4, 1e6, 1e12, 1e30])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 10.0])
+def test_dist_at_high_temperature_correlates_logits_once_they_are_centred_per_sample(temperature, scale):
+    student, teacher = scale * normal(8, 10), scale * normal(8, 10, seed=1)
+    student.requires_grad_()
+    loss = dist_loss(student, teacher, temperature=temperature)
+    (slope,) = torch.autograd.grad(loss, student)
+    double = student.detach().double().requires_grad_()
+    flat = [x - x.mean(1, keepdim=True) for x in (double, teacher.double())]
+    # At a finite T, probabilities are exp(z / T): the limit is reached like z / T.
+    probabilities = [(x / temperature).softmax(1) for x in flat] if temperature < 1e5 else flat
+    exact = 2 - correlate(*probabilities, dim=1).mean() - correlate(*probabilities, dim=0).mean()
+    (exact_slope,) = torch.autograd.grad(exact, double)
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-3, atol=1e-4 * exact_slope.abs().max().item())
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-8, 1e-20])
+def test_dist_of_logits_close_to_zero_still_has_its_digits(scale):
+    student, teacher = scale * normal(8, 10), normal(8, 10, seed=1)
+    loss, exact = dist_loss(student, teacher), dist_loss(student.double(), teacher.double())
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 100.0])
+def test_dist_of_a_constant_side_at_any_temperature_counts_what_the_teacher_has(temperature):
+    flat, teacher = torch.full((8, 10), 5.1), normal(8, 10)
+    assert dist_loss(flat, teacher, temperature=temperature).item() == pytest.approx(2, abs=1e-5)
+    assert dist_loss(teacher, flat, temperature=temperature).item() == pytest.approx(0, abs=1e-5)
+
+
 def test_both_forms_of_kd_agree_where_one_takes_over_from_the_other():
     student, teacher = normal(64, 10, dtype=torch.float64), normal(64, 10, seed=1, dtype=torch.float64)
     below, above = (kd_loss(student, teacher, temperature=t) for t in (64 - 1e-9, 64.0))
