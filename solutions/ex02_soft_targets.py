@@ -14,7 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from kdcourse import plots, zoo
-from kdcourse.checks import check_kd_loss, check_paired_interval, check_picture, check_repaired_loss, check_verdict
+from kdcourse.checks import (
+    check_gradient_picture,
+    check_kd_loss,
+    check_paired_interval,
+    check_repaired_loss,
+    check_soft_target_verdicts,
+)
 from kdcourse.data import load_mnist
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_student_mlp
@@ -171,7 +177,7 @@ answers = ["b", "c"]
 ### END SOLUTION
 
 # %% check="task3_check" points=3
-check_picture(answers)
+check_gradient_picture(answers)
 
 # %% [markdown] locked="task4_text"
 # ## Task 4: judge an experiment
@@ -180,14 +186,16 @@ check_picture(answers)
 #
 # **Objective** Say whether a method helped, from few seeds, without fooling yourself.
 #
-# The next cell trains students on 1,000 images with and without the teacher, five seeds each. Runs of one seed start
-# from the same weights and see the same batches.
+# The next cell trains students on 1,000 images with the teacher and with two baselines, five seeds each: `no_teacher` learns from
+# the labels, `label_smoothing` from labels that are softened without looking at the image. Runs of one seed start from the
+# same weights and see the same batches.
 #
 # Write `paired_interval(errors, baseline_errors)`: two lists with one number per seed, in the same order. Return three
 # numbers: the mean difference (method minus baseline), and the two ends of its 95 % interval, $\bar d \pm t\, s / \sqrt{n}$,
 # where $s$ is the standard deviation of the differences and $t$ is Student's for $n - 1$ degrees of freedom. `STUDENT_T` has it.
 #
-# Then look at what the cell prints, and set `verdict` to `"better"`, `"worse"` or `"unclear"` for the distilled students.
+# Then look at what the cell prints, and set both `verdicts` to `"better"`, `"worse"` or `"unclear"`: the distilled students, measured
+# against each baseline. A method that beats no teacher may still give no more than smoothed labels do.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -225,11 +233,12 @@ def paired_interval(errors, baseline_errors):
 
 
 # %% solution="task4_verdict"
-verdict = None
+verdicts = {"no_teacher": None, "label_smoothing": None}
 ### BEGIN SOLUTION
-difference, low, high = (float(x) for x in paired_interval(errors["distilled"], errors["no_teacher"]))
-print(f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]")
-verdict = "better" if high < 0 else "worse" if low > 0 else "unclear"
+for baseline in verdicts:
+    difference, low, high = (float(x) for x in paired_interval(errors["distilled"], errors[baseline]))
+    print(f"distilled - {baseline}: {difference:+.1f} [{low:+.1f}, {high:+.1f}]")
+    verdicts[baseline] = "better" if high < 0 else "worse" if low > 0 else "unclear"
 ### END SOLUTION
 
 # %% check="task4_check" points=3
@@ -239,4 +248,4 @@ check_paired_interval(paired_interval, seed=2015)
 ### END HIDDEN TESTS
 
 # %% check="task4_verdict_check" points=1
-check_verdict(verdict, errors["distilled"], errors["no_teacher"])
+check_soft_target_verdicts(verdicts, errors)

@@ -20,9 +20,9 @@ from kdcourse.checks import (
     check_attention_picture,
     check_attention_transfer_loss,
     check_balancing_weight,
+    check_gradient_length,
     check_hint_stage,
     check_hint_verdict,
-    check_push,
 )
 from kdcourse.data import load_mnist
 from kdcourse.losses import HintRegressor, attention_map, attention_transfer_loss, hint_loss
@@ -259,9 +259,9 @@ def push(loss, parameters):
 
 
 # %% check="task4_push_check" points=2
-check_push(push)
+check_gradient_length(push)
 ### BEGIN HIDDEN TESTS
-check_push(push, seed=2017)
+check_gradient_length(push, seed=2017)
 ### END HIDDEN TESTS
 
 # %% locked="task4_terms"

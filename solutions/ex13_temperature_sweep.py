@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from kdcourse import plots, zoo
 from kdcourse.checks import (
     check_accuracy_curve,
+    check_best_temperatures,
     check_find_optimum,
-    check_optimum,
     check_sweep_objective,
     check_sweep_questions,
     check_sweep_runs,
@@ -238,7 +238,7 @@ for size, table in runs.items():
 ### END SOLUTION
 
 # %% check="task4_check" points=2
-check_optimum(optimum, runs)
+check_best_temperatures(optimum, runs)
 
 # %% [markdown] locked="task5_text"
 # ## Task 5: what may you say?

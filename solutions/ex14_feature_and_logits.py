@@ -23,8 +23,8 @@ from kdcourse.checks import (
     check_candidates,
     check_combination_verdicts,
     check_combined_objective,
-    check_run,
-    check_search,
+    check_training_run,
+    check_weight_search,
 )
 from kdcourse.data import load_mnist
 from kdcourse.losses import HintRegressor, hint_loss, kd_loss
@@ -122,9 +122,9 @@ def my_run(make_student, make_regressor, objective, data, *, seed, epochs):
 
 
 # %% check="task2_check" points=4
-check_run(my_run)
+check_training_run(my_run)
 ### BEGIN HIDDEN TESTS
-check_run(my_run, seed=2015)
+check_training_run(my_run, seed=2015)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task3_text"
@@ -162,9 +162,9 @@ def my_search(candidates, run, data, *, seeds):
 
 
 # %% check="task3_check" points=4
-check_search(my_search)
+check_weight_search(my_search)
 ### BEGIN HIDDEN TESTS
-check_search(my_search, seed=2015)
+check_weight_search(my_search, seed=2015)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task4_text"

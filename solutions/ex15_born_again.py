@@ -23,8 +23,8 @@ from kdcourse.checks import (
     check_born_again,
     check_born_again_questions,
     check_born_again_verdicts,
-    check_chosen,
-    check_ensemble,
+    check_chosen_temperatures,
+    check_mean_probabilities,
     check_temperature_choice,
 )
 from kdcourse.data import load_mnist
@@ -129,9 +129,9 @@ def my_ensemble(models, images):
 
 
 # %% check="task2_check" points=4
-check_ensemble(my_ensemble)
+check_mean_probabilities(my_ensemble)
 ### BEGIN HIDDEN TESTS
-check_ensemble(my_ensemble, seed=2018)
+check_mean_probabilities(my_ensemble, seed=2018)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task3_text"
@@ -195,7 +195,7 @@ chosen = choose_temperatures(held_out_errors, test_errors)
 ### END SOLUTION
 
 # %% check="task3_chosen_check" points=1
-check_chosen(chosen, held_out_errors)
+check_chosen_temperatures(chosen, held_out_errors)
 
 # %% [markdown] locked="task4_text"
 # ## Task 4: does it help?

@@ -35,6 +35,10 @@ LUCK = (
     {0: (20, -64, 20, 24), 1: (0, 34, -34, 0), 2: (0, 0, -62, 62)},
     {0: (-20, 24, -30, 26), 1: (0, 34, -34, 0), 2: (0, 0, -62, 62)},
 )
+WRONG_MEAN = (
+    "These are not the mean probabilities of all models: a softmax over the classes for each of them, then a mean over "
+    "the models."
+)
 WRONG_GENERATIONS = (
     "The generations are not those that these steps give. Compare one by one: the seed (of weights and order), who "
     "teaches, at which T, α, the labels' term, the learning rate and the number of epochs."
@@ -78,7 +82,8 @@ def check_mean_probabilities(function: Callable, *, seed: int | None = None) -> 
         Case((), {**case.kwargs, "members": members})
         for case, members in zip(seeded_cases(seed, 3), (2, 3, 5), strict=True)
     ]
-    check_values(function, _mean_probabilities, cases, slips=ENSEMBLE, through=_answers_of, probing=False)
+    check_values(function, _mean_probabilities, cases, slips=ENSEMBLE, through=_answers_of, probing=False,
+                 otherwise=WRONG_MEAN)  # fmt: skip
     one = Case((), {**cases[0].kwargs, "members": 1})
     message = "An ensemble of one model must give this model's own probabilities."
     check_edge(function, _mean_probabilities, [one], message, through=_answers_of, edge="an ensemble of one model")

@@ -92,17 +92,19 @@ def what_changed(before: Any, after: Any, name: str) -> str:
         if list(before) != list(after):
             return f"changes the keys of the dict `{name}`"
         return next(filter(None, (what_changed(before[key], after[key], f"{name}[{key!r}]") for key in before)), "")
+    if type(before) in (int, float, str, bool):
+        return "" if type(before) is type(after) and before == after else f"changes `{name}`"
     if type(before) not in (list, tuple):
         return ""
     if len(before) != len(after):
         return f"makes the list `{name}` {'longer' if len(after) > len(before) else 'shorter'}"
-    parts = [what_changed(one, other, f"{name}[{place}]") for place, (one, other) in enumerate(zip(before, after))]  # noqa: B905
-    if type(before) is list and len(before) > 1 and any(parts):
-        turned = [what_changed(one, other, name) for one, other in zip(before, reversed(after), strict=True)]
-        if not any(turned):
+    pairs = zip(before, after, strict=True)
+    parts = [what_changed(one, other, f"{name}[{place}]") for place, (one, other) in enumerate(pairs)]
+    if type(before) is list and any(parts):
+        if not any(what_changed(one, other, name) for one, other in zip(before, reversed(after), strict=True)):
             return f"reverses the list `{name}`"
-    if any(type(one) in (int, float, str) and one is not other and one != other for one, other in zip(before, after)):  # noqa: B905
-        return f"changes the list `{name}`"
+        if all(any(not what_changed(one, other, name) for one in before) for other in after):
+            return f"changes the order of the list `{name}`"
     return next(filter(None, parts), "")
 
 

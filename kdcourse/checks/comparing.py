@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from .cases import Case, argument_names, describe, what_changed
 from .converting import ATOL, RTOL, as_numbers, is_close, is_whole
@@ -72,6 +73,8 @@ def check_values(
     )
     values = [_run(adapted, function, case, names, edge) for case in cases]
     needed = [case.call(oracle) for case in cases]
+    if type(values[0]) is dict and type(needed[0]) is not dict:
+        fail(f"{name} returned a dict; asked for is {_kind_of(needed[0])}, without names.")
     found = [as_numbers(value, name) for value in values]
     expected = [as_numbers(value, "the right result") for value in needed]
     evidence = Evidence(name, adapted, oracle, cases, found, expected, names, rtol, atol)
@@ -160,6 +163,12 @@ def _run(adapted: Callable, function: Callable, case: Case, names: list[str], ed
     return value
 
 
+def _kind_of(value: Any) -> str:
+    if type(value) in (list, tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "a tensor" if isinstance(value, torch.Tensor) else "a number"
+
+
 def _check_whole(values: Sequence[Any], needed: Sequence[Any], name: str) -> None:
     """Fail if whole numbers are needed and the right ones came as floats, which cannot be an index."""
     for value, right in zip(values, needed, strict=True):
@@ -188,13 +197,14 @@ def _what_differs(evidence: Evidence, *, probing: bool) -> str:
     place = evidence.first_wrong()
     found, expected, case = evidence.found[place], evidence.expected[place], evidence.cases[place]
     inputs = describe(case, evidence.names)
+    for_inputs = f", for inputs {inputs}" if set(case.kwargs) - {"seed"} or case.args else ""
     example = smallest_example(evidence) if probing else ""
     if example:
         return f"{evidence.name} is wrong. {example}"
     if found.size == 1:
         side = "large" if abs(float(found.reshape(-1)[0])) > abs(float(expected.reshape(-1)[0])) else "small"
-        return f"{evidence.name} returns a number that is too {side}, for inputs {inputs}."
+        return f"{evidence.name} returns a number that is too {side}{for_inputs}."
     pairs = zip(found.reshape(-1), expected.reshape(-1), strict=True)
     wrong = [i for i, (a, b) in enumerate(pairs) if not is_close(a, b, rtol=evidence.rtol, atol=evidence.atol)]
     which = f"{len(wrong)} of {found.size} numbers are wrong, the first of them at place {wrong[0]}"
-    return f"{evidence.name} returns {found.size} numbers; {which}. Inputs: {inputs}."
+    return f"{evidence.name} returns {found.size} numbers; {which}{for_inputs}."

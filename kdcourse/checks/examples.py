@@ -10,7 +10,7 @@ from .cases import Case, copy_of, written_out
 from .converting import few
 from .evidence import Evidence, arguments_of, float_inputs, on_each, replaced
 
-MOST_NUMBERS = 16
+MOST_NUMBERS = 20
 _Tensor = torch.Tensor
 
 
@@ -57,8 +57,12 @@ def _cut(value: Any, rows: int | None, columns: int | None) -> Any:
     cut = value[:rows] if value.dim() else value
     if value.dim() > 1:
         cut = cut[..., :columns]
-    if value.dim() == 3:
-        cut = cut[:, :rows]
+    for dim in range(1, value.dim() - 1):
+        cut = cut.narrow(dim, 0, min(rows or cut.shape[dim], cut.shape[dim]))
+    if value.is_floating_point() and value.dim() == 2 and torch.allclose(value.sum(dim=1), torch.ones(len(value))):
+        cut = (10 * cut / cut.sum(dim=1, keepdim=True)).round() / 10  # rows of probabilities stay some
+        cut[:, -1] = 1 - cut[:, :-1].sum(dim=1)
+        return cut
     if value.is_floating_point():
         return (10 * cut).round() / 10
     return cut.clamp(max=(columns or 1_000_000) - 1)

@@ -16,7 +16,7 @@ from .comparing import check_values
 from .converting import as_number
 from .documented import takes_function, takes_verdicts
 from .failures import CheckFailed, fail, not_answered, passed
-from .made_up_students import SPLITS, candidate_of
+from .made_up_students import LUCK, SPLITS, candidate_of
 from .slips.feature_and_logits import OBJECTIVE, RUN, SEARCH
 from .soft_targets import TERMS
 from .verdicts import check_verdicts
@@ -91,8 +91,9 @@ def check_weight_search(function: Callable, *, seed: int | None = None) -> None:
         on ``data["held_out"]``, a mean over seeds.
     """
     cases = [
-        Case((), {**case.kwargs, "turned": turned})  # what the test images say against the held-out ones
-        for case, turned in zip(seeded_cases(seed, 4), (True, False, True, False), strict=True)
+        # "turned": what the test images say against the held-out ones
+        Case((), {**case.kwargs, "turned": number % 2 == 0, "luck": number % len(LUCK)})
+        for number, case in enumerate(seeded_cases(seed, 4))
     ]
     seen: set[int] = set()
     check_values(function, _search, cases, slips=SEARCH, through=partial(candidate_of, seen=seen), probing=False,

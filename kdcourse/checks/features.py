@@ -23,6 +23,10 @@ TEACHER_GRADIENT = (
     "A gradient reaches the teacher. It is a fixed target: training would change it to be imitated easily."
 )
 NO_GRADIENT = "No gradient reaches the student's features: is something detached?"
+NO_LENGTH = (
+    "This is not the length of the gradient: the root of the sum of the squares of all its entries, in all parameters, "
+    "weights and biases alike."
+)
 STAGE = (
     "The {} of your stage are not those of the right one. Compare, in this order: who is in the optimizer, which mode "
     "each network runs in, what is compared, and when gradients are cleared."
@@ -57,7 +61,8 @@ def check_attention_transfer_loss(function: Callable, *, seed: int | None = None
         Takes two lists of feature maps; returns ``kdcourse.losses.attention_transfer_loss`` of them.
     """
     generator = new_generator(seed)
-    students = [*_features(generator, channels=3), random_tensor(generator, 6, 3, 3, 3)]
+    students = _features(generator, channels=3)
+    students.insert(1, random_tensor(generator, 6, 3, 3, 3))
     teachers = [random_tensor(np.random.default_rng(i), len(s), 5, *s.shape[2:]) for i, s in enumerate(students)]
     cases = [
         Case(([*students], [*teachers])),
@@ -118,7 +123,7 @@ def check_gradient_length(function: Callable, *, seed: int | None = None) -> Non
         together. Parameters that the loss does not reach count 0, and nothing is left in ``.grad``.
     """
     cases = seeded_cases(seed, 3)
-    check_values(function, _length, cases, slips=GRADIENT_LENGTH, through=_lengths, probing=False)
+    check_values(function, _length, cases, slips=GRADIENT_LENGTH, through=_lengths, probing=False, otherwise=NO_LENGTH)
     parameters, loss, _ = _small_problem(cases[0].kwargs["seed"])
     function(loss, parameters)
     if any(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in parameters):
@@ -258,8 +263,10 @@ def _run_stage(function: Callable, seed: int) -> tuple[Any, dict[str, nn.Module]
 def _losses_and_weights(function: Callable) -> Callable:
     def outcome(*, seed: int) -> list:
         returned, modules = _run_stage(function, seed)
-        if type(returned) not in (list, tuple, Tensor, np.ndarray) or len(returned) != 7:
-            fail(f"the losses of all 7 steps are needed, in a list, got {type(returned).__name__}. One per batch?")
+        if type(returned) not in (list, tuple, Tensor, np.ndarray):
+            fail(f"the losses of all 7 steps are needed, in a list, got {type(returned).__name__}.")
+        if len(returned) != 7:
+            fail(f"there are 7 batches, and {len(returned)} losses came back: each batch is a step and has a loss.")
         weights = [
             weight.detach() for name in ("student", "regressor") for weight in modules[name].state_dict().values()
         ]

@@ -20,6 +20,10 @@ from .verdicts import check_verdict
 _deep_supervision_loss = losses.deep_supervision_loss
 _grad = torch.autograd.grad
 TERMS = ("the soft targets' term", "the labels' term of the shallower exits")
+WRONG_EXITS = (
+    "The logits of an exit are wrong. Follow one image: through stage 0, from there to head 0 and to stage 1, and so "
+    "on, with the mean over positions in front of each head and of the classifier."
+)
 NO_GRADIENT = (
     "No gradient reaches one of the exits, so that it learns nothing: is the loss a plain number, or is something "
     "detached too much?"
@@ -61,14 +65,12 @@ def check_exit_forward(function: Callable, *, seed: int | None = None) -> None:
         Runs all stages and returns the logits of every exit, deepest last; features are averaged over positions first.
     """
     cases = seeded_cases(seed, 2)
-    check_values(function, _exit_forward, cases, slips=FORWARD, through=_outputs, probing=False)
+    check_values(function, _exit_forward, cases, slips=FORWARD, through=_outputs, probing=False, otherwise=WRONG_EXITS)
+    stages, heads, classifier, images = _small_network(cases[0].kwargs["seed"])
+    function(stages, heads, classifier, images)
+    if (len(stages), len(heads)) != (3, 2):
+        fail("The list of stages or heads was changed: the next call finds another network. Make a new list.")
     _check_exits_learn(function, cases[0].kwargs["seed"])
-    for case in cases:
-        parts = _small_network(case.kwargs["seed"])
-        heads = len(parts[1])
-        function(*parts)
-        if len(parts[0]) != 3 or len(parts[1]) != heads:
-            fail("The lists of stages or heads were changed: the next call finds another network. Make a new list.")
     passed("Every stage runs, each exit sees the mean over positions, and the classifier stands after the last stage.")
 
 

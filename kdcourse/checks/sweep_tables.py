@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..results import mean_interval
 from .cases import Case, random_labels, random_tensor
-from .converting import as_numbers
+from .converting import as_number
 from .failures import fail
 
 _mean_interval = mean_interval
@@ -75,6 +75,13 @@ def optimum_cases(generator: np.random.Generator) -> list[Case]:
         make_table(generator, [step, 5, 0, step, 2 * step], unsteady=(1,)),
         make_table(generator, [2 * step, step, 0, 5, step], unsteady=(3,)),
         make_table(generator, [5, step, 0, step, 2 * step], unsteady=(0,)),
+        # The unclear neighbour is the first, or the last, of the list.
+        make_table(generator, [5, 0, step, 2 * step, 3 * step], unsteady=(0,)),
+        make_table(generator, [3 * step, 2 * step, step, 0, 5], unsteady=(4,)),
+        # One T has most of its runs low, and two so high that its mean is not.
+        make_table(
+            generator, inside, odd={(3, seed): shift for seed, shift in enumerate((-200, -200, -200, 300, 300))}
+        ),
     ]
     return [Case((table,)) for table in tables]
 
@@ -133,7 +140,7 @@ def read_runs(runs: Any, temperatures: tuple, seeds: tuple, name: str) -> pd.Dat
         )
     if any(type(cell) is not list or len(cell) != 1 for cell in errors.to_numpy().ravel()):
         fail("Every temperature needs every seed exactly once.")
-    numbers = errors.map(lambda cell: float(as_numbers(cell, "held_out_errors")[0]))
+    numbers = errors.map(lambda cell: as_number(cell[0], "a number of held_out_errors"))
     if numbers.to_numpy().max() <= 1:
         fail("held_out_errors are counts of images, these are all at most 1. Shares? Multiply by the number of images.")
     return numbers

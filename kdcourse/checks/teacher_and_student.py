@@ -30,6 +30,10 @@ WRONG_SHARE = (
     "This is not the share of right answers among all 19 images, in evaluation mode. An answer is right if the class "
     "with the largest logit is the label; each image counts once."
 )
+WRONG_SIZE = (
+    "One of the two numbers is wrong. The first counts all weights and biases, of every layer, frozen or not; the "
+    "second adds up numel() · element_size() of all parameters and buffers."
+)
 ZERO_AMONG_OTHERS = (
     "A row in which one probability is exactly 0 and others are not has a wrong entropy. The zero adds nothing; the "
     "other classes still count. Was a NaN replaced after the sum, so that the whole row was lost?"
@@ -126,7 +130,7 @@ def check_measured_size(function: Callable, *, seed: int | None = None) -> None:
         model = nn.Sequential(layers[0], nn.BatchNorm1d(widths[1]), layers[1])
         cases.append(Case((model.half() if half else model,)))
     before = [_state(case.args[0]) for case in cases]
-    check_values(function, _size, cases, slips=SIZE, probing=False, rtol=1e-6)
+    check_values(function, _size, cases, slips=SIZE, probing=False, rtol=1e-6, otherwise=WRONG_SIZE)
     if before != [_state(case.args[0]) for case in cases]:
         fail("The model was changed: measuring its size must leave its types and its frozen layers as they were.")
     passed("Frozen layers count, half precision takes half the bytes, and running statistics are stored as well.")

@@ -246,7 +246,8 @@ def test_an_input_that_is_no_tensor_is_described_on_one_line():
     [
         ([torch.zeros(2), torch.ones(2)], lambda x: x.reverse(), "reverses the list `x`"),
         ([1.0, 2.0], lambda x: x.append(3.0), "makes the list `x` longer"),
-        ([3.0, 2.0, 5.0], lambda x: x.sort(), "changes the list `x`"),
+        ([3.0, 2.0, 5.0], lambda x: x.sort(), "changes the order of the list `x`"),
+        ([3.0, 2.0], lambda x: x.__setitem__(1, 7.0), r"changes `x\[1\]`"),
         ([torch.zeros(2)], lambda x: x[0].add_(1), r"changes the tensor `x\[0\]` in place"),
         ({"a": [1.0], "b": [2.0]}, lambda x: x.pop("a"), "changes the keys of the dict `x`"),
         ({"a": [1.0], "b": [2.0]}, lambda x: x["b"].clear(), r"makes the list `x\['b'\]` shorter"),

@@ -53,6 +53,11 @@ def _softmax_first(scores: Tensor) -> Tensor:
     return _cross_entropy(scores.softmax(dim=1))
 
 
+def _first_class(s: Tensor, t: Tensor, *, temperature: float) -> Tensor:
+    scores, zeros = unit_rows(s) @ unit_rows(t).T / temperature, torch.zeros(len(s), dtype=torch.long)
+    return (F.cross_entropy(scores, zeros) + F.cross_entropy(scores.T, zeros)) / 2
+
+
 def _wrong_positive(move: Callable[[Tensor], Tensor]) -> Callable:
     return lambda s, t, *, temperature: _info_nce(s, move(t), temperature=temperature)
 
@@ -142,8 +147,11 @@ INFO_NCE = {
         lambda s, t, *, temperature: (unit_rows(s) - unit_rows(t)).square().mean(),
         lambda s, t, *, temperature: (1 - (unit_rows(s) * unit_rows(t)).sum(dim=1)).mean(),
     ),
+    "first row": Slip("Only the first image is classified. Every row and every column has its positive.",
+                      _with(row_loss=lambda scores: _cross_entropy(scores)[0])),
     "wrong positive": Slip("The positive of a row is another row's: row i of both sides is from image i.",
-                           _wrong_positive(lambda t: t.roll(1, dims=0)), _wrong_positive(lambda t: t.flip(0))),
+                           _wrong_positive(lambda t: t.roll(1, dims=0)), _wrong_positive(lambda t: t.flip(0)),
+                           _first_class),
 }  # fmt: skip
 
 

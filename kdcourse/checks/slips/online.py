@@ -95,6 +95,10 @@ MUTUAL = {
     "labels summed": Slip(
         "The labels' term is summed over the batch: twice the images would mean twice the step.", _terms_summed
     ),
+    "T⁴": Slip("T² is there twice: kd_loss has it already.", _with(
+        kd=lambda s, t, *, temperature: temperature**2 * kd_loss(s, t, temperature=temperature))),
+    "softmax before": Slip("A softmax is taken before cross_entropy, which takes logits and their softmax by itself.",
+                           _with(ce=lambda z, y: F.cross_entropy(z.softmax(dim=-1), y))),
     "cross-entropy": Slip(
         "This is a cross-entropy with the peers' rows: it is not 0 where all agree, the peers' entropy is still in it.",
         *(_with(kd=wrong) for wrong in KD["cross-entropy"].wrong),
@@ -147,6 +151,10 @@ MUTUAL_GRADIENT = {
     "students detached": Slip(
         "The peers' term trains nobody: the student's own logits are detached in it, so it learns from labels alone.",
         _with(kd=lambda s, t, *, temperature: kd_loss(s.detach(), t, temperature=temperature)),
+    ),
+    "labels detached": Slip(
+        "The labels train nobody: the student's own logits are detached in the cross-entropy.",
+        _with(ce=lambda z, y: F.cross_entropy(z.detach(), y)),
     ),
     "wrong side": Slip(
         "The wrong side is detached: the peers' term of a student trains its peers, and not the student.",

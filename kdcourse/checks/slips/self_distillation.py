@@ -15,7 +15,7 @@ from .soft_targets import KD
 def _deep(
     exit_logits: list[Tensor], labels: Tensor, *, temperature: float, alpha: float, teacher: str = "deepest",
     swapped: bool = False, deepest_labels: float = 1.0, average: bool = False,
-    kd: Callable[..., Tensor] = kd_loss, shallow_labels: bool = True,
+    kd: Callable[..., Tensor] = kd_loss, shallow_labels: bool = True, ce: Callable[..., Tensor] = F.cross_entropy,
 ) -> Tensor:  # fmt: skip
     *shallower, deepest = exit_logits
     share, terms = 1 - alpha if swapped else alpha, []
@@ -23,7 +23,7 @@ def _deep(
         target = {"deepest": deepest, "first": exit_logits[0], "next": exit_logits[place + 1],
                   "mean": torch.stack(exit_logits).mean(dim=0)}[teacher]  # fmt: skip
         soft = kd(logits, target, temperature=temperature)
-        terms.append(share * soft + (1 - share if shallow_labels else 0) * F.cross_entropy(logits, labels))
+        terms.append(share * soft + (1 - share if shallow_labels else 0) * ce(logits, labels))
     total = torch.stack(terms).mean() if average else torch.stack(terms).sum()
     return deepest_labels * F.cross_entropy(deepest, labels) + total
 
@@ -102,6 +102,19 @@ DEEP = {
         "The labels' term of the shallower exits has the weight 1. It is 1 - α, so that both shares add up to 1.",
         _soft_only_weighted,
     ),
+    "soft with weight 1": Slip(
+        "The soft targets have the weight 1. It is α, so that both shares add up to 1.",
+        lambda z, y, *, temperature, alpha: _deep(z, y, temperature=temperature, alpha=alpha)
+        + (1 - alpha) * sum(kd_loss(logits, z[-1], temperature=temperature) for logits in z[:-1]),
+    ),
+    "softmax before": Slip(
+        "A softmax is taken before cross_entropy, which takes logits and their softmax by itself.",
+        _with(ce=lambda z, y: F.cross_entropy(z.softmax(dim=-1), y)),
+    ),
+    "labels summed": Slip(
+        "The shallower exits' labels are summed over the batch: twice the images would mean twice the step.",
+        _with(ce=lambda z, y: F.cross_entropy(z, y, reduction="sum")),
+    ),
     "fixed weights": Slip(
         "These are fixed weights of a half, and α is not used. Who knows which share the soft targets have?",
         _as_the_text,
@@ -164,6 +177,15 @@ DEEP_GRADIENT = {
         "The soft targets reach no exit: the shallower ones learn from the labels alone. Their own logits must not be "
         "detached.",
         _shallow_detached,
+    ),
+    "labels detached": Slip(
+        "The labels reach no shallower exit: their own logits are detached in the cross-entropy.",
+        lambda z, y, *, temperature, alpha: (
+            _not_detached([*z[:-1], z[-1].detach()], y, temperature=temperature, alpha=alpha)
+            + F.cross_entropy(z[-1], y)
+            - F.cross_entropy(z[-1].detach(), y)
+            + sum((1 - alpha) * (F.cross_entropy(part.detach(), y) - F.cross_entropy(part, y)) for part in z[:-1])
+        ),
     ),
     "wrong side detached": Slip(
         "The wrong side is detached: the soft targets train the deepest exit, their teacher, and not the shallower "
