@@ -9,7 +9,7 @@ import torch
 
 from .cases import Case, argument_names, describe, what_changed
 from .converting import ATOL, RTOL, as_numbers, is_close, is_whole
-from .diagnoses import explain
+from .diagnoses import explain, not_finite
 from .evidence import Evidence
 from .examples import smallest_example
 from .failures import CheckFailed, check_callable, fail, line_of, name_of, named_like, shown_alone
@@ -86,6 +86,8 @@ def check_values(
             fail(slip.message)
     where = f"Ordinary inputs are right. What is wrong is the edge: {edge}. " if edge else ""
     explained = explain(evidence, terms=terms, probing=probing) if diagnosing else ""
+    if not diagnosing and not edge:
+        explained = not_finite(evidence)
     if explained or otherwise:
         fail(where + explained if explained else otherwise)
     fail(where + _what_differs(evidence, probing=probing))

@@ -56,7 +56,7 @@ def explain(evidence: Evidence, *, terms: tuple[str, str] | None = None, probing
     probing : bool
         Whether the functions may be called again, with other arguments. Not where a call trains something.
     """
-    simple: list[Callable[[Evidence], str]] = [_not_finite, _shape, _order, _same_but_changed, _factor, _rows]
+    simple: list[Callable[[Evidence], str]] = [not_finite, _shape, _order, _same_but_changed, _factor, _rows]
     for diagnosis in simple:
         message = diagnosis(evidence)
         if message:
@@ -76,7 +76,8 @@ def factor_in_words(name: str, larger: bool) -> str:
     return f"The result is {name} times too {'large' if larger else 'small'}{meaning}. {reason}".strip()
 
 
-def _not_finite(e: Evidence) -> str:
+def not_finite(e: Evidence) -> str:
+    """Return where a result is NaN or infinite, or nothing."""
     holes = [place for place, numbers in enumerate(e.found) if not np.isfinite(numbers).all()]
     if not holes:
         return ""
@@ -208,7 +209,8 @@ def _without_effect(e: Evidence) -> str:
         needed, found = e.results_of(e.right, cases), e.results_of(e.function, cases)
         if needed is None or found is None or e.close(needed, e.expected):
             continue
-        if all(np.allclose(one, other, rtol=1e-6, atol=0) for one, other in zip(found, e.found, strict=True)):
+        pairs = zip(found, e.found, strict=True)
+        if all(one.shape == other.shape and np.allclose(one, other, rtol=1e-6, atol=0) for one, other in pairs):
             silent.append(f"`{name}`")
         else:
             heard = True

@@ -267,7 +267,7 @@ def test_a_right_choice_passes(right):
         (lambda h, t: min(h, key=lambda s: h[s][0]), "first seed"),
         (lambda h, t: min(sum(e) / len(e) for e in h.values()), "instead of the temperatures"),
         (lambda h, t: None, "got None"),
-        (lambda h, t: (math.nan, math.nan), "smallest mean over seeds"),
+        (lambda h, t: (math.nan, math.nan), "not finite"),
         (lambda h, t: AlwaysEqual(), "got AlwaysEqual"),
         (AlwaysEqual(), "a function is needed"),
     ],

@@ -1,6 +1,6 @@
 """Outside answers to exercise 01: teacher and student."""
 
-# ruff: noqa: B905, E501, RUF059, RUF015, C408, C419 (answers as learners write them)
+# ruff: noqa: B905 (answers as learners write them)
 
 import copy
 import math

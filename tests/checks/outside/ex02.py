@@ -1,6 +1,6 @@
 """Outside answers to exercise 02: soft targets."""
 
-# ruff: noqa: B905, E501, RUF059, RUF015, C408, C419 (answers as learners write them)
+# ruff: noqa: B905, E501 (answers as learners write them)
 
 import math
 import statistics
@@ -233,7 +233,7 @@ INTERVAL = {
     "half width": (lambda a, b: (lambda m, low, high: (m, high - m, high - m))(*interval()(a, b)), "These are half widths of the interval"),
     "whole width": (interval(t=lambda n: 2 * STUDENT_T[n]), "The interval is twice as wide as it should be"),
     "one seed left out": (lambda a, b: interval()(a[:-1], b[:-1]), "The last element of `a` and `b` is left out"),
-    "input sorted in place": (sorts_in_place, "changes the list `errors`"),
+    "input sorted in place": (sorts_in_place, "changes the order of the list `errors`"),
     "mean absolute deviation": (interval(spread=lambda d: np.mean(np.abs(d - d.mean()))), ""),
 }  # fmt: skip
 TASKS = {

@@ -1,6 +1,6 @@
 """Outside answers to exercise 06: self-distillation."""
 
-# ruff: noqa: B905, E501, RUF059, RUF015, C408, C419 (answers as learners write them)
+# ruff: noqa: B905, E501 (answers as learners write them)
 
 import numpy as np
 import torch

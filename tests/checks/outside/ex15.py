@@ -1,6 +1,6 @@
 """Outside answers to exercise 15: born-again networks."""
 
-# ruff: noqa: B905, E501, RUF059, RUF015, C408, C419 (answers as learners write them)
+# ruff: noqa: E501 (answers as learners write them)
 
 import copy
 import statistics
@@ -317,7 +317,7 @@ CHOICE = {
     "turned": (choose(out=lambda k, h: k[::-1]), ""),
     "first pair": (lambda h, t: next(iter(h)), "The first pair came back"),
     "pops": (choose_pops, "changes the keys of the dict `held_out_errors`"),
-    "sorts": (choose_sorts, "changes the list `held_out_errors[(1.0, 1.0)]`"),
+    "sorts": (choose_sorts, "changes the order of the list `held_out_errors[(1.0, 1.0)]`"),
     "lists compared": (choose(score=lambda h, t: h), "Only the first seed was looked at"),
     "text": (choose(out=lambda k, h: str(k)), "f must be a tensor or a number"),
 }

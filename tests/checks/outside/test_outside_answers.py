@@ -1,8 +1,8 @@
 """Answers that were not written beside the checks: wrong ones are caught and mostly named, right ones are accepted.
 
-Each file of this folder holds the answers to one exercise: a table with a function for every plausible mistake, and what
-its message must say (nothing where it is enough that the mistake is caught), and functions that are right, written in
-other ways than the key. The figures over all exercises stand in the summary at the end of a run.
+Each file of this folder holds the answers to one exercise. A table has a function for every plausible mistake, and what
+its message must say: nothing where it is enough that the mistake is caught. A list has functions that are right, and
+written in other ways than the key. The figures over all exercises are printed by the last test.
 """
 
 import importlib.util
