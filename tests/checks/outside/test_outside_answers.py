@@ -25,8 +25,9 @@ def tasks_of(path):
 
 
 TASKS = {(path.stem, task): parts for path in FILES for task, parts in tasks_of(path).items()}
+TRAINING = {"born_again": [pytest.mark.slow]}  # each of these trains for seconds
 WRONG = [
-    pytest.param(check, function, told, id=f"{exercise}-{task}-{label}")
+    pytest.param(check, function, told, id=f"{exercise}-{task}-{label}", marks=TRAINING.get(task, []))
     for (exercise, task), (check, wrong, _) in TASKS.items()
     for label, (function, told) in wrong.items()
 ]
