@@ -29,6 +29,7 @@ def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     """Return the notebook of a source, not executed: badge, first cell, fixed cell ids, no other metadata."""
     notebook = open_source(source, f"notebooks/{source.stem}.ipynb", root)
     notebook.cells.append(nbformat.v4.new_markdown_cell(ways_on(source, root)))
+    notebook.cells[1].metadata["tags"] = ["plumbing"]  # the first cell of code: installs and reports
     used: set[str] = set()
     for cell in notebook.cells:
         cell["metadata"] = kept_metadata(cell)

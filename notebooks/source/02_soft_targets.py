@@ -776,7 +776,7 @@ def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
 guess("02.hinton-distilled")
 
 # %%
-runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=5)
+runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=4)
 table = compare(runs)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")
