@@ -127,7 +127,7 @@ assert abs(at_400[0] - at_400[1]) < 1
 assert ends["distilled"] < 0.75 * ends["no teacher"]
 
 # %% [markdown]
-# One run can be luck. So the same from seven starts, with $T = 1$ or $T = 20$ all the way. `sweep` trains many students at once. Each
+# One run can be luck. So the same from five starts, with $T = 1$ or $T = 20$ all the way. `sweep` trains many students at once. Each
 # way of training is an [arm](glossary:arm). All arms of one seed start from the same weights and see the same batches, so their difference is
 # due to the method alone. `compare` takes that difference seed by seed and gives its [95 % interval](glossary:confidence-interval).
 # Two baselines get the same budget: no teacher, and [label smoothing](glossary:label-smoothing), which softens targets without
@@ -135,7 +135,7 @@ assert ends["distilled"] < 0.75 * ends["no teacher"]
 
 # %%
 slider = sweep(
-    make_student=make_two_layers, seeds=range(7), epochs=50, progress=False,
+    make_student=make_two_layers, seeds=range(5), epochs=40, progress=False,
     data={"train": mnist.train.take(2000), "test": mnist.test}, teacher=teacher,
     temperature=[1, 20], alpha=0.9, executor="processes",  # one for each core
 )  # fmt: skip
@@ -776,7 +776,7 @@ def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
 guess("02.hinton-distilled")
 
 # %%
-runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=4)
+runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=3)
 table = compare(runs)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")

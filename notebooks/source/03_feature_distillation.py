@@ -564,8 +564,8 @@ for wrong in [(students, teachers[:1]), ([], []), (student_features["stage2"], t
 # %% [markdown]
 # <details><summary><b>Trap 22: `zip` stops at the shorter list</b></summary>
 #
-# , and a mean over no layer divides by zero. A layer was dropped without a word. **Trap
-# 20: "no matching sizes needed"** is true of channels only: maps of 14 × 14 and 7 × 7 cannot be subtracted.
+# It drops a layer silently, and a mean over no layer divides by zero. Trap 20, "no matching sizes needed", is true of channels
+# only: maps of 14 × 14 and 7 × 7 cannot be subtracted.
 #
 # </details>
 #

@@ -39,7 +39,7 @@ def test_every_stage_runs_and_a_stage_without_head_is_refused(network, images):
     assert calls == [0, 1, 2]
     stages, heads = list(network.stages), list(network.heads)
     for bad_stages, bad_heads in ((stages, heads[:2]), (stages[:2], heads), ([], [])):
-        with pytest.raises(ValueError, match=r"one head per stage, got .* zip would drop"):
+        with pytest.raises(ValueError, match=r"one head per stage, got .* zip would silently drop"):
             ExitNet(bad_stages, bad_heads)
 
 
