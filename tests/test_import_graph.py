@@ -28,11 +28,11 @@ MAY_IMPORT = {
     "records": {"_files"},
     "_moved": set(),
     "guesses": set(),
-    "_hashes": set(),
+    "hashing": set(),
     "results": set(),
     "objectives": {"losses", "models", "_arguments"},
-    "training": {"models", "data", "_files", "_hashes", "_moved"},
-    "recipes": {"losses", "models", "data", "training", "objectives", "_arguments", "_hashes"},
+    "training": {"models", "data", "_files", "hashing", "_moved"},
+    "recipes": {"losses", "models", "data", "training", "objectives", "_arguments", "hashing"},
     "sweeps": {
         "losses",
         "models",
@@ -42,7 +42,7 @@ MAY_IMPORT = {
         "results",
         "_arguments",
         "_files",
-        "_hashes",
+        "hashing",
         "_moved",
     },
     "zoo": {"losses", "models", "data", "training", "objectives", "_files"},
@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "grading": {"_files"},  # a worker imports what a key asks for; the grader itself needs nothing else
     "checks": {"losses", "models", "data", "training", "recipes", "sweeps", "zoo", "objectives", "results"},
 }
-TORCH_ONLY = {"losses", "models", "data", "objectives", "training", "_arguments", "_files", "_hashes", "results"}
+TORCH_ONLY = {"losses", "models", "data", "objectives", "training", "_arguments", "_files", "hashing", "results"}
 LAZY = {"training": {"tqdm"}}  # allowed inside a function, in a part that otherwise needs torch only
 
 

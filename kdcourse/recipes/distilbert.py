@@ -10,8 +10,8 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from .._hashes import content_hash
 from ..data import mask_words
+from ..hashing import content_hash
 from ..objectives import distilbert_objective
 from ..training import History, TrainingOptions
 from ..training.options import fit_with, takes_training_options

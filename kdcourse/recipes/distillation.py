@@ -8,8 +8,8 @@ from typing import Any, Unpack
 from torch import Tensor, nn
 
 from .._arguments import check_alpha, check_temperature
-from .._hashes import content_hash
 from ..data import Minibatches
+from ..hashing import content_hash
 from ..objectives import check_keywords, soft_target_objective, with_knobs
 from ..training import History, Objective, TrainingOptions, predict_logits
 from ..training.options import fit_with, takes_training_options

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .. import __version__
 from .._files import check_writable
-from .._hashes import content_hash
+from ..hashing import content_hash
 from ..objectives import with_knobs
 from ..training import Objective, threads_asked_for
 from ..training.progress import progress_bar

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from .._files import check_writable, write_atomically
-from .._hashes import content_hash
+from ..hashing import content_hash
 
 
 def settings_of(

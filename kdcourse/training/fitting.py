@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .._hashes import content_hash
 from .._moved import renamed
 from ..data.batches import Minibatches, Transform, check_nothing_cached
+from ..hashing import content_hash
 from .checkpoints import check_can_be_saved, load_checkpoint, save_checkpoint, settings_of
 from .loop import Objective, Step, train
 from .progress import progress_bar

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse._hashes import content_hash
+from kdcourse.hashing import content_hash
 from kdcourse.models import count_parameters, make_mlp, size_in_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch announces that its quantisation will move

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from kdcourse import models
-from kdcourse._hashes import content_hash
+from kdcourse.hashing import content_hash
 from kdcourse.models import make_mlp
 
 
