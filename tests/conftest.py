@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 # takes more than three seconds has the mark itself.
 SLOW = (
     "browser/",
+    "checks/outside/",
     "checks/test_born_again.py",
     "checks/test_feature_and_logits.py",
     "checks/test_temperature_sweep.py",
