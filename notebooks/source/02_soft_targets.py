@@ -2,8 +2,8 @@
 # # Soft targets
 #
 # You have 2,000 labelled images and a small network. Somebody else has a large network that has seen many more images. Can the
-# large one help the small one, although it hands over nothing but its answers? In this chapter a third of the small network's errors
-# goes away **while you watch**, because you move one slider. Then you build the loss behind that slider, line by line, and break it in
+# large one help the small one, although it hands over nothing but its answers? In this chapter you move one slider while the small network
+# trains, and **watch what becomes of its errors**. Then you build the loss behind that slider, line by line, and break it in
 # the six ways in which it is usually broken. At the end a student recognises a digit that it has never seen.
 #
 # **You will be able to**
@@ -12,7 +12,7 @@
 # - recognise six common mistakes (traps 1 to 6 of `docs/traps.md`) by the numbers they leave behind;
 # - judge by paired differences with intervals whether a teacher helped.
 #
-# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes; the machine needs about one.
+# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes; the machine needs about two.
 #
 # Symbols: $z$ logits, $T$ [temperature](glossary:temperature), $p$ the teacher's probabilities, $q$ the student's.
 
