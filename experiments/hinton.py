@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,7 @@ from kdcourse.data.mnist import MNIST
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_hinton_student
 from kdcourse.sweeps import compare
-from kdcourse.training import Objective, choose_threads, fit, pick_device, predict_logits
+from kdcourse.training import choose_threads, fit, pick_device, predict_logits
 
 # Test errors of 10,000; section 3 of the paper. Its biases were tuned on the test set.
 PAPER = {
@@ -77,18 +78,19 @@ ARMS = {
 BIASES = [step / 10 for step in range(-150, 151)]
 
 
-def make_objective(arm: Arm, *, temperature: float, bfloat16: bool) -> Objective:
-    def objective(student: nn.Module, images: Tensor, labels: Tensor, teacher_logits: Tensor) -> dict[str, Tensor]:
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            logits = student(images)  # (B, K)
-        logits = logits.float()
-        ce = F.cross_entropy(logits, labels, label_smoothing=arm.label_smoothing)
-        if arm.alpha == 0:
-            return {"ce": ce}
-        kd = kd_loss(logits, teacher_logits, temperature=temperature)
-        return {"kd": arm.alpha * kd, "ce": (1 - arm.alpha) * ce}
-
-    return objective
+def hinton_objective(
+    student: nn.Module, images: Tensor, labels: Tensor, teacher_logits: Tensor, *, arm: Arm, temperature: float,
+    bfloat16: bool,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Learn from soft targets and labels as an arm weighs them, the student's pass in bfloat16 on request."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        logits = student(images)  # (B, K)
+    logits = logits.float()
+    ce = F.cross_entropy(logits, labels, label_smoothing=arm.label_smoothing)
+    if arm.alpha == 0:
+        return {"ce": ce}
+    kd = kd_loss(logits, teacher_logits, temperature=temperature)
+    return {"kd": arm.alpha * kd, "ce": (1 - arm.alpha) * ce}
 
 
 def count_errors_with(logits: Tensor, labels: Tensor, *, bias: float, classes: tuple[int, ...]) -> Tensor:
@@ -142,8 +144,9 @@ def run(name: str, seed: int, data: MNIST, teacher_logits: Tensor, options: argp
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=steps)
     checkpoint = folder / f"{name}-{seed}.pt"
     start = time.perf_counter()
+    knobs = {"arm": arm, "temperature": options.temperature, "bfloat16": options.bfloat16}
     fit(
-        student, tensors, make_objective(arm, temperature=options.temperature, bfloat16=options.bfloat16), optimizer,
+        student, tensors, partial(hinton_objective, **knobs), optimizer,
         epochs=epochs, batch_size=options.batch_size, seed=seed, after_step=lambda step: scheduler.step(),
         parts={"scheduler": scheduler}, checkpoint=checkpoint, progress=options.progress,
     )  # fmt: skip
