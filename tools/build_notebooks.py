@@ -7,8 +7,9 @@
                                                was not executed, holds an error, widget state, or is too large
 
 A source is py:percent. The builder adds the title's badge and the first cell, the same everywhere, from the project's
-address and version in ``pyproject.toml``; gives links such as ``[T](glossary:temperature)`` their address; executes if
-any code changed; and keeps of the outputs what a reader without a kernel needs.
+address and version in ``pyproject.toml``; gives links such as ``[T](glossary:temperature)`` their address; prints the
+solution of each your-turn cell below it, folded; executes if any code changed; and keeps of the outputs what a reader
+without a kernel needs.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from notebook_parts import ROOT, built_problems, cell_id, keep_or_execute, kept_metadata, open_source
+from notebook_parts import ROOT, TURN, built_problems, cell_id, keep_or_execute, kept_metadata, open_source
 
+from kdcourse.checks.turns import find_turn, solution_of
 from kdcourse.grading.notebooks import write_text
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -28,6 +30,7 @@ SOURCES = NOTEBOOKS / "source"
 def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     """Return the notebook of a source, not executed: badge, first cell, fixed cell ids, no other metadata."""
     notebook = open_source(source, f"notebooks/{source.stem}.ipynb", root)
+    notebook.cells = [part for cell in notebook.cells for part in (cell, *solutions(cell))]
     notebook.cells.append(nbformat.v4.new_markdown_cell(ways_on(source, root)))
     notebook.cells[1].metadata["tags"] = ["plumbing"]  # the first cell of code: installs and reports
     used: set[str] = set()
@@ -35,6 +38,14 @@ def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
         cell["metadata"] = kept_metadata(cell)
         cell["id"] = cell_id(cell.source, used)
     return notebook
+
+
+def solutions(cell: NotebookNode) -> list[NotebookNode]:
+    """Return a cell with the folded solution of what a learner writes in this one, from the package; or nothing."""
+    keys = TURN.findall(cell.source) if cell.cell_type == "code" else []
+    folded = "<details><summary><b>One way to write it</b></summary>\n\n```python\n{}\n```\n\n{}\n\n</details>"
+    turns = [find_turn(key) for key in keys]
+    return [nbformat.v4.new_markdown_cell(folded.format(solution_of(turn), turn.note)) for turn in turns]
 
 
 def ways_on(source: Path, root: Path = ROOT) -> str:

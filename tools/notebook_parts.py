@@ -1,6 +1,7 @@
 """What chapters and exercises are built with alike: the badge, the first cell, cell ids, execution, clean outputs."""
 
 import hashlib
+import html
 import re
 import time
 import tomllib
@@ -16,10 +17,13 @@ from nbformat import NotebookNode
 from widget_pictures import WIDGET_STATE, WIDGET_VIEW, without_kernel
 
 from kdcourse.guesses import find_guess
+from kdcourse.plots.showing import KEY, find_description
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 500_000  # bytes of a built notebook
 GUESS = re.compile(r'guess\("([^"]+)"\)')
+DESCRIPTION = re.compile(rf'alt="({KEY})"')
+TURN = re.compile(rf'check\("({KEY})"')
 
 # Lines of at most 75 characters, which a printed page does not cut.
 SETUP = """\
@@ -253,7 +257,18 @@ def keep_outputs(fresh: NotebookNode, target: Path) -> bool:
             question = find_guess(asked[1])
             words = {"text/html": question.to_html(), "text/plain": question.to_text()}
             new["outputs"] = [nbformat.v4.new_output("display_data", words)]
+        _describe(new)
     return True
+
+
+def _describe(cell: NotebookNode) -> None:
+    """Give the pictures of a cell the descriptions that the package holds now."""
+    keys = DESCRIPTION.findall(cell.source)
+    pictures = [output for output in cell.outputs if "<img " in "".join(output.get("data", {}).get("text/html", ""))]
+    for key, output in zip(keys, pictures, strict=False):
+        words = find_description(key)
+        image = re.sub(r' alt="[^"]*"', lambda _, words=words: f' alt="{html.escape(words)}"', output.data["text/html"])
+        output.data.update({"text/html": image, "text/plain": words})
 
 
 def keep_or_execute(notebook: NotebookNode, target: Path, *, execution: str = "changed") -> str:

@@ -1,4 +1,4 @@
-"""What the course checks: a learner's predictions in chapters, and a learner's functions in exercises.
+"""What the course checks: the lines that a learner writes in chapters, and a learner's functions in exercises.
 
 A check takes the function, tries it on random shapes and numbers, and knows typical mistakes by name. Nothing in the
 package imports this except the grader; notebooks do.
@@ -82,6 +82,7 @@ from .temperature_sweep import (
     check_sweep_questions,
     check_sweep_runs,
 )
+from .turns import check
 from .verdicts import check_verdict
 
 # Names that checks had before: notebooks of that time import them.
@@ -95,6 +96,7 @@ check_search = check_weight_search
 
 __all__ = [
     "CheckFailed",
+    "check",
     "check_accuracy_curve",
     "check_angle_loss",
     "check_attention_map",

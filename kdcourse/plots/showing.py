@@ -1,14 +1,21 @@
 """A picture in the notebook, with a description in words for readers who do not see it."""
 
 import base64
+import difflib
 import html
 import io
+import re
+import tomllib
+from functools import cache
+from importlib import resources
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from .style import DPI, PAPER, figure_of
+
+KEY = r"\d\d\.[a-z0-9-]+"
 
 
 def show(picture: Axes | Figure, *, alt: str) -> None:
@@ -18,12 +25,13 @@ def show(picture: Axes | Figure, *, alt: str) -> None:
     ----------
     picture : Axes or Figure
     alt : str
-        What the picture shows: its kind, its axes, and what there is to see.
+        What the picture shows: its kind, its axes, and what there is to see. In chapters it is a key such as
+        ``"02.gradient-size"``: the descriptions stand in ``plots/descriptions/02.toml``.
 
     Raises
     ------
     ValueError
-        If the description is missing.
+        If the description is missing, or there is none under the key.
 
     Notes
     -----
@@ -39,11 +47,42 @@ def show(picture: Axes | Figure, *, alt: str) -> None:
     """
     from IPython.display import display
 
+    if isinstance(alt, str) and re.fullmatch(KEY, alt):
+        alt = find_description(alt)
     if not isinstance(alt, str) or len(alt.split()) < 3:
         raise ValueError(
             f"alt must say in a sentence what the picture shows, got {alt!r}. Some readers only have that."
         )
     display(DescribedPicture(to_png(picture), alt))
+
+
+def find_description(key: str) -> str:
+    """Return what a chapter's picture shows, in words.
+
+    Parameters
+    ----------
+    key : str
+        Chapter and name, such as ``"02.gradient-size"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such description; near matches are listed.
+    """
+    chapter, _, name = key.partition(".")
+    descriptions = read_descriptions(chapter)
+    if name not in descriptions:
+        near = difflib.get_close_matches(name, descriptions, n=3, cutoff=0.3) or list(descriptions)[:3]
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Chapter {chapter!r} has none."
+        raise ValueError(f"there is no description {key!r}. {hint}")
+    return descriptions[name]
+
+
+@cache
+def read_descriptions(chapter: str) -> dict[str, str]:
+    """Return the descriptions of a chapter's pictures by name; none if the chapter has none."""
+    file = resources.files(__package__).joinpath("descriptions", f"{chapter}.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 class DescribedPicture:

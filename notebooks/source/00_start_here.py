@@ -51,7 +51,7 @@ assert [len(split.labels) for split in mnist] == [55_000, 5_000, 10_000]
 # %%
 images, labels = mnist.test.take(20)
 ax = plots.digit_grid(images, columns=10)
-show(ax, alt="Twenty handwritten digits in two rows of ten, dark on white, in many hands.")
+show(ax, alt="00.twenty-handwritten-digits")
 
 # %% [markdown]
 # ## Guess first
@@ -86,9 +86,11 @@ print(f"{share:.1%} of the test images are right after {len(losses)} steps")
 assert share > 0.9
 
 # %%
-ax = plots.curve(range(len(losses)), torch.stack(losses).cpu(), label="cross-entropy", color=plots.COLORS["ce"])
+ax = plots.curve(
+    range(len(losses)), torch.stack(losses).cpu(), label="cross-entropy", color=plots.COLORS["ce"]
+)
 ax.set(xlabel="training step", ylabel="loss (nats)")
-show(ax, alt="The loss falls steeply from 2.3 to below 1 in fifty steps, then slowly and with noise to about 0.3.")
+show(ax, alt="00.loss-falls-steeply")
 
 # %% [markdown]
 # That was your first learning curve. The cross-entropy is the mean of $-\log p$, where $p$ is the probability that the network gave to the right
@@ -97,7 +99,9 @@ show(ax, alt="The loss falls steeply from 2.3 to below 1 in fifty steps, then sl
 
 # %%
 start, end = losses[0].item(), torch.stack(losses[-50:]).mean().item()
-print(f"first batch {start:.2f} nats, mean of the last fifty batches {end:.2f}; log 10 is {math.log(10):.2f}")
+print(
+    f"first batch {start:.2f} nats, mean of the last fifty batches {end:.2f}; log 10 is {math.log(10):.2f}"
+)
 
 # %% tags=["claims"]
 assert abs(start - math.log(10)) < 0.3
@@ -116,7 +120,9 @@ guess("00.teacher-errors")
 teacher = zoo.load("teacher_mlp", device=device)
 for name, network in {"teacher": teacher, "student": student}.items():
     errors = count_errors(network, *mnist.test)
-    print(f"{name}: {count_parameters(network):>9,} weights and biases, {errors:>3} errors of 10,000")
+    print(
+        f"{name}: {count_parameters(network):>9,} weights and biases, {errors:>3} errors of 10,000"
+    )
 
 # %% tags=["claims"]
 assert 0 < count_errors(teacher, *mnist.test) < count_errors(student, *mnist.test) / 2
@@ -141,7 +147,7 @@ hello
 
 # %%
 threes = mnist.test.only(3).images[:10]
-show(plots.digit_grid(threes, columns=10), alt="Ten handwritten threes side by side.")
+show(plots.digit_grid(threes, columns=10), alt="00.handwritten-threes-side")
 hello.close()  # raises if anything went wrong in reaction to the slider
 
 # %% [markdown]

@@ -53,7 +53,9 @@ images, labels = mnist.held_out
 logits = predict_logits(teacher, images)  # (5000, 10)
 wrong = logits.argmax(dim=1) != labels
 sure = soften(logits, temperature=1).amax(dim=1).mean()
-print(f"{wrong.sum()} of {len(labels):,} held-out digits wrong; mean probability of its answer {sure:.3f}")
+print(
+    f"{wrong.sum()} of {len(labels):,} held-out digits wrong; mean probability of its answer {sure:.3f}"
+)
 
 # %% tags=["claims"]
 assert wrong.sum() < 75
@@ -68,10 +70,7 @@ order = soften(logits, temperature=1).amax(dim=1).argsort()
 captions = [f"{int(labels[i])}, says {int(logits[i].argmax())}" for i in order[:10]]
 ax = plots.digit_grid(images[order[:10]], captions=captions, columns=5)
 ax.figure.set_size_inches(5.6, 2.9)
-show(
-    ax,
-    alt="The ten held-out digits on which the teacher is least sure, with label and answer; several are hard to read.",
-)
+show(ax, alt="01.held-out-digits")
 
 # %% [markdown]
 # ## Dark knowledge
@@ -85,15 +84,21 @@ guess("01.wrong-digit-of-4")
 
 # %%
 soft = soften(logits, temperature=4)  # (5000, 10)
-alike = torch.stack([soft[labels == digit].mean(dim=0) for digit in range(10)])  # (10, 10): label, answer
+alike = torch.stack(
+    [soft[labels == digit].mean(dim=0) for digit in range(10)]
+)  # (10, 10): label, answer
 alike.fill_diagonal_(float("nan"))  # about 0.9, and would hide the rest
 ax = plots.matrix(alike, rows=range(10), columns=range(10), label="mean probability at T = 4")
 ax.set(xlabel="probability of", ylabel="label")
-show(ax, alt="Mean softened probability of each wrong digit for each label; brightest are 9 as 4, 5 as 3 and 8 as 3.")
+show(ax, alt="01.mean-softened-probability")
 
 # %% tags=["claims"]
 assert alike[4].nan_to_num().argmax() == 9
-assert {divmod(i, 10) for i in alike.nan_to_num().flatten().topk(3).indices.tolist()} == {(9, 4), (5, 3), (8, 3)}
+assert {divmod(i, 10) for i in alike.nan_to_num().flatten().topk(3).indices.tolist()} == {
+    (9, 4),
+    (5, 3),
+    (8, 3),
+}
 
 # %% [markdown]
 # Read a row: shown a 5, the teacher sees some 3 in it. Nobody told it that 3 and 5 are alike; labels do not say so. Is it
@@ -102,11 +107,15 @@ assert {divmod(i, 10) for i in alike.nan_to_num().flatten().topk(3).indices.toli
 # %%
 confused = torch.zeros(10, 10, device=device)
 confused.index_put_(
-    (labels[wrong], logits[wrong].argmax(dim=1)), torch.ones_like(labels[wrong]).float(), accumulate=True
+    (labels[wrong], logits[wrong].argmax(dim=1)),
+    torch.ones_like(labels[wrong]).float(),
+    accumulate=True,
 )
 others = ~torch.eye(10, dtype=torch.bool, device=device)
 correlation = torch.corrcoef(torch.stack([alike[others], confused[others]]))[0, 1]
-print(f"{wrong.sum()} errors on {(confused > 0).sum()} of 90 pairs; correlation with the matrix: {correlation:.2f}")
+print(
+    f"{wrong.sum()} errors on {(confused > 0).sum()} of 90 pairs; correlation with the matrix: {correlation:.2f}"
+)
 
 # %% tags=["claims"]
 assert 0.3 < correlation < 0.9
@@ -135,7 +144,7 @@ def unsure(temperature):
 temperatures = [0.5, 1, 2, 3, 4, 6, 8, 12, 16, 20]
 ax = plots.curve(temperatures, [unsure(t) for t in temperatures], role="teacher", marker="o")
 ax.set(xlabel="temperature T", ylabel="as unsure as between\nso many classes", ylim=(0, 10))
-show(ax, alt="Classes that the teacher wavers between, against T: about 1 at T = 1, rising to more than 8 at T = 20.")
+show(ax, alt="01.classes-that-teacher")
 
 # %% tags=["claims"]
 assert unsure(20) > 8
@@ -148,11 +157,10 @@ assert unsure(1) < 1.2
 least_sure = next(i for i in order if labels[i] == 3)
 bars = {f"T = {t}": soften(logits[least_sure], temperature=t) for t in (1, 4, 20)}
 ax = plots.probability_bars(bars, label=3)
-plots.digit_grid(images[least_sure][None], ax=ax.inset_axes([1.0, 0.3, 0.2, 0.5]))  # beside it: the digit itself
-show(
-    ax,
-    alt="The teacher's ten probabilities for an unclear 3 at T = 1, 4 and 20, and the digit; they level out as T grows.",
-)
+plots.digit_grid(
+    images[least_sure][None], ax=ax.inset_axes([1.0, 0.3, 0.2, 0.5])
+)  # beside it: the digit itself
+show(ax, alt="01.teacher-s-probabilities")
 
 # %% [markdown]
 # What does a student learn from this answer? Minus the gradient of the loss tells which of its logits go up and which go down: $T\,(p - q)$, derived in
@@ -160,12 +168,16 @@ show(
 
 # %%
 p = soften(logits[least_sure], temperature=4)  # (10,)
-ax = plots.curve(range(10), 4 * (p - 0.1), role="kd", linestyle="", markersize=8, label="soft target, T = 4")
+ax = plots.curve(
+    range(10), 4 * (p - 0.1), role="kd", linestyle="", markersize=8, label="soft target, T = 4"
+)
 label_alone = F.one_hot(labels[least_sure], 10) - 0.1
-plots.curve(range(10), label_alone, role="ce", linestyle="", markersize=8, label="label alone", ax=ax)
+plots.curve(
+    range(10), label_alone, role="ce", linestyle="", markersize=8, label="label alone", ax=ax
+)
 ax.axhline(0, color=plots.INK, linewidth=0.8)
 ax.set(xticks=range(10), xlabel="class", ylabel="change of the logit")
-show(ax, alt="Push on each logit for the unclear 3: the soft target lifts 8, 9 and, less, 3; the label alone only 3.")
+show(ax, alt="01.push-on-each")
 
 # %% tags=["claims"]
 assert p.topk(3).indices.tolist() == [8, 9, 3]
@@ -193,7 +205,9 @@ explorer
 def count_multiply_adds(model):
     counted = []
     handles = [
-        module.register_forward_hook(lambda m, _, output: counted.append(output.numel() * m.weight[0].numel()))
+        module.register_forward_hook(
+            lambda m, _, output: counted.append(output.numel() * m.weight[0].numel())
+        )
         for module in model.modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]
@@ -215,7 +229,9 @@ guess("01.cnn-speed")
 def images_per_second(model):
     on_cpu, some = copy.deepcopy(model).cpu(), images[:500].cpu()
     with torch.inference_mode():
-        seconds = Timer("on_cpu(some)", globals={"on_cpu": on_cpu, "some": some}).blocked_autorange(min_run_time=0.5)
+        seconds = Timer("on_cpu(some)", globals={"on_cpu": on_cpu, "some": some}).blocked_autorange(
+            min_run_time=0.5
+        )
     return len(some) / seconds.median
 
 
@@ -228,7 +244,9 @@ table = pd.DataFrame(index=models)
 table["parameters"] = [count_parameters(model) for model in models.values()]
 table["kilobytes"] = [size_in_bytes(model) // 1000 for model in models.values()]
 table["multiply-adds"] = [count_multiply_adds(model) for model in models.values()]
-table["images/s"] = [float(f"{images_per_second(model):.1g}") for model in models.values()]  # one digit: it wavers
+table["images/s"] = [
+    float(f"{images_per_second(model):.1g}") for model in models.values()
+]  # one digit: it wavers
 table.map("{:,.0f}".format)
 
 # %%
@@ -279,9 +297,7 @@ format_comparison(comparison, digits=0)
 # %%
 ax = plots.intervals(comparison)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(
-    ax, alt="Paired differences in test errors with intervals: the CNN's student lies left of 0 against both baselines."
-)
+show(ax, alt="01.paired-differences-test")
 found = comparison.set_index(["arm", "baseline"]).high
 
 # %% tags=["claims"]
@@ -361,14 +377,18 @@ assert max(voting) < members.min()
 
 # %%
 further = part_of_train(5000, 9000)
-opinions = torch.stack([predict_logits(ensemble, further["train"][0]) for ensemble in ensembles])  # (3, 4000, 10)
+opinions = torch.stack(
+    [predict_logits(ensemble, further["train"][0]) for ensemble in ensembles]
+)  # (3, 4000, 10)
 student_runs = sweep(
     make_student=make_small, data=further, seeds=range(3), epochs=8, lr=3e-3, teacher=opinions, temperature=2, alpha=1.0, baselines=(), progress=False,
 )  # fmt: skip
 voting_runs = pd.DataFrame({"arm": "ensemble", "seed": range(3), "test_errors": voting})
 pooled = train_alone(part_of_train(0, 5000), epochs=6, name="pooled")
 columns = ["arm", "seed", "test_errors"]
-comparison = compare(pd.concat([part[columns] for part in (first, student_runs, voting_runs, pooled)]))
+comparison = compare(
+    pd.concat([part[columns] for part in (first, student_runs, voting_runs, pooled)])
+)
 format_comparison(comparison, digits=0)
 
 # %%
@@ -396,9 +416,13 @@ assert cost[0] == 5 * cost[1]
 guess("01.no-label-at-all")
 
 # %%
-inside = train_alone(part_of_train(0, 2000), make=lambda: make_mlp(64), epochs=20, name="teacher inside")
+inside = train_alone(
+    part_of_train(0, 2000), make=lambda: make_mlp(64), epochs=20, name="teacher inside"
+)
 public = part_of_train(2000, 4000)
-answers = torch.stack([predict_logits(model, public["train"][0]) for model in inside.model])  # (3, 2000, 10)
+answers = torch.stack(
+    [predict_logits(model, public["train"][0]) for model in inside.model]
+)  # (3, 2000, 10)
 outside = sweep(
     make_student=lambda: make_mlp(64), data=public, seeds=range(3), epochs=20, lr=3e-3, teacher=answers, temperature=4, alpha=1.0, progress=False,
 )  # fmt: skip
@@ -438,9 +462,13 @@ def gradient_noise(student, loss, targets, size=64):
     batches = list(zip(images[:3968].split(size), targets[:3968].split(size), strict=True))
     parameters = list(student.parameters())
     gradients = [torch.autograd.grad(loss(student(x), y), parameters) for x, y in batches]
-    rows = torch.stack([torch.cat([part.flatten() for part in gradient]) for gradient in gradients])  # (62, parameters)
+    rows = torch.stack(
+        [torch.cat([part.flatten() for part in gradient]) for gradient in gradients]
+    )  # (62, parameters)
     scatter = rows.var(dim=0).sum()
-    mean_squared = rows.mean(dim=0).square().sum() - scatter / len(rows)  # without what the scatter adds to it
+    mean_squared = rows.mean(dim=0).square().sum() - scatter / len(
+        rows
+    )  # without what the scatter adds to it
     return (scatter / mean_squared).item()
 
 
@@ -472,9 +500,13 @@ def at(temperature):
 # %%
 fake = 12.0 * F.one_hot(labels, 10)
 ways = {"labels": (F.cross_entropy, labels)}
-ways |= {f"teacher, T = {t}": (at(t), logits) for t in (1, 4)} | {"fake teacher, T = 4": (at(4), fake)}
+ways |= {f"teacher, T = {t}": (at(t), logits) for t in (1, 4)} | {
+    "fake teacher, T = 4": (at(4), fake)
+}
 students = [trained_for_a_moment(seed) for seed in range(3)]
-noise = pd.DataFrame({name: [gradient_noise(student, *way) for student in students] for name, way in ways.items()})
+noise = pd.DataFrame(
+    {name: [gradient_noise(student, *way) for student in students] for name, way in ways.items()}
+)
 against_labels = noise.mean() / noise["labels"].mean()
 noise.T.rename(columns="student {}".format).round(1)
 

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch.func import vmap
 
 from kdcourse import plots, zoo
+from kdcourse.checks import check
 from kdcourse.data import jitter, load_mnist, minibatches
 from kdcourse.losses import distillation_loss, kd_loss, soften
 from kdcourse.models import count_parameters, make_hinton_student, make_student_mlp
@@ -114,15 +115,14 @@ names = {"distilled": "student", "no teacher": "no_teacher"}
 curves = {names[name]: (arm.steps, arm.errors) for name, arm in recorded.arms.items()}
 ax = plots.training_curves(curves, marks={400: "T = 20"})
 ax.set(ylabel="held-out errors, %", ylim=(0, 15))
-show(
-    ax,
-    alt="Held-out errors against steps. Both students reach about 8 % by step 400, where T goes from 1 to 20 for one of them. "
-    "It rises for a moment, then falls far below the other, which stays.",
-)
+show(ax, alt="02.held-out-errors")
 
 # %% tags=["claims"]
 ends = {name: arm.errors[-1] for name, arm in recorded.arms.items()}
-at_400 = [arm.errors[arm.steps.index(max(s for s in arm.steps if s <= 400))] for arm in recorded.arms.values()]
+at_400 = [
+    arm.errors[arm.steps.index(max(s for s in arm.steps if s <= 400))]
+    for arm in recorded.arms.values()
+]
 assert abs(at_400[0] - at_400[1]) < 1
 assert ends["distilled"] < 0.75 * ends["no teacher"]
 
@@ -142,16 +142,14 @@ slider = sweep(
 table = compare(slider)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(
-    ax,
-    alt="Paired differences in test errors with intervals: T = 20 lies far left of 0 against both baselines, T = 1 near 0 "
-    "against no teacher.",
-)
+show(ax, alt="02.paired-differences-test")
 
 # %%
 for row in table[table.arm == "temperature=20"].itertuples():
     interval = f"95 % interval [{row.low:+.0f}, {row.high:+.0f}], {row.n} seeds: {row.verdict}"
-    print(f"T = 20 against {row.baseline.replace('_', ' ')}: {row.difference:+.0f} errors, {interval}")
+    print(
+        f"T = 20 against {row.baseline.replace('_', ' ')}: {row.difference:+.0f} errors, {interval}"
+    )
 
 # %% tags=["claims"]
 against = table.set_index(["arm", "baseline"])
@@ -177,10 +175,16 @@ for few_images, few_labels in minibatches(*mnist.train.take(4000), batch_size=12
     optimizer.zero_grad()
     F.cross_entropy(student(few_images), few_labels).backward()
     optimizer.step()
-teacher_logits, student_logits = predict_logits(teacher, images), predict_logits(student, images)  # (256, 10) each
+teacher_logits, student_logits = (
+    predict_logits(teacher, images),
+    predict_logits(student, images),
+)  # (256, 10) each
 print(
     "errors of 256:",
-    {"teacher": count_errors(teacher, images, labels), "student": count_errors(student, images, labels)},
+    {
+        "teacher": count_errors(teacher, images, labels),
+        "student": count_errors(student, images, labels),
+    },
 )
 
 # %% [markdown]
@@ -196,11 +200,10 @@ print(
 least_sure = soften(teacher_logits, temperature=1).amax(dim=1).argmin()
 bars = {f"T = {t}": soften(teacher_logits[least_sure], temperature=t) for t in (1, 4, 20)}
 ax = plots.probability_bars(bars, label=int(labels[least_sure]))
-plots.digit_grid(images[least_sure][None], ax=ax.inset_axes([1.0, 0.3, 0.2, 0.5]))  # beside it: the digit itself
-show(
-    ax,
-    alt="Ten probabilities at T = 1, 4 and 20, and the digit. At 1 a few classes have all; at 20 the bars are nearly level.",
-)
+plots.digit_grid(
+    images[least_sure][None], ax=ax.inset_axes([1.0, 0.3, 0.2, 0.5])
+)  # beside it: the digit itself
+show(ax, alt="02.probabilities-t-1")
 
 # %%
 for t in (1, 4, 20):
@@ -217,15 +220,26 @@ for t in (1, 4, 20):
 #
 # $$\mathrm{KL}(p\,\|\,q) = \sum_i p_i\,(\log p_i - \log q_i)$$
 #
-# It is 0 when the rows agree and positive otherwise. It is *not* symmetric: the row in front does the weighting.
+# It is 0 when the rows agree and positive otherwise. For example, $p = (0.7, 0.3)$ and $q = (0.5, 0.5)$ give
+# $0.7 \log 1.4 + 0.3 \log 0.6 = 0.08$. It is *not* symmetric: the row in front does the weighting.
+#
+# ### Your turn: a divergence for each image
+#
+# Write it for a whole batch: `p` and `q` have shape (B, K), the result has shape (B,).
 
 
 # %%
 def kl(p, q):  # (B, K), (B, K) -> (B,)
-    return (p * (p.log() - q.log())).sum(dim=-1)
+    ...
 
 
-p, q = soften(teacher_logits, temperature=4), soften(student_logits, temperature=4)  # (256, 10) each
+kl = check("02.kl", kl)
+
+# %%
+p, q = (
+    soften(teacher_logits, temperature=4),
+    soften(student_logits, temperature=4),
+)  # (256, 10) each
 print(
     f"KL(teacher‖student) {kl(p, q).mean():.3f}   KL(student‖teacher) {kl(q, p).mean():.3f}   KL(p‖p) {kl(p, p).mean():.3f}"
 )
@@ -264,7 +278,9 @@ guess("02.reduction")
 # %%
 right = kl(p, q).mean()
 with_mean = F.kl_div(q.log(), p, reduction="mean")
-print(f"mean over images {right:.4f}   reduction='mean' {with_mean:.4f}   ratio {right / with_mean:.2f}")
+print(
+    f"mean over images {right:.4f}   reduction='mean' {with_mean:.4f}   ratio {right / with_mean:.2f}"
+)
 
 # %% tags=["claims"]
 assert 9.9 < right / with_mean < 10.1
@@ -275,10 +291,15 @@ assert 9.9 < right / with_mean < 10.1
 
 # %%
 folded = F.kl_div(q.log().view(32, 8, 10), p.view(32, 8, 10), reduction="batchmean")
-print(f"256 rows {F.kl_div(q.log(), p, reduction='batchmean'):.4f}   32 × 8 rows {folded:.4f}   the same digits")
+print(
+    f"256 rows {F.kl_div(q.log(), p, reduction='batchmean'):.4f}   32 × 8 rows {folded:.4f}   the same digits"
+)
 ours = [
     kd_loss(s, t, temperature=4)
-    for s, t in [(student_logits, teacher_logits), (student_logits.view(32, 8, 10), teacher_logits.view(32, 8, 10))]
+    for s, t in [
+        (student_logits, teacher_logits),
+        (student_logits.view(32, 8, 10), teacher_logits.view(32, 8, 10)),
+    ]
 ]
 torch.testing.assert_close(*ours)  # the course's loss has not
 
@@ -304,7 +325,9 @@ assert 7.9 < folded / right < 8.1  # it has grown with the length
 half = teacher_logits.half().softmax(dim=-1)  # (256, 10), 16 bits a number
 zeros = (half == 0).float().mean()
 naive = kl(half, soften(student_logits, temperature=1).half())
-print(f"{zeros:.0%} of the teacher's probabilities are exactly 0; {naive.isnan().sum()} of 256 divergences are NaN")
+print(
+    f"{zeros:.0%} of the teacher's probabilities are exactly 0; {naive.isnan().sum()} of 256 divergences are NaN"
+)
 
 # %% tags=["claims"]
 assert naive.isnan().any()
@@ -315,7 +338,10 @@ assert naive.isnan().any()
 # through $p$. Where $p$ is rounded to 0, $\log p$ is a harmless number such as $-20$.
 
 # %%
-log_p, log_q = F.log_softmax(teacher_logits.half().float(), dim=-1), F.log_softmax(student_logits, dim=-1)
+log_p, log_q = (
+    F.log_softmax(teacher_logits.half().float(), dim=-1),
+    F.log_softmax(student_logits, dim=-1),
+)
 in_log_space = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (256,)
 print(
     f"in log space: {in_log_space.isnan().sum()} NaN, mean {in_log_space.mean():.3f}, smallest log p {log_p.min():.1f}"
@@ -333,7 +359,9 @@ assert saturated.isfinite()
 
 # %%
 sure = (20 * student_logits).requires_grad_()  # a very sure student
-reverse = F.kl_div(F.log_softmax(teacher_logits, dim=-1), sure.softmax(dim=-1), reduction="batchmean")
+reverse = F.kl_div(
+    F.log_softmax(teacher_logits, dim=-1), sure.softmax(dim=-1), reduction="batchmean"
+)
 reverse.backward()
 print(
     f"value {reverse:.2f}, finite: {reverse.isfinite().item()}; gradients that are NaN: {sure.grad.isnan().float().mean():.0%}"
@@ -396,16 +424,17 @@ except RuntimeError as error:
 # a slow loop and warns.
 
 # %%
-losses = vmap(lambda t: kd_loss(student_logits, teacher_logits, temperature=t))(many)  # (30,), one call
-torch.testing.assert_close(losses[7], kd_loss(student_logits, teacher_logits, temperature=float(many[7])))
+losses = vmap(lambda t: kd_loss(student_logits, teacher_logits, temperature=t))(
+    many
+)  # (30,), one call
+torch.testing.assert_close(
+    losses[7], kd_loss(student_logits, teacher_logits, temperature=float(many[7]))
+)
 ax = plots.curve(many, losses, color=COLORS["kd"])
 ax.set(xlabel="temperature T", ylabel="kd_loss (nats × T²)", xscale="log")
 ax.set_xticks([0.5, 1, 2, 4, 8, 16, 32], labels=[0.5, 1, 2, 4, 8, 16, 32])
 ax.minorticks_off()
-show(
-    ax,
-    alt="The loss of one batch against temperature: near 0 at T = 0.5, highest between 8 and 20, then sinking slowly.",
-)
+show(ax, alt="02.loss-one-batch")
 
 # %% tags=["claims"]
 assert 8 < many[losses.argmax()] < 20
@@ -457,15 +486,19 @@ plots.curve(temperatures, with_t2, role="kd", label="with $T^2$", ax=ax)
 ax.set(xlabel="temperature T", ylabel="gradient at the logits", xscale="log", yscale="log")
 ax.set_xticks(temperatures, labels=temperatures)
 ax.minorticks_off()
-show(
-    ax,
-    alt="Gradient size against T, both logarithmic: without T squared it falls; with it, it rises and is then nearly level.",
+show(ax, alt="02.gradient-size-against")
+print(
+    "without T²: "
+    + "  ".join(f"T={t}: {size:.4f}" for t, size in zip(temperatures, without, strict=True))
 )
-print("without T²: " + "  ".join(f"T={t}: {size:.4f}" for t, size in zip(temperatures, without, strict=True)))
 
 # %%
-slope = torch.tensor(without).log2().diff()  # the temperatures double, so this is the slope between two points
-pd.DataFrame({"from T": temperatures[:-1], "to T": temperatures[1:], "slope without T²": slope.tolist()}).round(2)
+slope = (
+    torch.tensor(without).log2().diff()
+)  # the temperatures double, so this is the slope between two points
+pd.DataFrame(
+    {"from T": temperatures[:-1], "to T": temperatures[1:], "slope without T²": slope.tolist()}
+).round(2)
 
 # %% [markdown]
 # The slope says how many times the gradient halves when $T$ doubles: $-1$ is a half left, $-2$ a quarter. At the right end it is near
@@ -506,7 +539,9 @@ cosines = {}
 for t in (1, 4, 20, 100):
     (gradient,) = torch.autograd.grad(kd_loss(logits, teacher_logits, temperature=t), logits)
     cosines[t] = F.cosine_similarity(gradient.flatten(), difference.flatten(), dim=0).item()
-print("cosine with 'student minus teacher':", {t: round(cosine, 3) for t, cosine in cosines.items()})
+print(
+    "cosine with 'student minus teacher':", {t: round(cosine, 3) for t, cosine in cosines.items()}
+)
 
 # %% tags=["claims"]
 assert cosines[1] < 0.8
@@ -526,8 +561,12 @@ assert cosines[100] > 0.99
 # %%
 knob = {"temperature": 4.0, "alpha": 0.7}
 both = distillation_loss(student_logits, teacher_logits, labels, **knob)
-alone = distillation_loss(student_logits, teacher_logits, temperature=4.0)  # unlabelled images can be distilled too
-by_hand = 0.7 * kd_loss(student_logits, teacher_logits, temperature=4.0) + 0.3 * F.cross_entropy(student_logits, labels)
+alone = distillation_loss(
+    student_logits, teacher_logits, temperature=4.0
+)  # unlabelled images can be distilled too
+by_hand = 0.7 * kd_loss(student_logits, teacher_logits, temperature=4.0) + 0.3 * F.cross_entropy(
+    student_logits, labels
+)
 torch.testing.assert_close(both, by_hand)
 torch.testing.assert_close(alone, kd_loss(student_logits, teacher_logits, temperature=4.0))
 print(f"both terms {both:.3f}, soft targets alone {alone:.3f}")
@@ -543,7 +582,9 @@ guess("02.share-of-gradient")
 # %%
 def teacher_share(loss, temperature, alpha=0.5):
     kd = alpha * gradient_size(loss, temperature)
-    ce = (1 - alpha) * gradient_size(lambda logits, *ignored, temperature: F.cross_entropy(logits, labels), temperature)
+    ce = (1 - alpha) * gradient_size(
+        lambda logits, *ignored, temperature: F.cross_entropy(logits, labels), temperature
+    )
     return 100 * kd / (kd + ce)
 
 
@@ -557,10 +598,7 @@ ax.axhline(50, color=COLORS["teacher"], linewidth=0.8, linestyle=":")
 ax.set(xlabel="temperature T", ylabel="teacher's share of gradient, %", xscale="log", ylim=(0, 100))
 ax.set_xticks(temperatures, labels=temperatures)
 ax.minorticks_off()
-show(
-    ax,
-    alt="The teacher's share of the gradient against T: without T squared it falls to zero; with it, it rises and stays.",
-)
+show(ax, alt="02.teacher-s-share")
 
 # %%
 share = dict(zip(temperatures, shares["without"], strict=True))
@@ -602,7 +640,9 @@ assert by_index > 0.98
 # %%
 batch = next(iter(minibatches(mnist.train.images, mnist.train.labels, cache, batch_size=128)))
 batch_images, batch_labels, batch_logits = batch
-torch.testing.assert_close(batch_logits, predict_logits(teacher, batch_images), rtol=1e-3, atol=1e-3)
+torch.testing.assert_close(
+    batch_logits, predict_logits(teacher, batch_images), rtol=1e-3, atol=1e-3
+)
 print([tuple(tensor.shape) for tensor in batch])
 
 # %% [markdown]
@@ -612,12 +652,11 @@ print([tuple(tensor.shape) for tensor in batch])
 # %%
 moved = jitter(batch_images, torch.Generator().manual_seed(0), pixels=2)  # the same digits, shifted
 cached = kd_loss(predict_logits(teacher, moved), batch_logits, temperature=4)
-show(
-    plots.digit_grid(torch.cat([batch_images[:10], moved[:10]])),
-    alt="Ten digits, and below them the same digits shifted by up to two pixels.",
-)
+show(plots.digit_grid(torch.cat([batch_images[:10], moved[:10]])), alt="02.digits-below-them")
 print(f"the teacher on shifted images, against its own cached answers: kd_loss {cached:.2f}")
-print(f"our student on unshifted images, for scale: {kd_loss(student_logits, teacher_logits, temperature=4):.2f}")
+print(
+    f"our student on unshifted images, for scale: {kd_loss(student_logits, teacher_logits, temperature=4):.2f}"
+)
 
 # %% tags=["claims"]
 assert cached > 0.05
@@ -685,12 +724,13 @@ for index, terms in my_train(student, batches, with_knobs(objective, knobs), opt
 # %%
 steps = range(len(history))
 values = {name: torch.stack([terms[name] for terms in history]).cpu() for name in ("kd", "ce")}
-ax = plots.training_curves({name: (steps, value) for name, value in values.items()}, marks={150: "T = 8"})
-ax.set(ylabel="weighted term of the loss", yscale="log", ylim=(None, 60))  # room for the mark's words
-show(
-    ax,
-    alt="Both terms fall over 300 steps. At step 150, where T goes from 2 to 8, the distillation term jumps.",
+ax = plots.training_curves(
+    {name: (steps, value) for name, value in values.items()}, marks={150: "T = 8"}
 )
+ax.set(
+    ylabel="weighted term of the loss", yscale="log", ylim=(None, 60)
+)  # room for the mark's words
+show(ax, alt="02.terms-fall-over")
 print(
     f"{count_errors(student, *mnist.held_out)} errors on {len(mnist.held_out.labels):,} held-out images after 300 steps"
 )
@@ -726,7 +766,11 @@ format_comparison(compare(runs))
 # factor against the loss without it, on the same seeds.
 
 # %%
-pair = compare(runs, baseline="temperature=8, loss=kd_without_t2").set_index("arm").loc["temperature=8, loss=kd_loss"]
+pair = (
+    compare(runs, baseline="temperature=8, loss=kd_without_t2")
+    .set_index("arm")
+    .loc["temperature=8, loss=kd_loss"]
+)
 print(
     f"with minus without T², at T = 8: {pair.difference:+.0f} errors, 95 % interval [{pair.low:+.0f}, {pair.high:+.0f}]"
 )
@@ -735,8 +779,12 @@ against_smoothing = compare(runs, baseline="label_smoothing").set_index("arm")
 
 # %% tags=["claims"]
 assert pair.high < 0  # better with it
-assert (against_none.loc[["temperature=8, loss=kd_loss", "label_smoothing"]].high < 0).all()  # both beat no teacher
-assert not (against_smoothing.verdict == "better").any()  # no student of a teacher beats smoothed labels here
+assert (
+    against_none.loc[["temperature=8, loss=kd_loss", "label_smoothing"]].high < 0
+).all()  # both beat no teacher
+assert not (
+    against_smoothing.verdict == "better"
+).any()  # no student of a teacher beats smoothed labels here
 assert against_none.loc["temperature=8, loss=kd_without_t2"].verdict != "better"
 assert abs(against_none.loc["temperature=2, loss=kd_loss"].difference) < 60
 
@@ -780,15 +828,17 @@ runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=3)
 table = compare(runs)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(
-    ax,
-    alt="Paired differences in test errors with intervals: the distilled students lie left of 0 against both baselines.",
-)
+show(ax, alt="02.paired-differences-test-2")
 format_comparison(table)
 
 # %%
 against = table[table.arm == "distilled"].set_index("baseline")
-print({name: f"{row.difference:+.0f} [{row.low:+.0f}, {row.high:+.0f}]" for name, row in against.iterrows()})
+print(
+    {
+        name: f"{row.difference:+.0f} [{row.low:+.0f}, {row.high:+.0f}]"
+        for name, row in against.iterrows()
+    }
+)
 smoothing = table.set_index("arm").loc["label_smoothing"].difference  # against no teacher
 
 # %% tags=["claims"]
@@ -811,13 +861,17 @@ assert smoothing < 0.2 * against.loc["no_teacher"].difference
 # %%
 part = mnist.train.take(55_000 if FULL else 10_000)
 kept = part.labels != 3
-of_3 = soften(cache[: len(kept)], temperature=4)[:, 3]  # (N,); at T = 4, where the eye sees more than at 20
+of_3 = soften(cache[: len(kept)], temperature=4)[
+    :, 3
+]  # (N,); at T = 4, where the eye sees more than at 20
 whisper = {digit: of_3[part.labels == digit].mean().item() for digit in range(10) if digit != 3}
 for digit, share in whisper.items():
     print(f"shown a {digit}: probability of 3 is {share:.3f}  {'▇' * round(500 * share)}")
 
 # %% tags=["claims"]
-assert {2, 5} < set(sorted(whisper, key=whisper.get)[-4:])  # 2s and 5s are among the most 3-like digits
+assert {2, 5} < set(
+    sorted(whisper, key=whisper.get)[-4:]
+)  # 2s and 5s are among the most 3-like digits
 
 # %%
 guess("02.threes-found")
@@ -867,11 +921,10 @@ bias, errors = choose_bias(without_3[is_distilled].model.iloc[0], [3], candidate
 # %%
 ax = plots.curve(candidates[:33], errors[:33], role="student", markevery=4)
 ax.axvline(bias, color=COLORS["kd"], linestyle="--", linewidth=1.2)
-ax.set(xlabel="added to the bias of class 3", ylabel="errors on 5,000 held-out images", ylim=(0, None))
-show(
-    ax,
-    alt="Held-out errors against what is added to the bias of class 3: a valley, its lowest point marked.",
+ax.set(
+    xlabel="added to the bias of class 3", ylabel="errors on 5,000 held-out images", ylim=(0, None)
 )
+show(ax, alt="02.held-out-errors-2")
 print(f"lowest at {bias}; the paper's, tuned on its test set, is 3.5")
 
 # %% [markdown]
@@ -885,7 +938,9 @@ def with_bias(runs, classes, candidates):
     table["bias"] = [choose_bias(model, classes, candidates)[0] for model in runs.model]
     logits = [predict_logits(model, mnist.test.images) for model in runs.model]
     pairs = zip(logits, table.bias, strict=True)
-    table["errors_with_bias"] = [errors_with(row, mnist.test.labels, bias, classes) for row, bias in pairs]
+    table["errors_with_bias"] = [
+        errors_with(row, mnist.test.labels, bias, classes) for row, bias in pairs
+    ]
     return table
 
 
@@ -921,7 +976,10 @@ guess("02.sevens-and-eights")
 # %%
 kept = (mnist.train.labels == 7) | (mnist.train.labels == 8)
 only_78 = distil(
-    (mnist.train.images[kept], mnist.train.labels[kept]), cache[kept], alpha=1.0, epochs=100 if FULL else 8
+    (mnist.train.images[kept], mnist.train.labels[kept]),
+    cache[kept],
+    alpha=1.0,
+    epochs=100 if FULL else 8,
 )
 table_78 = with_bias(only_78, [7, 8], [-step / 4 for step in range(81)])
 table_78.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].mean().round(1)
@@ -953,7 +1011,9 @@ assert distilled.baseline_mean.min() > 6800  # of the sevens and eights alone th
 # %%
 record = read_record("hinton")
 columns = {"paper": record["paper"], "recorded here": record["means"]}
-table = pd.DataFrame({name: pd.DataFrame(part).unstack() for name, part in columns.items()}).dropna(how="all")
+table = pd.DataFrame({name: pd.DataFrame(part).unstack() for name, part in columns.items()}).dropna(
+    how="all"
+)
 print(" ".join(record["command"].split()), "\n")
 for row in record["comparisons"]:
     interval = f"95 % interval [{row['low']:+.0f}, {row['high']:+.0f}], {row['n']} seeds"

@@ -30,7 +30,14 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from kdcourse import plots, zoo
 from kdcourse.data import load_mnist
-from kdcourse.losses import HintRegressor, attention_map, attention_transfer_loss, hint_loss, info_nce_loss, kd_loss
+from kdcourse.losses import (
+    HintRegressor,
+    attention_map,
+    attention_transfer_loss,
+    hint_loss,
+    info_nce_loss,
+    kd_loss,
+)
 from kdcourse.models import capture, count_parameters, make_student_cnn
 from kdcourse.plots import COLORS, show
 from kdcourse.plots.drawings import draw_attention_transfer, draw_fitnets, draw_hooks
@@ -56,7 +63,9 @@ draw_fitnets()
 # hundred steps that is another run. The text claims only what held on all that we tried; verdicts on thin differences are printed.
 
 # %%
-FULL = False  # True: more images, more seeds, all test images; about a quarter of an hour of one core
+FULL = (
+    False  # True: more images, more seeds, all test images; about a quarter of an hour of one core
+)
 SAMPLES, EPOCHS, SEEDS, CHOICE_SEEDS = (2000, 10, 8, 3) if FULL else (1000, 5, 4, 1)
 device = pick_device()
 mnist = load_mnist(device=device)
@@ -84,8 +93,13 @@ draw_hooks()
 # %%
 images, labels = mnist.held_out.take(256)
 seen = {}
-for name, module in teacher.named_children():  # name=name: each hook keeps the name of its own module
-    module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
+for (
+    name,
+    module,
+) in teacher.named_children():  # name=name: each hook keeps the name of its own module
+    module.register_forward_hook(
+        lambda module, inputs, output, name=name: seen.update({name: output})
+    )
 with torch.no_grad():
     logits = teacher(images)
 for name, output in seen.items():
@@ -181,7 +195,9 @@ guess("03.inplace-relu")
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(inplace=True)).to(device)
 kept = {}
-hook = net[0].register_forward_hook(lambda module, inputs, output: kept.update(output=output, copy=output.clone()))
+hook = net[0].register_forward_hook(
+    lambda module, inputs, output: kept.update(output=output, copy=output.clone())
+)
 net(images)
 hook.remove()
 print(
@@ -237,7 +253,12 @@ torch.manual_seed(0)
 student = make_student_cnn().to(device)
 with capture(student, "stage1", "stage2", "stage3") as student_features:
     student_logits = student(images)
-print("student", tuple(student_features["stage2"].shape), "  teacher", tuple(teacher_features["stage2"].shape))
+print(
+    "student",
+    tuple(student_features["stage2"].shape),
+    "  teacher",
+    tuple(teacher_features["stage2"].shape),
+)
 try:
     hint_loss(student_features["stage2"], teacher_features["stage2"])
 except ValueError as error:
@@ -253,10 +274,15 @@ except ValueError as error:
 
 # %%
 regressor = HintRegressor(8, 32).to(device)
-guided, hint = regressor(student_features["stage2"]), teacher_features["stage2"]  # (256, 32, 14, 14) both
+guided, hint = (
+    regressor(student_features["stage2"]),
+    teacher_features["stage2"],
+)  # (256, 32, 14, 14) both
 by_hand = (guided - hint.detach()).square().mean()
 torch.testing.assert_close(by_hand, hint_loss(guided, hint))
-print(f"the regressor: {count_parameters(regressor)} parameters; hint loss at the start {by_hand:.3f}")
+print(
+    f"the regressor: {count_parameters(regressor)} parameters; hint loss at the start {by_hand:.3f}"
+)
 
 # %% tags=["claims"]
 assert count_parameters(regressor) == 8 * 32 + 32
@@ -266,12 +292,18 @@ assert count_parameters(regressor) == 8 * 32 + 32
 # one side was pooled to a single position, PyTorch finds a way that nobody asked for, with no more than a warning (silenced here).
 
 # %%
-pooled = nn.Conv2d(8, 64, 1).to(device)(student_features["stage2"]).mean(dim=(2, 3), keepdim=True)  # (256, 64, 1, 1)
+pooled = (
+    nn.Conv2d(8, 64, 1).to(device)(student_features["stage2"]).mean(dim=(2, 3), keepdim=True)
+)  # (256, 64, 1, 1)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    broadcast = F.mse_loss(pooled, teacher_features["stage3"])  # (256, 64, 1, 1) against (256, 64, 7, 7)
+    broadcast = F.mse_loss(
+        pooled, teacher_features["stage3"]
+    )  # (256, 64, 1, 1) against (256, 64, 7, 7)
 print(f"F.mse_loss gives {broadcast:.3f}: one position was compared with all 49")
-fitting = HintRegressor(8, 64, size=7).to(device)(student_features["stage2"])  # pools 14×14 to 7×7, then convolves
+fitting = HintRegressor(8, 64, size=7).to(device)(
+    student_features["stage2"]
+)  # pools 14×14 to 7×7, then convolves
 print("with size=7:", tuple(fitting.shape), f"{hint_loss(fitting, teacher_features['stage3']):.3f}")
 
 # %% tags=["claims"]
@@ -311,15 +343,25 @@ torch.testing.assert_close(normalised_loss(10 * guided, hint), normalised_loss(g
 # %%
 def push(loss):
     """Length of a loss's gradient in the student's weights."""
-    found = torch.autograd.grad(loss, list(student.parameters()), retain_graph=True, allow_unused=True)
-    return torch.cat([gradient.flatten() for gradient in found if gradient is not None]).norm().item()
+    found = torch.autograd.grad(
+        loss, list(student.parameters()), retain_graph=True, allow_unused=True
+    )
+    return (
+        torch.cat([gradient.flatten() for gradient in found if gradient is not None]).norm().item()
+    )
 
 
-distance = (F.normalize(guided, dim=1) - F.normalize(hint, dim=1)).square().sum(dim=1).mean()  # of unit vectors
+distance = (
+    (F.normalize(guided, dim=1) - F.normalize(hint, dim=1)).square().sum(dim=1).mean()
+)  # of unit vectors
 torch.testing.assert_close(distance / 32, normalised_loss(guided, hint))
-pushes = {"hint_loss": push(hint_loss(guided, hint)), "normalised": push(normalised_loss(guided, hint))}
+pushes = {
+    "hint_loss": push(hint_loss(guided, hint)),
+    "normalised": push(normalised_loss(guided, hint)),
+}
 print(
-    {name: round(size, 4) for name, size in pushes.items()}, f"ratio {pushes['hint_loss'] / pushes['normalised']:.0f}"
+    {name: round(size, 4) for name, size in pushes.items()},
+    f"ratio {pushes['hint_loss'] / pushes['normalised']:.0f}",
 )
 
 # %% tags=["claims"]
@@ -365,7 +407,7 @@ learned, forgotten = hint_stage(remember=True), hint_stage(remember=False)
 ax = plots.curve(range(80), forgotten, role="no_teacher", label="regressor forgotten", markevery=10)
 plots.curve(range(80), learned, role="kd", label="regressor learns", ax=ax, markevery=10)
 ax.set(xlabel="step", ylabel="hint loss", ylim=(0, None))
-show(ax, alt="Hint loss over 80 steps: with a learning regressor it falls further than with a random one that stays.")
+show(ax, alt="03.hint-loss-over")
 ends = {"learned": learned[-8:].mean().item(), "forgotten": forgotten[-8:].mean().item()}
 print({name: round(value, 3) for name, value in ends.items()}, f"start {learned[0]:.3f}")
 
@@ -375,11 +417,17 @@ print({name: round(value, 3) for name, value in ends.items()}, f"start {learned[
 def forgetful(student, images, labels):
     with capture(student, "stage2") as features:
         student(images)
-    return {"hint": hint_loss(regressor(features["stage2"]), teacher_features["stage2"][: len(images)])}
+    return {
+        "hint": hint_loss(regressor(features["stage2"]), teacher_features["stage2"][: len(images)])
+    }
 
 
 try:
-    next(train(student, [(images[:32], labels[:32])], forgetful, torch.optim.Adam(student.parameters())))
+    next(
+        train(
+            student, [(images[:32], labels[:32])], forgetful, torch.optim.Adam(student.parameters())
+        )
+    )
 except ValueError as error:
     print(error)
 
@@ -417,11 +465,20 @@ assert (
 first, kd, ce = history.hint.terms["hint"], history.kd.terms["kd"], history.kd.terms["ce"]
 switch = len(first)
 ax = plots.curve(range(switch), first, color=COLORS["fork"], label="stage one: hint", linestyle="-")
-plots.curve(range(switch, switch + len(kd)), kd, role="kd", label="stage two: soft targets", ax=ax, markevery=20)
-plots.curve(range(switch, switch + len(ce)), ce, role="ce", label="stage two: labels", ax=ax, markevery=20)
+plots.curve(
+    range(switch, switch + len(kd)),
+    kd,
+    role="kd",
+    label="stage two: soft targets",
+    ax=ax,
+    markevery=20,
+)
+plots.curve(
+    range(switch, switch + len(ce)), ce, role="ce", label="stage two: labels", ax=ax, markevery=20
+)
 ax.axvline(switch, color=plots.INK, linewidth=0.8, linestyle=":")
 ax.set(xlabel="step", ylabel="term of the loss", yscale="log")
-show(ax, alt="The hint loss falls over 80 steps; then, in stage two, the terms of soft targets and labels fall.")
+show(ax, alt="03.hint-loss-falls")
 
 # %% tags=["claims"]
 assert (switch, len(kd)) == (80, 160)
@@ -447,7 +504,12 @@ features = teacher_features["stage2"]  # (256, 32, 14, 14)
 energy = features.abs().pow(2).sum(dim=1).flatten(1)  # (256, 196)
 by_hand = energy / energy.norm(dim=1, keepdim=True)
 torch.testing.assert_close(by_hand, attention_map(features))
-print(tuple(features.shape), "→", tuple(by_hand.shape), f"length of each row {by_hand.norm(dim=1).mean():.3f}")
+print(
+    tuple(features.shape),
+    "→",
+    tuple(by_hand.shape),
+    f"length of each row {by_hand.norm(dim=1).mean():.3f}",
+)
 
 # %% [markdown]
 # The channels are gone: a map of 8 channels and one of 32 can be compared without any regressor. Look at the teacher's maps
@@ -457,15 +519,17 @@ print(tuple(features.shape), "→", tuple(by_hand.shape), f"length of each row {
 # %%
 def maps_of(features):
     """Attention maps of each stage as pictures."""
-    return {name: attention_map(maps).unflatten(1, maps.shape[2:]) for name, maps in features.items()}
+    return {
+        name: attention_map(maps).unflatten(1, maps.shape[2:]) for name, maps in features.items()
+    }
 
 
 first_of_each = [int((labels == digit).nonzero()[0]) for digit in range(10)]
-of_teacher = {f"teacher, {name}": maps[first_of_each].cpu() for name, maps in maps_of(teacher_features).items()}
-show(
-    plots.attention_grid(images[first_of_each], of_teacher),
-    alt="Ten digits and the teacher's attention maps at three stages: strokes at stage 1, wide patches at stage 3.",
-)
+of_teacher = {
+    f"teacher, {name}": maps[first_of_each].cpu()
+    for name, maps in maps_of(teacher_features).items()
+}
+show(plots.attention_grid(images[first_of_each], of_teacher), alt="03.digits-teacher-s")
 
 # %% [markdown]
 # Stage 1 traces the strokes. Stage 2 has half the resolution and lights up around them, in hollows, too. At stage 3 a few of 49
@@ -476,15 +540,20 @@ show(
 # %%
 example = teacher_features["stage3"][first_of_each]  # (10, 64, 7, 7)
 powers = {
-    f"p = {p:g}": F.normalize(example.abs().pow(p).sum(dim=1).flatten(1), dim=1).unflatten(1, (7, 7))
+    f"p = {p:g}": F.normalize(example.abs().pow(p).sum(dim=1).flatten(1), dim=1).unflatten(
+        1, (7, 7)
+    )
     for p in (0.5, 2, 8)
 }
 show(
-    plots.attention_grid(images[first_of_each], {name: maps.cpu() for name, maps in powers.items()}),
-    alt="The teacher's stage 3 maps for p = 0.5, 2 and 8: the larger p, the fewer places stay bright.",
+    plots.attention_grid(
+        images[first_of_each], {name: maps.cpu() for name, maps in powers.items()}
+    ),
+    alt="03.teacher-s-stage",
 )
 bright = {
-    name: (maps > 0.5 * maps.amax(dim=(1, 2), keepdim=True)).float().mean().item() for name, maps in powers.items()
+    name: (maps > 0.5 * maps.amax(dim=(1, 2), keepdim=True)).float().mean().item()
+    for name, maps in powers.items()
 }
 print(
     "share of places at least half as bright as the brightest:",
@@ -502,9 +571,12 @@ assert bright["p = 0.5"] > bright["p = 2"] > bright["p = 8"]
 
 # %%
 layers = ["stage2", "stage3"]
-students, teachers = ([found[name] for name in layers] for found in (student_features, teacher_features))
+students, teachers = (
+    [found[name] for name in layers] for found in (student_features, teacher_features)
+)
 terms = [
-    (attention_map(s) - attention_map(t).detach()).square().mean() for s, t in zip(students, teachers, strict=True)
+    (attention_map(s) - attention_map(t).detach()).square().mean()
+    for s, t in zip(students, teachers, strict=True)
 ]
 torch.testing.assert_close(sum(terms), attention_transfer_loss(students, teachers))
 print({name: f"{term:.4f}" for name, term in zip(layers, terms, strict=True)})
@@ -523,7 +595,10 @@ per_stage = {
     for name in maps_of(teacher_features)
 }
 both = push(attention_transfer_loss(students, teachers)) / ce
-print({name: f"{share:.3f}" for name, share in per_stage.items()}, f"stages 2 and 3 together: {both:.3f}")
+print(
+    {name: f"{share:.3f}" for name, share in per_stage.items()},
+    f"stages 2 and 3 together: {both:.3f}",
+)
 print(f"at weight 1000: {1000 * both:.0f} times the push of the cross-entropy")
 
 # %% tags=["claims"]
@@ -547,7 +622,8 @@ assert per_stage["stage1"] < per_stage["stage3"]
 # %%
 def text_loss(student_maps, teacher_maps):
     total = sum(
-        F.mse_loss(attention_map(s), attention_map(t)) for s, t in zip(student_maps, teacher_maps, strict=False)
+        F.mse_loss(attention_map(s), attention_map(t))
+        for s, t in zip(student_maps, teacher_maps, strict=False)
     )
     return total / len(student_maps)
 
@@ -555,7 +631,11 @@ def text_loss(student_maps, teacher_maps):
 one_missing = text_loss(students, teachers[:1])
 print(f"two layers against one: {one_missing:.4f}, half of the first term alone")
 torch.testing.assert_close(one_missing, terms[0] / 2)
-for wrong in [(students, teachers[:1]), ([], []), (student_features["stage2"], teacher_features["stage3"])]:
+for wrong in [
+    (students, teachers[:1]),
+    ([], []),
+    (student_features["stage2"], teacher_features["stage3"]),
+]:
     try:
         attention_transfer_loss(*wrong)
     except ValueError as error:
@@ -585,7 +665,9 @@ def ask(model, images):
 
 chunks = [ask(teacher, part) for part in few.images.split(250)]
 cached = [torch.cat(parts) for parts in zip(*chunks, strict=True)]  # logits, stage2, stage3
-print([tuple(tensor.shape) for tensor in cached], f"{sum(t.nbytes for t in cached) / 2**20:.0f} MiB")
+print(
+    [tuple(tensor.shape) for tensor in cached], f"{sum(t.nbytes for t in cached) / 2**20:.0f} MiB"
+)
 
 # %% [markdown]
 # Feature maps are large: at this rate all of MNIST would take gigabytes. For large data, or images that are augmented, the teacher
@@ -616,12 +698,25 @@ trained = {"untrained": student}
 for name, weight in {"labels only": 0.0, "labels and attention": 30.0}.items():
     torch.manual_seed(0)
     trained[name] = make_student_cnn().to(device)
-    objective, optimizer = partial(attention_objective, weight=weight), make_optimizer(trained[name].parameters())
-    fit(trained[name], (*few, *cached), objective, optimizer, epochs=EPOCHS, batch_size=25, progress=False)
+    objective, optimizer = (
+        partial(attention_objective, weight=weight),
+        make_optimizer(trained[name].parameters()),
+    )
+    fit(
+        trained[name],
+        (*few, *cached),
+        objective,
+        optimizer,
+        epochs=EPOCHS,
+        batch_size=25,
+        progress=False,
+    )
 
 # %% tags=["claims"]
 assert all(
-    count_errors(model, *mnist.held_out.take(1000)) < 400 for name, model in trained.items() if name != "untrained"
+    count_errors(model, *mnist.held_out.take(1000)) < 400
+    for name, model in trained.items()
+    if name != "untrained"
 )
 
 # %%
@@ -631,11 +726,7 @@ for name, model in trained.items():
     rows[name] = attention_map(found[-1])[first_of_each].unflatten(1, (7, 7)).cpu()
     pairs = zip(layers, found, teachers, strict=True)
     distances[name] = {layer: attention_transfer_loss(s, t).item() for layer, s, t in pairs}
-show(
-    plots.attention_grid(images[first_of_each], rows),
-    alt="Stage 3 maps over ten digits: teacher, untrained student (lit nearly everywhere), labels only, and labels and "
-    "attention, which is most like the teacher.",
-)
+show(plots.attention_grid(images[first_of_each], rows), alt="03.stage-3-maps")
 distances = pd.DataFrame(distances).T  # over all 256 images
 distances.round(5)
 
@@ -695,7 +786,7 @@ ax.set(
     xlabel="digit",
     ylabel="digit",
 )
-show(ax, alt="Cosines between the teacher's embeddings of thirty digits: bright 3 by 3 blocks along the diagonal.")
+show(ax, alt="03.cosines-between-teacher")
 
 # %% [markdown]
 # [InfoNCE](glossary:infonce) turns this into a puzzle: given the student's embedding of image $i$, pick the teacher's embedding of the
@@ -707,7 +798,10 @@ show(ax, alt="Cosines between the teacher's embeddings of thirty digits: bright 
 
 # %%
 def my_info_nce(student_embeddings, teacher_embeddings, *, temperature):
-    s, t = F.normalize(student_embeddings, dim=1), F.normalize(teacher_embeddings.detach(), dim=1)  # (B, D) each
+    s, t = (
+        F.normalize(student_embeddings, dim=1),
+        F.normalize(teacher_embeddings.detach(), dim=1),
+    )  # (B, D) each
     similarity = s @ t.T / temperature  # (B, B)
     right = torch.arange(len(s), device=s.device)  # the answer of row i is column i
     return F.cross_entropy(similarity, right), F.cross_entropy(similarity.T, right)
@@ -718,7 +812,9 @@ projection = nn.Linear(16, 64).to(device)
 rows, columns = my_info_nce(projection(student_embeddings), embeddings, temperature=0.1)
 ours = info_nce_loss(projection(student_embeddings), embeddings, temperature=0.1)
 torch.testing.assert_close((rows + columns) / 2, ours)
-print(f"loss of 'student finds teacher' {rows:.2f}, of 'teacher finds student' {columns:.2f}, mean {ours:.2f}")
+print(
+    f"loss of 'student finds teacher' {rows:.2f}, of 'teacher finds student' {columns:.2f}, mean {ours:.2f}"
+)
 print(f"whoever guesses among 256 has log 256 = {math.log(256):.2f}")
 
 # %% [markdown]
@@ -757,7 +853,9 @@ try:
     info_nce_loss(student_embeddings, embeddings, temperature=0.1)
 except ValueError as error:
     print(error)
-as_wide = torch.randn(256, 64, device=device, requires_grad=True)  # a student that happens to be as wide as its teacher
+as_wide = torch.randn(
+    256, 64, device=device, requires_grad=True
+)  # a student that happens to be as wide as its teacher
 info_nce_loss(as_wide, embeddings, temperature=0.1).backward()
 print("gradient of the projection that was built and not used:", projection.weight.grad)
 
@@ -793,7 +891,9 @@ assert pushed > 0.8
 # %%
 every = info_nce_loss(embeddings, embeddings, temperature=0.1)
 without = info_nce_loss(embeddings, embeddings, temperature=0.1, labels=labels)
-print(f"a perfect student's loss: {every:.2f} with all negatives, {without:.2f} with those of other digits only")
+print(
+    f"a perfect student's loss: {every:.2f} with all negatives, {without:.2f} with those of other digits only"
+)
 
 # %% tags=["claims"]
 assert every > 2 * without
@@ -813,7 +913,9 @@ assert every > 2 * without
 
 
 # %%
-def objective(student, images, labels, teacher_logits, *teachers, regressor, projection, weights, progress):
+def objective(
+    student, images, labels, teacher_logits, *teachers, regressor, projection, weights, progress
+):
     with capture(student, *layers) as found:
         logits = student(images)
     if progress < weights.get("hint stage", 0):  # FitNets' first stage: no label, no soft target
@@ -825,10 +927,14 @@ def objective(student, images, labels, teacher_logits, *teachers, regressor, pro
     if "hint" in weights:
         terms["hint"] = weights["hint"] * hint_loss(regressor(found["stage2"]), teachers[0])
     if "attention" in weights:
-        terms["attention"] = weights["attention"] * attention_transfer_loss([found[name] for name in layers], teachers)
+        terms["attention"] = weights["attention"] * attention_transfer_loss(
+            [found[name] for name in layers], teachers
+        )
     if "contrastive" in weights:
         pooled, target = projection(found["stage3"].mean(dim=(2, 3))), teachers[1].mean(dim=(2, 3))
-        terms["contrastive"] = weights["contrastive"] * info_nce_loss(pooled, target, temperature=0.1, labels=labels)
+        terms["contrastive"] = weights["contrastive"] * info_nce_loss(
+            pooled, target, temperature=0.1, labels=labels
+        )
     return terms
 
 
@@ -885,7 +991,10 @@ guess("03.fitnets-or-mixture")
 
 # %%
 single = {name: {name: chosen[name]} for name in chosen}
-together = {f"kd + {name}": {"kd": chosen["kd"], name: chosen[name]} for name in ("hint", "attention", "contrastive")}
+together = {
+    f"kd + {name}": {"kd": chosen["kd"], name: chosen[name]}
+    for name in ("hint", "attention", "contrastive")
+}
 two_stages = {"fitnets": {"kd": chosen["kd"], "hint stage": 0.2}}
 runs = sweep(
     data={"train": (*few, *cached), "test": mnist.test if FULL else mnist.test.take(2000)}, seeds=range(SEEDS),
@@ -910,7 +1019,10 @@ def in_words(table):
 table = comparisons["against no teacher"]
 ax = plots.intervals(table)
 ax.set(xlabel=f"difference in test errors (of {runs.attrs['evaluated']['test']:,})")
-show(ax, alt=f"Differences to no teacher with 95 per cent intervals, a row per method. {in_words(table)}.")
+show(
+    ax,
+    alt=f"Differences to no teacher with 95 per cent intervals, a row per method. {in_words(table)}.",
+)
 print(in_words(table))
 
 # %% tags=["claims"]
@@ -921,12 +1033,24 @@ assert len(table) == 9  # eight methods and label smoothing
 # of the three mixtures than about any one of them: the luck of three students cancels in part. One number per seed, then, compared as before.
 
 # %%
-mixed = runs[runs.arm.isin(together)].groupby("seed", as_index=False).test_errors.mean().assign(arm="mixtures")
-pooled = compare(pd.concat([mixed, runs]), baseline=["no_teacher", "label_smoothing", "kd", "fitnets"])
+mixed = (
+    runs[runs.arm.isin(together)]
+    .groupby("seed", as_index=False)
+    .test_errors.mean()
+    .assign(arm="mixtures")
+)
+pooled = compare(
+    pd.concat([mixed, runs]), baseline=["no_teacher", "label_smoothing", "kd", "fitnets"]
+)
 pooled = pooled[pooled.arm == "mixtures"].set_index("baseline")
 for name, row in pooled.iterrows():
-    print(f"mixtures − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
-print("from seed to seed, standard deviation:", runs.groupby("arm", sort=False).test_errors.std().round().to_dict())
+    print(
+        f"mixtures − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}"
+    )
+print(
+    "from seed to seed, standard deviation:",
+    runs.groupby("arm", sort=False).test_errors.std().round().to_dict(),
+)
 
 # %% tags=["claims"]
 assert pooled.difference["fitnets"] < 0
@@ -943,7 +1067,10 @@ assert table.set_index("arm").difference["contrastive"] < 0  # against no teache
 ax = plots.intervals(comparisons["against soft targets"])
 ax.set(xlabel=f"difference in test errors (of {runs.attrs['evaluated']['test']:,})")
 found = in_words(comparisons["against soft targets"])
-show(ax, alt=f"Differences to soft targets alone with 95 per cent intervals, a row per method. {found}.")
+show(
+    ax,
+    alt=f"Differences to soft targets alone with 95 per cent intervals, a row per method. {found}.",
+)
 print(found)
 
 # %% [markdown]
@@ -959,12 +1086,18 @@ record = read_record("chapter03")
 full = pd.DataFrame(record["comparisons"]["against soft targets"]).set_index("arm")
 ax = plots.intervals(full.reset_index())
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt=f"At full size: differences to soft targets alone with intervals. {in_words(full.reset_index())}.")
+show(
+    ax,
+    alt=f"At full size: differences to soft targets alone with intervals. {in_words(full.reset_index())}.",
+)
 print(record["about"])
 full.round(1)
 
 # %% tags=["claims"]
-assert (full.loc[["hint", "attention", "contrastive", "fitnets", "label_smoothing", "no_teacher"]].low > 0).all()
+assert (
+    full.loc[["hint", "attention", "contrastive", "fitnets", "label_smoothing", "no_teacher"]].low
+    > 0
+).all()
 assert (full.loc[list(together)].verdict == "unclear").all()
 assert full.drop("no_teacher")["mean"].idxmax() == "attention"
 assert full["mean"]["fitnets"] > full["mean"][list(together)].max()

@@ -27,7 +27,14 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from kdcourse import plots, zoo
 from kdcourse.data import load_mnist
-from kdcourse.losses import gram_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
+from kdcourse.losses import (
+    gram_loss,
+    hint_loss,
+    kd_loss,
+    rkd_angle_loss,
+    rkd_distance_loss,
+    similarity_preserving_loss,
+)
 from kdcourse.models import capture, make_mlp
 from kdcourse.plots import show
 from kdcourse.plots.drawings import draw_triplet
@@ -65,7 +72,9 @@ def make_student():
 
 @torch.no_grad()
 def ask_teacher(images):
-    with capture(teacher, "head.1") as features:  # its last layer but one: each of 64 channels averaged over all places
+    with capture(
+        teacher, "head.1"
+    ) as features:  # its last layer but one: each of 64 channels averaged over all places
         logits = teacher(images)  # (N, 10)
     return logits, features["head.1"]  # (N, 64)
 
@@ -110,11 +119,16 @@ def all_distances(x):
     return torch.linalg.vector_norm(x[:, None] - x[None, :], dim=2)  # (B, B)
 
 
-matrices = {"teacher (64 numbers)": all_distances(few_t), "untrained student (32)": all_distances(few_s)}
-matrices = {name: d / d[d > 0].mean() for name, d in matrices.items()}  # in units of the mean distance
+matrices = {
+    "teacher (64 numbers)": all_distances(few_t),
+    "untrained student (32)": all_distances(few_s),
+}
+matrices = {
+    name: d / d[d > 0].mean() for name, d in matrices.items()
+}  # in units of the mean distance
 show(
     plots.relation_matrices(matrices, labels=few_labels.tolist(), label="distance ÷ mean distance"),
-    alt="Distances of 15 digits as two 15 by 15 maps. The teacher's has dark blocks, one per class; the student's is patchy, without blocks.",
+    alt="04.distances-15-digits",
 )
 
 # %% [markdown]
@@ -126,12 +140,21 @@ show(
 same = few_labels[:, None] == few_labels[None, :]
 off = ~torch.eye(15, dtype=torch.bool, device=device)
 contrast = {name: float(d[same & off].mean() / d[~same].mean()) for name, d in matrices.items()}
-print({name: f"within a class {ratio:.2f} times as far as between classes" for name, ratio in contrast.items()})
-by_class = matrices["teacher (64 numbers)"].view(5, 3, 5, 3).mean(dim=(1, 3))  # (5, 5): of 0, 3, 5, 4, 9
+print(
+    {
+        name: f"within a class {ratio:.2f} times as far as between classes"
+        for name, ratio in contrast.items()
+    }
+)
+by_class = (
+    matrices["teacher (64 numbers)"].view(5, 3, 5, 3).mean(dim=(1, 3))
+)  # (5, 5): of 0, 3, 5, 4, 9
 
 # %% tags=["claims"]
 assert contrast["teacher (64 numbers)"] < 0.5 * contrast["untrained student (32)"]
-assert max(by_class[1, 2], by_class[3, 4]) < by_class[0, 1:].min()  # 3 and 5, 4 and 9: closer than 0 is to anything
+assert (
+    max(by_class[1, 2], by_class[3, 4]) < by_class[0, 1:].min()
+)  # 3 and 5, 4 and 9: closer than 0 is to anything
 
 # %% [markdown]
 # ## Distances
@@ -148,13 +171,22 @@ assert max(by_class[1, 2], by_class[3, 4]) < by_class[0, 1:].min()  # 3 and 5, 4
 guess("04.distance-to-itself")
 
 # %%
-for name, x in {"25 digits": t[:25], "26 digits": t[:26], "64 digits": t, "64 digits, moved by 20": t + 20}.items():
+for name, x in {
+    "25 digits": t[:25],
+    "26 digits": t[:26],
+    "64 digits": t,
+    "64 digits, moved by 20": t + 20,
+}.items():
     to_itself = torch.cdist(x, x).diagonal()
-    print(f"{name}: {(to_itself > 0).sum()} have a distance to themselves, up to {to_itself.max():.4f}")
+    print(
+        f"{name}: {(to_itself > 0).sum()} have a distance to themselves, up to {to_itself.max():.4f}"
+    )
 if device.type == "cpu":
     assert (torch.cdist(t[:25], t[:25]).diagonal() == 0).all()
     assert (torch.cdist(t, t).diagonal() > 0).float().mean() > 0.1
-    assert to_itself.max() > 5 * torch.cdist(t, t).diagonal().max()  # further from the origin: worse
+    assert (
+        to_itself.max() > 5 * torch.cdist(t, t).diagonal().max()
+    )  # further from the origin: worse
 
 # %% [markdown]
 # <details><summary><b>Trap 32: `torch.cdist` above 25 rows</b></summary>
@@ -177,7 +209,9 @@ for distances in (naive_distances, all_distances):
     points = s.clone().requires_grad_()
     loss = F.smooth_l1_loss(distances(points), all_distances(t))
     loss.backward()
-    print(f"{distances.__name__}: loss {loss:.3f}, gradients that are NaN: {points.grad.isnan().float().mean():.0%}")
+    print(
+        f"{distances.__name__}: loss {loss:.3f}, gradients that are NaN: {points.grad.isnan().float().mean():.0%}"
+    )
     assert points.grad.isnan().all() == (distances is naive_distances)
     assert loss.isfinite()
 
@@ -208,8 +242,12 @@ def share_of_the_innocent(scale_of, points):
     return float(loss[1:, 1:].sum() / loss.sum())
 
 
-by_max, by_mean = (share_of_the_innocent(of, few_t) for of in (torch.max, lambda d: d[d > 0].mean()))
-print(f"loss on pairs that did not move: divided by the maximum {by_max:.0%}, by the mean {by_mean:.0%}")
+by_max, by_mean = (
+    share_of_the_innocent(of, few_t) for of in (torch.max, lambda d: d[d > 0].mean())
+)
+print(
+    f"loss on pairs that did not move: divided by the maximum {by_max:.0%}, by the mean {by_mean:.0%}"
+)
 
 # %% tags=["claims"]
 assert by_max > 0.9
@@ -222,7 +260,12 @@ assert by_mean < 0.25
 # %%
 collapsed = torch.ones(64, 32, device=device, requires_grad=True)
 d = all_distances(collapsed)
-print("divided by the maximum:", (d / d.max()).mean().item(), "  ours:", rkd_distance_loss(collapsed, t).item())
+print(
+    "divided by the maximum:",
+    (d / d.max()).mean().item(),
+    "  ours:",
+    rkd_distance_loss(collapsed, t).item(),
+)
 
 # %% tags=["claims"]
 assert (d / d.max()).isnan().all()
@@ -259,7 +302,9 @@ print(
 # does not dominate. How often does that happen? We ask instead of assuming.
 
 # %%
-scaled_s, scaled_t = (all_distances(x) / all_distances(x)[all_distances(x) > 0].mean() for x in (s, t))
+scaled_s, scaled_t = (
+    all_distances(x) / all_distances(x)[all_distances(x) > 0].mean() for x in (s, t)
+)
 large = (scaled_s - scaled_t).abs() > 1
 print(f"pairs that are wrong by more than one mean distance: {large.float().mean():.2%}")
 
@@ -289,7 +334,9 @@ def my_angle_loss(student, teacher):
 
 
 torch.testing.assert_close(my_angle_loss(s, t), rkd_angle_loss(s, t), rtol=1e-4, atol=1e-6)
-print(f"angle loss of the untrained student: {rkd_angle_loss(s, t):.4f}, of the teacher: {rkd_angle_loss(t, t):.4f}")
+print(
+    f"angle loss of the untrained student: {rkd_angle_loss(s, t):.4f}, of the teacher: {rkd_angle_loss(t, t):.4f}"
+)
 
 # %% [markdown]
 # Four lines, and correct. Look at the shapes again.
@@ -303,7 +350,9 @@ print(f"{512**3 * 4 / 1e6:.0f} MB for the cosines of one network")
 
 def megabytes_kept(loss, student, teacher):
     kept = {}
-    with saved_tensors_hooks(lambda x: kept.update({x.data_ptr(): x.untyped_storage().nbytes()}) or x, lambda x: x):
+    with saved_tensors_hooks(
+        lambda x: kept.update({x.data_ptr(): x.untyped_storage().nbytes()}) or x, lambda x: x
+    ):
         value = loss(student.clone().requires_grad_(), teacher)  # alive while we count
     assert value.isfinite()
     return sum(kept.values()) / 1e6
@@ -316,7 +365,10 @@ def megabytes_kept(loss, student, teacher):
 # %%
 angle_memory = {"written plainly": my_angle_loss, "a few corners at a time": rkd_angle_loss}
 for name, loss in angle_memory.items():
-    row = [f"B = {b}: {megabytes_kept(loss, torch.randn(b, 32), torch.randn(b, 64)):8.3f} MB" for b in (32, 64, 128)]
+    row = [
+        f"B = {b}: {megabytes_kept(loss, torch.randn(b, 32), torch.randn(b, 64)):8.3f} MB"
+        for b in (32, 64, 128)
+    ]
     print(f"{name:24}", "   ".join(row))
 plain = [megabytes_kept(my_angle_loss, torch.randn(b, 32), torch.randn(b, 64)) for b in (64, 128)]
 
@@ -348,7 +400,9 @@ def my_gram_loss(student, teacher):
 
 
 torch.testing.assert_close(my_gram_loss(s, t), gram_loss(s, t))
-print(f"Gram loss of the untrained student: {gram_loss(s, t):.4f}, of the teacher: {gram_loss(t, t):.4f}")
+print(
+    f"Gram loss of the untrained student: {gram_loss(s, t):.4f}, of the teacher: {gram_loss(t, t):.4f}"
+)
 
 # %% [markdown]
 # A widely read text presents this under the name *angle-wise loss*. An inner product does contain an angle: the one between two images as seen
@@ -380,12 +434,17 @@ def gram_per_entry_loss(student, teacher):
     return gram_loss(student, teacher) / len(student) ** 2
 
 
-for name, a, b in [("untrained student", s, t), ("worst case", torch.eye(64)[:, :1], torch.eye(64)[:, 1:2])]:
+for name, a, b in [
+    ("untrained student", s, t),
+    ("worst case", torch.eye(64)[:, :1], torch.eye(64)[:, 1:2]),
+]:
     print(f"{name}: sum {gram_loss(a, b):.4f}, mean over entries {gram_per_entry_loss(a, b):.6f}")
     assert gram_per_entry_loss(a, b) < 1.001 * 2 / 64**2
 
 # %% tags=["claims"]
-assert gram_per_entry_loss(torch.eye(64)[:, :1], torch.eye(64)[:, 1:2]) > 0.999 * 2 / 64**2  # the worst case is reached
+assert (
+    gram_per_entry_loss(torch.eye(64)[:, :1], torch.eye(64)[:, 1:2]) > 0.999 * 2 / 64**2
+)  # the worst case is reached
 
 # %% [markdown]
 # Both matrices have norm 1, and two Gram matrices never point away from each other: they are at most $\sqrt 2$ apart. So the mean over entries is at most $2/B^2$, half a thousandth for 64
@@ -429,12 +488,16 @@ assert pulls["Gram, mean over entries"] < 0.01 * pulls["cross-entropy"]
 
 # %%
 def my_similarity_loss(student, teacher):
-    rows = [F.normalize(x.flatten(1) @ x.flatten(1).T, dim=1) for x in (student, teacher.detach())]  # (B, B)
+    rows = [
+        F.normalize(x.flatten(1) @ x.flatten(1).T, dim=1) for x in (student, teacher.detach())
+    ]  # (B, B)
     return (rows[0] - rows[1]).square().mean()
 
 
 torch.testing.assert_close(my_similarity_loss(s, t), similarity_preserving_loss(s, t))
-print(f"similarity-preserving loss of the untrained student: {similarity_preserving_loss(s, t):.5f}")
+print(
+    f"similarity-preserving loss of the untrained student: {similarity_preserving_loss(s, t):.5f}"
+)
 
 # %% [markdown]
 # You will find it written with `F.cosine_similarity`, each image beside each other by broadcasting. That looks like the same idea, and is not. The
@@ -443,13 +506,17 @@ print(f"similarity-preserving loss of the untrained student: {similarity_preserv
 
 # %%
 def by_broadcasting(student, teacher):
-    cosines = [F.cosine_similarity(x.unsqueeze(1), x.unsqueeze(0), dim=2) for x in (student, teacher)]
+    cosines = [
+        F.cosine_similarity(x.unsqueeze(1), x.unsqueeze(0), dim=2) for x in (student, teacher)
+    ]
     return F.mse_loss(*cosines)
 
 
 longer = t.clone()
 longer[0] *= 5  # one image, the same direction, five times as far from the origin
-print(f"cosines {by_broadcasting(longer, t):.6f}   similarity-preserving {similarity_preserving_loss(longer, t):.6f}")
+print(
+    f"cosines {by_broadcasting(longer, t):.6f}   similarity-preserving {similarity_preserving_loss(longer, t):.6f}"
+)
 
 # %% tags=["claims"]
 assert by_broadcasting(longer, t) < 1e-8
@@ -465,7 +532,9 @@ wrong = F.cosine_similarity(maps_s.unsqueeze(1), maps_s.unsqueeze(0), dim=2)
 flat = megabytes_kept(by_broadcasting, maps_s.flatten(1), maps_t.flatten(1))
 ours = megabytes_kept(similarity_preserving_loss, maps_s, maps_t)
 print(f"cosines of feature maps: {tuple(wrong.shape)} instead of (64, 64)")
-print(f"kept for the backward pass: by broadcasting {flat:.0f} MB, by one matrix product {ours:.2f} MB")
+print(
+    f"kept for the backward pass: by broadcasting {flat:.0f} MB, by one matrix product {ours:.2f} MB"
+)
 
 # %% tags=["claims"]
 assert wrong.shape == (64, 64, 14, 14)
@@ -491,10 +560,7 @@ assert flat > 20 * ours
 # %%
 still = RelationExplorer(few_t, few_labels)
 still.rotation.value, still.scale.value = 40, 1.5
-show(
-    still.canvas.figure,
-    alt="Grey and blue digits in the plane, the blue ones turned and enlarged; two equal distance maps; four losses at 0.",
-)
+show(still.canvas.figure, alt="04.grey-blue-digits")
 print({name: f"{loss:.4f}" for name, loss in still.losses.items()})
 
 # %% tags=["claims"]
@@ -509,10 +575,7 @@ guess("04.slides")
 # %%
 still.rotation.value, still.scale.value, still.shift.value = 0, 1, 0.6
 still.relation.value = "Gram matrix ÷ its norm"
-show(
-    still.canvas.figure,
-    alt="The blue digits are shifted; the two Gram maps differ; the bars of Gram and similarity-preserving have grown, the others are 0.",
-)
+show(still.canvas.figure, alt="04.blue-digits-shifted")
 print({name: f"{share:.0%}" for name, share in still.shares.items()})
 
 # %% tags=["claims"]
@@ -525,10 +588,7 @@ assert min(still.shares["Gram"], still.shares["similarity-preserving"]) > 0.3
 
 # %%
 still.shift.value, still.outlier.value, still.relation.value = 0, 2, "distances ÷ their mean"
-show(
-    still.canvas.figure,
-    alt="One 0 is pulled far away. Its row and column in the distance map are bright; the distance bar is the longest, the angle bar the shortest.",
-)
+show(still.canvas.figure, alt="04.one-0-pulled")
 print({name: f"{share:.0%}" for name, share in still.shares.items()})
 
 # %% tags=["claims"]
@@ -590,7 +650,9 @@ ratios = {name: still.losses[name] / once[name] for name in once}
 print({name: f"{ratio:.3f} times" for name, ratio in ratios.items()})
 
 # %% tags=["claims"]
-assert all(abs(ratio - 1) < 1e-3 for name, ratio in ratios.items() if name != "similarity-preserving")
+assert all(
+    abs(ratio - 1) < 1e-3 for name, ratio in ratios.items() if name != "similarity-preserving"
+)
 assert abs(ratios["similarity-preserving"] - 0.5) < 1e-3
 
 # %% [markdown]
@@ -605,7 +667,9 @@ assert abs(ratios["similarity-preserving"] - 0.5) < 1e-3
 
 # %%
 x, y = s.cpu().double(), t.cpu().double()
-turn = torch.linalg.qr(torch.randn(32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
+turn = torch.linalg.qr(
+    torch.randn(32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+)[0]
 order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
 lengths = torch.linspace(0.5, 2, 64, dtype=torch.float64)[:, None]
 movements = {
@@ -628,7 +692,9 @@ LOSSES = {
     "Gram": gram_loss,
     "similarity-preserving": similarity_preserving_loss,
 }
-ratio = pd.DataFrame({n: {m: float(f(*p) / f(x, y)) for m, p in movements.items()} for n, f in LOSSES.items()})
+ratio = pd.DataFrame(
+    {n: {m: float(f(*p) / f(x, y)) for m, p in movements.items()} for n, f in LOSSES.items()}
+)
 unseen = (ratio - 1).abs() < 1e-9
 ratio.round(3).astype(str).mask(unseen, "·")
 
@@ -651,7 +717,9 @@ assert unseen.loc[everybody].all(axis=None)
 assert unseen.loc["moved by 1"].tolist() == [True, True, False, False]
 assert unseen.loc["every image twice"].tolist() == [True, True, True, False]
 assert abs(ratio.loc["every image twice", "similarity-preserving"] - 0.5) < 1e-9
-assert not unseen.loc[["student alone in another order", "each image scaled by its own factor"]].any(axis=None)
+assert not unseen.loc[
+    ["student alone in another order", "each image scaled by its own factor"]
+].any(axis=None)
 
 # %% [markdown]
 # Two lines deserve a second look. *Both in another order*: relations belong to a set of images, not to a sequence. *Student alone in another order*:
@@ -668,9 +736,16 @@ record = read_record("losses")
 heavy = {name: record["against_the_usual_way"][name] for name in ("similarity", "angles")}
 columns = {"peak MB": "peak_megabytes", "milliseconds": "milliseconds"}
 cost = pd.concat(
-    {title: pd.DataFrame({n: row[key] for n, row in heavy.items()}).T for title, key in columns.items()}, axis=1
+    {
+        title: pd.DataFrame({n: row[key] for n, row in heavy.items()}).T
+        for title, key in columns.items()
+    },
+    axis=1,
 )
-cost.index = [f"{n}, B = {record['settings'][n]['batch']}, D = {record['settings'][n]['width']}" for n in heavy]
+cost.index = [
+    f"{n}, B = {record['settings'][n]['batch']}, D = {record['settings'][n]['width']}"
+    for n in heavy
+]
 cost
 
 # %% tags=["claims"]
@@ -691,7 +766,16 @@ assert (cost["peak MB", "ours"] < 100).all()
 
 # %%
 def objective(
-    student, images, labels, logits_t, embeddings_t, *, relation=None, weight=0.0, alpha=0.0, temperature=4.0
+    student,
+    images,
+    labels,
+    logits_t,
+    embeddings_t,
+    *,
+    relation=None,
+    weight=0.0,
+    alpha=0.0,
+    temperature=4.0,
 ):
     embeddings = student[:-1](images)  # (B, 32)
     logits = student[-1](embeddings)  # (B, 10)
@@ -708,8 +792,19 @@ def objective(
 
 # %%
 split = mnist.train.take(samples)
-data = {"train": (*split, *ask_teacher(split.images)), "held_out": mnist.held_out, "test": mnist.test}
-budget = dict(make_student=make_student, epochs=epochs, batch_size=64, lr=3e-3, progress=False, executor="processes")
+data = {
+    "train": (*split, *ask_teacher(split.images)),
+    "held_out": mnist.held_out,
+    "test": mnist.test,
+}
+budget = dict(
+    make_student=make_student,
+    epochs=epochs,
+    batch_size=64,
+    lr=3e-3,
+    progress=False,
+    executor="processes",
+)
 
 # %% [markdown]
 # ### How heavy?
@@ -724,7 +819,11 @@ only_held_out = {name: data[name] for name in ("train", "held_out")}
 select = partial(sweep, data=only_held_out, seeds=[100, 101], baselines=(), **budget)
 tried = {}
 for name, first in usual.items():
-    tries = select(objective={name: objective}, relation=[LOSSES[name]], weight=[float(first * k) for k in (1, 4, 16)])
+    tries = select(
+        objective={name: objective},
+        relation=[LOSSES[name]],
+        weight=[float(first * k) for k in (1, 4, 16)],
+    )
     tried[name] = tries.groupby("weight").held_out_errors.mean()
 tries = select(objective={"KD": objective}, alpha=0.9, temperature=[2.0, 4.0, 8.0])
 tried["KD"] = tries.groupby("temperature").held_out_errors.mean()
@@ -740,7 +839,9 @@ temperature = float(tried["KD"].idxmin())
 # %%
 print("chosen:", weights, "temperature:", temperature)
 for name in LOSSES:
-    more = "; it was the largest of three, and a larger one might do better still" * (weights[name] == 16 * usual[name])
+    more = "; it was the largest of three, and a larger one might do better still" * (
+        weights[name] == 16 * usual[name]
+    )
     print(f"{name}: {weights[name] / usual[name]:g} times the usual weight{more}")
 
 # %% [markdown]
@@ -759,7 +860,10 @@ arms |= {name: partial(objective, relation=LOSSES[name], weight=weights[name]) f
 arms |= {f"KD + {name}": partial(arms[name], **soft) for name in LOSSES}
 arms["Gram ÷ B², weight 1"] = partial(objective, relation=gram_per_entry_loss, weight=1.0)
 runs = sweep(objective=arms, data=data, seeds=range(seeds), keep_models=True, **budget)
-comparisons = {"against the baselines": compare(runs), "against KD alone": compare(runs, baseline="KD")}
+comparisons = {
+    "against the baselines": compare(runs),
+    "against KD alone": compare(runs, baseline="KD"),
+}
 format_comparison(comparisons["against the baselines"])
 
 # %%
@@ -767,8 +871,12 @@ plain = comparisons["against the baselines"].set_index(["arm", "baseline"])
 gain = -plain.loc[("KD", "no_teacher"), "difference"]  # of soft targets, in errors
 
 # %% tags=["claims"]
-assert (plain.loc[["KD", *LOSSES]].high < 0).all()  # better than no teacher, and than label smoothing
-assert (comparisons["against KD alone"].set_index("arm").difference[list(LOSSES)].abs() < gain / 3).all()
+assert (
+    plain.loc[["KD", *LOSSES]].high < 0
+).all()  # better than no teacher, and than label smoothing
+assert (
+    comparisons["against KD alone"].set_index("arm").difference[list(LOSSES)].abs() < gain / 3
+).all()
 
 # %% [markdown]
 # Every relation alone, without a single soft target, beats both baselines, and the whole interval says so. Its distance to soft targets is less than a third
@@ -779,19 +887,19 @@ guess("04.relation-with-soft-targets")
 
 # %%
 against_kd = comparisons["against KD alone"]
-ax = plots.intervals(against_kd[against_kd.arm.isin([*LOSSES, *arms]) & ~against_kd.arm.str.contains("÷")])
-ax.set(xlabel="difference in test errors (of 10,000)")
-show(
-    ax,
-    alt="Differences to soft targets alone with intervals, eight rows: the four relations alone, then each together with soft targets. "
-    "All lie around 0; the angles together with soft targets lie further left than the Gram matrix together with them.",
+ax = plots.intervals(
+    against_kd[against_kd.arm.isin([*LOSSES, *arms]) & ~against_kd.arm.str.contains("÷")]
 )
+ax.set(xlabel="difference in test errors (of 10,000)")
+show(ax, alt="04.differences-soft-targets")
 format_comparison(against_kd).loc[[*LOSSES, *(f"KD + {name}" for name in LOSSES)], ["minus KD"]]
 
 # %%
 difference = against_kd.set_index("arm").difference
 row = compare(runs, baseline="KD + Gram").set_index("arm").loc["KD + angle"]
-print(f"KD + angle minus KD + Gram: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
+print(
+    f"KD + angle minus KD + Gram: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}"
+)
 
 # %% tags=["claims"]
 assert (difference[[f"KD + {name}" for name in LOSSES]].abs() < gain / 2).all()
@@ -807,8 +915,15 @@ assert difference["KD + angle"] < difference["KD + Gram"]
 # %%
 inert = plain.loc["Gram ÷ B², weight 1"].loc["no_teacher"]
 seconds = runs.groupby("arm").seconds.mean()
-print(f"Gram ÷ B² at weight 1, minus no teacher: {inert.difference:+.1f} errors [{inert.low:+.1f}, {inert.high:+.1f}]")
-print({name: f"{seconds[name] / seconds['distance']:.1f} times the seconds of 'distance'" for name in LOSSES})
+print(
+    f"Gram ÷ B² at weight 1, minus no teacher: {inert.difference:+.1f} errors [{inert.low:+.1f}, {inert.high:+.1f}]"
+)
+print(
+    {
+        name: f"{seconds[name] / seconds['distance']:.1f} times the seconds of 'distance'"
+        for name in LOSSES
+    }
+)
 
 # %% tags=["claims"]
 assert abs(inert.difference) < 0.2 * abs(plain.loc["Gram"].loc["no_teacher"].difference)
@@ -847,12 +962,14 @@ maps = {name: d / d[d > 0].mean() for name, d in maps.items()}
 # %%
 show(
     plots.relation_matrices(maps, labels=hundred_labels.tolist(), label="distance ÷ mean distance"),
-    alt="Four distance maps of 100 digits: the teacher's, with ten dark blocks; an untrained student's, without; after training, blocks.",
+    alt="04.distance-maps-100",
 )
 same = hundred_labels[:, None] == hundred_labels[None, :]
 error = {name: float((d - maps["teacher"]).abs().mean()) for name, d in maps.items()}
 within = {name: float(d[same & (d > 0)].mean() / d[~same].mean()) for name, d in maps.items()}
-pd.DataFrame({"within a class ÷ between classes": within, "mean difference from the teacher's map": error}).round(2)
+pd.DataFrame(
+    {"within a class ÷ between classes": within, "mean difference from the teacher's map": error}
+).round(2)
 
 # %% tags=["claims"]
 assert error["labels alone"] > 0.8 * error["untrained student"]
@@ -870,7 +987,8 @@ assert within["labels and distances"] < within["labels alone"] < within["untrain
 some, some_t = mnist.held_out.images[:128], ask_teacher(mnist.held_out.images[:128])[1]
 with torch.no_grad():
     gaps = [
-        {"student": row.arm} | {name: float(loss(embed(row.model, some), some_t)) for name, loss in LOSSES.items()}
+        {"student": row.arm}
+        | {name: float(loss(embed(row.model, some), some_t)) for name, loss in LOSSES.items()}
         for row in runs[runs.arm.isin(["no_teacher", "KD", *LOSSES])].itertuples()
     ]
 gaps = pd.DataFrame(gaps).groupby("student", sort=False).mean()
@@ -893,9 +1011,7 @@ assert (gaps.loc[list(LOSSES)].mean(axis=1) < 0.9 * gaps.loc["KD"].mean()).all()
 # fifth of what their teacher saw, so there is less for a teacher to add.
 
 # %%
-about_full = (
-    "1,000 → 10,000 training images, 10 epochs, 5 seeds; weights and temperature chosen again on held-out images"
-)
+about_full = "1,000 → 10,000 training images, 10 epochs, 5 seeds; weights and temperature chosen again on held-out images"
 record = read_record("chapter04")
 print(record["command"], "|", record["about"], "|", record["minutes"], "minutes")
 full = pd.concat(pd.DataFrame(rows) for rows in record["comparisons"].values())
@@ -909,8 +1025,12 @@ assert (high.loc[["distance", "angle", "similarity-preserving"], "label_smoothin
 assert low.loc["Gram", "label_smoothing"] < 0 < high.loc["Gram", "label_smoothing"]
 assert list(high.index[high["KD"] < 0]) == ["KD + angle"]
 assert low.loc["Gram", "KD"] > 0
-assert low.loc["distance", "no_teacher"] > plain.loc[("distance", "no_teacher"), "difference"]  # less to add
-assert low.loc["Gram ÷ B², weight 1", "no_teacher"] < 0 < high.loc["Gram ÷ B², weight 1", "no_teacher"]
+assert (
+    low.loc["distance", "no_teacher"] > plain.loc[("distance", "no_teacher"), "difference"]
+)  # less to add
+assert (
+    low.loc["Gram ÷ B², weight 1", "no_teacher"] < 0 < high.loc["Gram ÷ B², weight 1", "no_teacher"]
+)
 
 # %% [markdown]
 # The picture holds with ten times the images. Every relation beats no teacher, and three of the four beat label smoothing as well; of the Gram matrix that is unclear. Against soft

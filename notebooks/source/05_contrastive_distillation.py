@@ -111,7 +111,9 @@ with torch.no_grad():
 optimizer = torch.optim.Adam([*student.parameters(), *projection.parameters()], lr=3e-3)
 generator = torch.Generator().manual_seed(0)
 some = split.take(1_000)
-for few, classes, theirs in minibatches(*some, corner_t[:1_000] - centre, batch_size=64, epochs=3, generator=generator):
+for few, classes, theirs in minibatches(
+    *some, corner_t[:1_000] - centre, batch_size=64, epochs=3, generator=generator
+):
     loss = F.cross_entropy(student(few), classes)
     loss = loss + info_nce_loss(projection(student[:-1](few)), theirs, temperature=0.1)
     optimizer.zero_grad()
@@ -136,12 +138,11 @@ cosines = F.normalize(s, dim=1)[anchor] @ F.normalize(t, dim=1).T  # (64,)
 shares = (cosines / 0.1).softmax(dim=0)  # (64,)
 best = shares.argsort(descending=True)[:10]
 captions = [f"{shares[i]:.0%}" + (" ✓" if i == anchor else "") for i in best.tolist()]
-show(
-    plots.digit_grid(images[best], captions=captions),
-    alt="The ten candidates with the largest shares, in order, each with its share below; the positive is ticked.",
-)
+show(plots.digit_grid(images[best], captions=captions), alt="05.candidates-largest-shares")
 rank = best.tolist().index(anchor) + 1
-print(f"the anchor is a {labels[anchor]}; its own image has place {rank} of 64; loss {-shares[anchor].log():.2f}")
+print(
+    f"the anchor is a {labels[anchor]}; its own image has place {rank} of 64; loss {-shares[anchor].log():.2f}"
+)
 
 # %% tags=["claims"]
 assert rank <= 5
@@ -168,7 +169,9 @@ chance = math.log(64)  # 4.16
 for name, x in {"before": s_before, "after 3 epochs": s}.items():
     there, back = my_info_nce(x, t, temperature=0.1)
     torch.testing.assert_close((there + back) / 2, info_nce_loss(x, t, temperature=0.1))
-    print(f"{name}: student finds teacher {there:.2f}, teacher finds student {back:.2f}; guessing {chance:.2f}")
+    print(
+        f"{name}: student finds teacher {there:.2f}, teacher finds student {back:.2f}; guessing {chance:.2f}"
+    )
 
 # %% tags=["claims"]
 assert my_info_nce(s_before, t, temperature=0.1)[0] > chance + 0.1
@@ -191,7 +194,9 @@ F.cross_entropy(scores / 0.1, torch.arange(64, device=device), reduction="sum").
 push = (scores.detach() / 0.1).softmax(dim=1) / 0.1  # (64, 64)
 off = ~torch.eye(64, dtype=torch.bool, device=device)
 torch.testing.assert_close(scores.grad[off], push[off])
-print("largest push of a negative:", f"{push[off].max():.2f}", " smallest:", f"{push[off].min():.1e}")
+print(
+    "largest push of a negative:", f"{push[off].max():.2f}", " smallest:", f"{push[off].min():.1e}"
+)
 
 # %% [markdown]
 # How many negatives does an anchor really feel? We count with the exponential of the shares'
@@ -206,7 +211,9 @@ temperatures = torch.logspace(math.log10(0.02), 0, 25)
 
 
 def felt(cosines, temperature):
-    shares = (cosines[off].view(64, 63) / temperature).softmax(dim=1)  # (64, 63) of the negatives alone
+    shares = (cosines[off].view(64, 63) / temperature).softmax(
+        dim=1
+    )  # (64, 63) of the negatives alone
     return float(torch.special.entr(shares).sum(dim=1).exp().mean())
 
 
@@ -216,7 +223,7 @@ ax.axhline(63, color=COLORS["no_teacher"], linestyle="--", linewidth=1)
 ax.set(xlabel="temperature τ", ylabel="negatives that are felt, of 63", xscale="log", ylim=(0, 68))
 ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], labels=[0.02, 0.05, 0.1, 0.2, 0.5, 1])
 ax.minorticks_off()
-show(ax, alt="Negatives that are felt against temperature: from a handful at 0.02 up to nearly all 63 at 1.")
+show(ax, alt="05.negatives-that-felt")
 
 # %%
 print({f"τ = {tau}": round(felt(scores.detach(), tau), 1) for tau in (0.02, 0.07, 0.1, 0.5)})
@@ -237,10 +244,7 @@ assert felt(scores.detach(), 0.5) > 45
 
 # %%
 still = NegativesExplorer(s, t, images, labels, anchor=anchor)
-show(
-    still.canvas.figure,
-    alt="The anchor; the 18 most similar of 64 candidates, a bar for each share; the loss against temperature.",
-)
+show(still.canvas.figure, alt="05.anchor-18-most")
 print(f"loss {still.loss:.2f}, guessing {still.chance:.2f}")
 print(f"{still.false_negatives} false negatives get {still.false_share:.0%} of the push")
 
@@ -256,7 +260,12 @@ assert still.false_share > 0.5
 seen = {}
 for tau, count in [(0.1, 63), (0.1, 3), (1.0, 63), (0.02, 63)]:
     still.temperature.value, still.negatives.value = tau, count
-    seen[f"{count} negatives, τ = {tau:g}"] = [still.loss, still.chance, still.loss / still.chance, still.false_share]
+    seen[f"{count} negatives, τ = {tau:g}"] = [
+        still.loss,
+        still.chance,
+        still.loss / still.chance,
+        still.false_share,
+    ]
 columns = ["loss", "guessing", "loss ÷ guessing", "share of false negatives"]
 seen = pd.DataFrame(seen, index=columns).T
 seen.round(2)
@@ -294,7 +303,9 @@ batches = mnist.train.labels[: 64 * 800].view(800, 64)
 false = (batches[:, :, None] == batches[:, None, :]).sum(dim=2) - 1  # (800, 64)
 none = float((false == 0).float().mean())
 print(f"pairs of one class: {share:.2%}")
-print(f"false negatives of an anchor: {false.float().mean():.1f} of 63 on average, none for {none:.2%} of the anchors")
+print(
+    f"false negatives of an anchor: {false.float().mean():.1f} of 63 on average, none for {none:.2%} of the anchors"
+)
 
 # %% tags=["claims"]
 assert 0.099 < share < 0.102
@@ -332,9 +343,14 @@ def loss_of_perfect_positives(bank, generator):
 
 
 noise = torch.randn(16_384, 128, generator=torch.Generator().manual_seed(1))
-raw, unit = (loss_of_perfect_positives(x, torch.Generator().manual_seed(2)) for x in (noise, F.normalize(noise, dim=1)))
+raw, unit = (
+    loss_of_perfect_positives(x, torch.Generator().manual_seed(2))
+    for x in (noise, F.normalize(noise, dim=1))
+)
 print(f"rows of length {noise.norm(dim=1).mean():.1f}")
-print(f"raw noise {raw:.1f}; the same rows scaled to length 1: {unit:.3f}; guessing {math.log(16_385):.1f}")
+print(
+    f"raw noise {raw:.1f}; the same rows scaled to length 1: {unit:.3f}; guessing {math.log(16_385):.1f}"
+)
 
 # %% tags=["claims"]
 assert 11 < noise.norm(dim=1).mean() < 12
@@ -364,7 +380,9 @@ def push_like_the_text(bank, pointer, vectors):
 # %%
 bank, pointer = noise[:1_000].clone(), 0
 for number in range(200):  # two hundred batches of unit vectors
-    vectors = F.normalize(torch.randn(64, 128, generator=torch.Generator().manual_seed(number)), dim=1)
+    vectors = F.normalize(
+        torch.randn(64, 128, generator=torch.Generator().manual_seed(number)), dim=1
+    )
     pointer = push_like_the_text(bank, pointer, vectors)
 never = int((bank == noise[:1_000]).all(dim=1).sum())
 print(
@@ -410,7 +428,11 @@ assert queue.labels.tolist() == [2, 2, 0, 0, 1, 1, 1, 1, 2, 2]
 empty = EmbeddingQueue(dim=64, size=4_096).to(device)
 right = info_nce_loss(s, t, temperature=0.1, queue=empty, symmetric=False)
 scores = (
-    torch.cat([F.normalize(s, dim=1) @ F.normalize(t, dim=1).T, torch.zeros(64, 4_096, device=device)], dim=1) / 0.1
+    torch.cat(
+        [F.normalize(s, dim=1) @ F.normalize(t, dim=1).T, torch.zeros(64, 4_096, device=device)],
+        dim=1,
+    )
+    / 0.1
 )
 counted = F.cross_entropy(scores, torch.arange(64, device=device))
 print(f"an empty queue: {right:.2f}; its 4,096 zeros counted as negatives: {counted:.2f}")
@@ -434,7 +456,9 @@ queue.push(t, labels)
 push_then_loss = perfect()
 print(f"loss, then push {loss_then_push:.3f};   push, then loss {push_then_loss:.3f}")
 print(f"push, then loss with labels {perfect(labels=labels):.3f}")
-torch.testing.assert_close(push_then_loss - loss_then_push, torch.tensor(math.log(2), device=device))
+torch.testing.assert_close(
+    push_then_loss - loss_then_push, torch.tensor(math.log(2), device=device)
+)
 
 # %% tags=["claims"]
 assert perfect(labels=labels) < 0.01
@@ -456,9 +480,15 @@ looks = []
 for _ in range(2):  # the same batch, twice, in evaluation mode
     with torch.no_grad():
         scores = torch.cat(
-            [(F.normalize(s, dim=1) * F.normalize(t, dim=1)).sum(1, keepdim=True), F.normalize(s, dim=1) @ bank.T], 1
+            [
+                (F.normalize(s, dim=1) * F.normalize(t, dim=1)).sum(1, keepdim=True),
+                F.normalize(s, dim=1) @ bank.T,
+            ],
+            1,
         )
-        looks.append(float(F.cross_entropy(scores / 0.07, torch.zeros(64, dtype=torch.long, device=device))))
+        looks.append(
+            float(F.cross_entropy(scores / 0.07, torch.zeros(64, dtype=torch.long, device=device)))
+        )
         pointer = push_like_the_text(bank, pointer, F.normalize(t, dim=1))
 print("the same batch, looked at twice:", [round(x, 3) for x in looks])
 
@@ -543,10 +573,7 @@ for count, role in ((16, "ce"), (256, "student"), (4_096, "kd")):
     h = critic(x, 2_000, count=count, size=1_000)  # N = 1,000 images; Z = 2,000 is an example
     ax = plots.curve(x, h, role=role, label=f"M = {count}", markevery=12, ax=ax)
 ax.set(xlabel="cosine", ylabel="h: probability that the pair is real")
-show(
-    ax,
-    alt="Three rising S-shaped curves of h against the cosine; with more negatives the curve lies more to the right.",
-)
+show(ax, alt="05.rising-s-shaped")
 
 # %% [markdown]
 # More negatives move the curve to the right: if almost everything is noise, a pair must be very similar to be
@@ -581,7 +608,9 @@ assert half[0] < half[1] < half[2] < 1
 
 
 # %%
-def one_direction(x, y, rows, z, allowed):  # anchors and partners (B, D), memory rows (M, D), a number, (B, M)
+def one_direction(
+    x, y, rows, z, allowed
+):  # anchors and partners (B, D), memory rows (M, D), a number, (B, M)
     real = critic((x * y.detach()).sum(dim=1), z)  # (B,)
     noise = critic(x @ rows.T, z)  # (B, M)
     told_apart = negatives * (allowed * (1 - noise).log()).sum(dim=1) / allowed.sum(dim=1)  # (B,)
@@ -608,14 +637,21 @@ print(f"classes known: {int((crd.labels >= 0).sum())} of {samples}")
 # %%
 crd.eval()  # it now looks without writing, and draws what it would draw next
 few, classes, index, theirs = split.images[:64], split.labels[:64], numbers[:64], embeddings_t[:64]
-drawn = torch.randint(samples, (negatives,), generator=copy.deepcopy(crd.generator)).to(device)  # (M,)
+drawn = torch.randint(samples, (negatives,), generator=copy.deepcopy(crd.generator)).to(
+    device
+)  # (M,)
 allowed = ((index[:, None] != drawn) & (classes[:, None] != crd.labels[drawn])).float()  # (B, M)
 with torch.no_grad():
     x = student[:-1](few)  # (64, 32)
-    vectors = F.normalize(crd.student_head(x), dim=1), F.normalize(crd.teacher_head(theirs), dim=1)  # (64, D) each
+    vectors = (
+        F.normalize(crd.student_head(x), dim=1),
+        F.normalize(crd.teacher_head(theirs), dim=1),
+    )  # (64, D) each
     z = samples * crd.log_normalizers.exp()  # two numbers, one for each direction
     ours = one_direction(*vectors, crd.teacher_memory[drawn], z[0], allowed)
-    ours = ours + one_direction(*vectors[::-1], crd.student_memory[drawn], z[1], allowed)  # the roles exchanged
+    ours = ours + one_direction(
+        *vectors[::-1], crd.student_memory[drawn], z[1], allowed
+    )  # the roles exchanged
     torch.testing.assert_close(ours, crd(x, theirs, index, classes), rtol=1e-4, atol=1e-4)
 print(f"by hand and by the package: {ours:.3f} nats, of {negatives} negatives in two directions")
 
@@ -700,7 +736,9 @@ def crd_losses(*, with_heads):
     learned = [*student.parameters(), *(crd.parameters() if with_heads else [])]
     optimizer, losses = torch.optim.Adam(learned, lr=3e-3), []
     tensors = (*split, numbers, embeddings_t)
-    for few, classes, index, theirs in minibatches(*tensors, batch_size=64, epochs=5, generator=generator):
+    for few, classes, index, theirs in minibatches(
+        *tensors, batch_size=64, epochs=5, generator=generator
+    ):
         loss = crd(student[:-1](few), theirs, index, classes)
         optimizer.zero_grad()
         loss.backward()
@@ -712,7 +750,9 @@ def crd_losses(*, with_heads):
 # %%
 losses = {heads: crd_losses(with_heads=heads) for heads in (True, False)}
 first, last = losses[False][0], {heads: sum(found[-10:]) / 10 for heads, found in losses.items()}
-print(f"first step {first:.1f}; mean of the last 10: with heads {last[True]:.2f}, without {last[False]:.2f}")
+print(
+    f"first step {first:.1f}; mean of the last 10: with heads {last[True]:.2f}, without {last[False]:.2f}"
+)
 
 # %% tags=["claims"]
 assert 1.5 * last[True] < last[False] < first / 2
@@ -740,12 +780,20 @@ assert 1.5 * last[True] < last[False] < first / 2
 # %%
 def crd_step(crd, x, theirs, index, classes, *, from_memory):
     drawn = torch.randint(samples, (negatives,), device=device)  # (M,)
-    allowed = ((index[:, None] != drawn) & (classes[:, None] != crd.labels[drawn])).float()  # (B, M)
+    allowed = (
+        (index[:, None] != drawn) & (classes[:, None] != crd.labels[drawn])
+    ).float()  # (B, M)
     rows_s, rows_t = crd.student_memory[drawn], crd.teacher_memory[drawn]  # (M, D) each
-    kept_s, kept_t = crd.student_memory[index], crd.teacher_memory[index]  # (B, D) each, copies of now
+    kept_s, kept_t = (
+        crd.student_memory[index],
+        crd.teacher_memory[index],
+    )  # (B, D) each, copies of now
     with torch.no_grad():
         crd(x, theirs, index, classes)  # only to write its memories and, the first time, Z
-    s, t = F.normalize(crd.student_head(x), dim=1), F.normalize(crd.teacher_head(theirs), dim=1)  # (B, D) each
+    s, t = (
+        F.normalize(crd.student_head(x), dim=1),
+        F.normalize(crd.teacher_head(theirs), dim=1),
+    )  # (B, D) each
     z = samples * crd.log_normalizers.exp()
     to_teacher = one_direction(s, kept_t if from_memory else t, rows_t, z[0], allowed)
     return to_teacher + one_direction(t, kept_s if from_memory else s, rows_s, z[1], allowed)
@@ -761,17 +809,25 @@ def watch_memory(embeddings_t, *, from_memory=False):
     torch.manual_seed(0)
     student = make_student().to(device)
     crd = CRDLoss(32, 64, samples, embedding_dim=64, num_negatives=negatives).to(device)
-    optimizer, cosines, fresh = torch.optim.Adam([*student.parameters(), *crd.parameters()], lr=3e-3), [], []
+    optimizer, cosines, fresh = (
+        torch.optim.Adam([*student.parameters(), *crd.parameters()], lr=3e-3),
+        [],
+        [],
+    )
     for _ in range(epochs):
         tensors = (*split, numbers, embeddings_t)
-        for few, classes, index, theirs in minibatches(*tensors, batch_size=64, generator=generator):
+        for few, classes, index, theirs in minibatches(
+            *tensors, batch_size=64, generator=generator
+        ):
             x = student[:-1](few)  # (B, 32)
             loss = F.cross_entropy(student[-1](x), classes)
             loss = loss + 0.8 * crd_step(crd, x, theirs, index, classes, from_memory=from_memory)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        cosines.append(float(crd.teacher_memory.mean(dim=0).square().sum()))  # the mean over all pairs of rows
+        cosines.append(
+            float(crd.teacher_memory.mean(dim=0).square().sum())
+        )  # the mean over all pairs of rows
         now = F.normalize(crd.teacher_head(embeddings_t).detach(), dim=1)  # (N, D)
         fresh.append(float((crd.teacher_memory * now).sum(dim=1).mean()))
     return {"cosine": cosines, "fresh": fresh, "errors": count_errors(student, *mnist.held_out)}
@@ -793,10 +849,7 @@ for (name, found), role in zip(variants.items(), ("kd", "fork", "student"), stri
     ax = plots.curve(range(1, epochs + 1), found["cosine"], role=role, label=name, ax=ax)
 ax.set(xlabel="epoch", ylabel="mean cosine in the memory", ylim=(-0.05, 1.02))
 ax.legend(loc=(0.12, 0.12), frameon=False, fontsize=9)
-show(
-    ax,
-    alt="Mean cosine by epoch: in the corner above 0.8 at the end; with the positive from memory up and down; centred near 0.",
-)
+show(ax, alt="05.mean-cosine-epoch")
 {name: f"{found['errors']} held-out errors of 5,000" for name, found in variants.items()}
 
 # %%
@@ -866,15 +919,23 @@ def shared(s, memory, count):
 
 # %%
 def cost(way, count, repeats=5):
-    s, memory = torch.randn(64, 128, device=device, requires_grad=True), torch.randn(10_000, 128, device=device) / 11.3
+    s, memory = (
+        torch.randn(64, 128, device=device, requires_grad=True),
+        torch.randn(10_000, 128, device=device) / 11.3,
+    )
     seconds, kept = [], {}
-    with saved_tensors_hooks(lambda x: kept.update({x.data_ptr(): x.untyped_storage().nbytes()}) or x, lambda x: x):
+    with saved_tensors_hooks(
+        lambda x: kept.update({x.data_ptr(): x.untyped_storage().nbytes()}) or x, lambda x: x
+    ):
         way(s, memory, count).backward()
     for _ in range(repeats):
         start = time.process_time()
         way(s, memory, count).backward()
         seconds.append(time.process_time() - start)
-    return {"milliseconds": 1e3 * sorted(seconds)[repeats // 2], "MB kept": sum(kept.values()) / 1e6}
+    return {
+        "milliseconds": 1e3 * sorted(seconds)[repeats // 2],
+        "MB kept": sum(kept.values()) / 1e6,
+    }
 
 
 # %%
@@ -882,7 +943,11 @@ guess("05.shared-draw")
 
 # %%
 costs = pd.DataFrame(
-    {(m, name): cost(way, m) for m in (64, 512, 4_096) for name, way in (("gathered", gathered), ("shared", shared))}
+    {
+        (m, name): cost(way, m)
+        for m in (64, 512, 4_096)
+        for name, way in (("gathered", gathered), ("shared", shared))
+    }
 ).T
 costs = costs.unstack().rename_axis("M")
 faster = costs["milliseconds"]["gathered"] / costs["milliseconds"]["shared"]
@@ -900,7 +965,10 @@ gathers = 2 * 64 * 16_385 * 128 * 4 / 1e9
 print(f"the paper's M = 16,384 gathers {gathers:.2f} GB in every step")
 record = read_record("losses")
 whole = record["against_the_usual_way"]["crd"]
-print(record["settings"]["crd"], {"times faster": whole["times_faster"], "peak MB": whole["peak_megabytes"]})
+print(
+    record["settings"]["crd"],
+    {"times faster": whole["times_faster"], "peak MB": whole["peak_megabytes"]},
+)
 
 # %% tags=["claims"]
 assert gathers > 1
@@ -946,7 +1014,9 @@ def objective(
         step = partial(crd_step, crd, from_memory=True) if from_memory else crd
         terms["CRD"] = weights["CRD"] * step(embeddings, t, index, classes)
     if "InfoNCE" in weights:
-        contrast = partial(info_nce_loss, temperature=0.1, labels=classes, queue=queue if queued else None)
+        contrast = partial(
+            info_nce_loss, temperature=0.1, labels=classes, queue=queue if queued else None
+        )
         terms["InfoNCE"] = weights["InfoNCE"] * contrast(projection(embeddings), t)
         queue.push(t, classes)  # after the loss
     return terms
@@ -1025,8 +1095,13 @@ assert more["L2, no negatives"] < -20
 
 # %%
 grid = {"CRD": (0.2, 0.8, 3.2), "InfoNCE": (0.5, 2.0, 8.0), "L2": (10.0, 100.0, 1_000.0)}
-tries = {f"{name} × {w:g}": partial(objective, weights={name: w}) for name in grid for w in grid[name]}
-tries |= {f"KD, T = {hot:g}": partial(objective, weights={"KD": 0.9}, temperature=hot) for hot in (2.0, 4.0, 8.0)}
+tries = {
+    f"{name} × {w:g}": partial(objective, weights={name: w}) for name in grid for w in grid[name]
+}
+tries |= {
+    f"KD, T = {hot:g}": partial(objective, weights={"KD": 0.9}, temperature=hot)
+    for hot in (2.0, 4.0, 8.0)
+}
 found = select(objective=tries, seeds=[100, 101], parts=make_parts(negatives))
 found = found.groupby("arm", sort=False).held_out_errors.mean()
 weights = {name: {name: min(grid[name], key=lambda w: found[f"{name} × {w:g}"])} for name in grid}
@@ -1055,11 +1130,23 @@ soft = {"KD": 0.9}
 arms = {"KD": partial(objective, weights=soft, temperature=temperature)}
 named = {"L2 on features": "L2", "CRD": "CRD", "InfoNCE, queue": "InfoNCE"}
 arms |= {name: partial(objective, weights=weights[key]) for name, key in named.items()}
-arms |= {f"KD + {name}": partial(arms["KD"], weights=soft | weights[key]) for name, key in named.items()}
-arms |= {f"{name}, false negatives in": partial(arms[name], known=False) for name in ("CRD", "InfoNCE, queue")}
+arms |= {
+    f"KD + {name}": partial(arms["KD"], weights=soft | weights[key]) for name, key in named.items()
+}
+arms |= {
+    f"{name}, false negatives in": partial(arms[name], known=False)
+    for name in ("CRD", "InfoNCE, queue")
+}
 arms["InfoNCE, no queue"] = partial(arms["InfoNCE, queue"], queued=False)
 arms["CRD, positive from memory"] = partial(arms["CRD"], from_memory=True)
-runs = sweep(objective=arms, data=data, seeds=range(seeds), parts=make_parts(negatives), keep_models=True, **budget)
+runs = sweep(
+    objective=arms,
+    data=data,
+    seeds=range(seeds),
+    parts=make_parts(negatives),
+    keep_models=True,
+    **budget,
+)
 against = {
     "against the baselines": ["no_teacher", "label_smoothing"],
     "against L2 on features": "L2 on features",
@@ -1078,20 +1165,25 @@ mixtures = [name for name in arms if name.startswith("KD + ")]
 rows = ["CRD", "InfoNCE, queue", "KD", *mixtures, "label_smoothing", "no_teacher"]
 ax = plots.intervals(from_l2.loc[rows].reset_index())
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(
-    ax,
-    alt="Differences to the squared error with intervals, eight rows: CRD, InfoNCE and both baselines lie right of 0.",
-)
+show(ax, alt="05.differences-squared-error")
 
 # %%
 by_baseline = comparisons["against the baselines"].set_index(["baseline", "arm"])
 for arm in ("CRD", "InfoNCE, queue"):
-    for name, row in [("L2 on features", from_l2.loc[arm]), *by_baseline.xs(arm, level="arm").iterrows()]:
-        print(f"{arm} − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}")
+    for name, row in [
+        ("L2 on features", from_l2.loc[arm]),
+        *by_baseline.xs(arm, level="arm").iterrows(),
+    ]:
+        print(
+            f"{arm} − {name}: {row.difference:+.0f} errors [{row.low:+.0f}, {row.high:+.0f}], {row.verdict}"
+        )
 
 # %% tags=["claims"]
 assert (from_l2.difference[["CRD", "InfoNCE, queue", "label_smoothing", "no_teacher"]] > 20).all()
-assert (by_baseline.loc["no_teacher"].difference[["CRD", "InfoNCE, queue", "L2 on features", "KD"]] < -50).all()
+assert (
+    by_baseline.loc["no_teacher"].difference[["CRD", "InfoNCE, queue", "L2 on features", "KD"]]
+    < -50
+).all()
 
 # %% [markdown]
 # **"CRD beats L2" does not hold here.** Both contrastive students make fewer errors than one without a teacher, and
@@ -1107,7 +1199,9 @@ assert (by_baseline.loc["no_teacher"].difference[["CRD", "InfoNCE, queue", "L2 o
 
 # %%
 from_kd = comparisons["against KD alone"].set_index("arm")
-format_comparison(comparisons["against KD alone"]).loc[["L2 on features", "CRD", "InfoNCE, queue", *mixtures]]
+format_comparison(comparisons["against KD alone"]).loc[
+    ["L2 on features", "CRD", "InfoNCE, queue", *mixtures]
+]
 
 # %% tags=["claims"]
 assert from_kd.difference["CRD"] > 0 > from_kd.difference["KD + L2 on features"]
@@ -1138,7 +1232,9 @@ comparisons["pair by pair"] = pd.concat(tables, ignore_index=True)
 one_by_one = comparisons["pair by pair"].set_index("arm")
 from_none = by_baseline.loc["no_teacher"].difference
 with_labels, without = from_none["CRD"], from_none["CRD, false negatives in"]
-print(f"errors more than without a teacher: CRD {with_labels:+.0f}, with false negatives in {without:+.0f}")
+print(
+    f"errors more than without a teacher: CRD {with_labels:+.0f}, with false negatives in {without:+.0f}"
+)
 one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
 
 # %% tags=["claims"]
@@ -1193,12 +1289,20 @@ print(record["about"])
 full = {name: pd.DataFrame(table).set_index("arm") for name, table in record["comparisons"].items()}
 ax = plots.intervals(full["against L2 on features"].loc[rows].reset_index())
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt="At full size: CRD, InfoNCE, soft targets and both baselines right of 0; soft targets with L2 at 0.")
+show(ax, alt="05.full-size-crd")
 
 # %%
 from_l2, one_by_one = full["against L2 on features"], full["pair by pair"]
-smoothing = full["against the baselines"].set_index("baseline", append=True).xs("label_smoothing", level="baseline")
-none = full["against the baselines"].set_index("baseline", append=True).xs("no_teacher", level="baseline")
+smoothing = (
+    full["against the baselines"]
+    .set_index("baseline", append=True)
+    .xs("label_smoothing", level="baseline")
+)
+none = (
+    full["against the baselines"]
+    .set_index("baseline", append=True)
+    .xs("no_teacher", level="baseline")
+)
 table = one_by_one[["baseline", "difference", "low", "high", "verdict"]].round(1)
 table
 

@@ -60,7 +60,9 @@ draw_exits()
 FULL = False  # True: ten times the images and more seeds, some minutes on one core
 device = pick_device()
 mnist = load_mnist(device=device)
-samples, seeds, lineages, epochs, exit_epochs = (10_000, 5, 8, 10, 10) if FULL else (1000, 4, 5, 20, 8)
+samples, seeds, lineages, epochs, exit_epochs = (
+    (10_000, 5, 8, 10, 10) if FULL else (1000, 4, 5, 20, 8)
+)
 few = mnist.train.take(samples)
 adam = partial(recipes.make_adam, lr=3e-3)
 comparisons = {}
@@ -77,7 +79,9 @@ comparisons = {}
 
 # %%
 def make_stage(before, after):
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()
+    )
 
 
 def make_exit(channels):
@@ -100,7 +104,9 @@ images, labels = mnist.held_out.take(256)
 leaving, alone = count_exit_multiply_adds(network, images)
 for exit, (logits, cost) in enumerate(zip(network(images), leaving, strict=True), start=1):
     share = cost / alone
-    print(f"exit {exit}: logits {tuple(logits.shape)}, {cost:,} multiply-adds, {share:.0%} of the deepest exit alone")
+    print(
+        f"exit {exit}: logits {tuple(logits.shape)}, {cost:,} multiply-adds, {share:.0%} of the deepest exit alone"
+    )
 
 # %% tags=["claims"]
 assert 0.08 < leaving[0] / alone < 0.12
@@ -134,7 +140,9 @@ class TextsNetwork(nn.Module):
 
 stages = nn.Sequential(make_stage(1, 8), make_stage(8, 16), make_stage(16, 32))
 try:
-    TextsNetwork(stages, [make_exit(8), make_exit(16), make_exit(32)], final_width=32).to(device)(images)
+    TextsNetwork(stages, [make_exit(8), make_exit(16), make_exit(32)], final_width=32).to(device)(
+        images
+    )
 except RuntimeError as error:
     print(error)
 
@@ -240,7 +248,11 @@ assert sizes[2] == 0
 
 # %%
 def own_teacher(network, images, labels, *ignored, temperature=1.0, alpha=0.5):
-    return {"exits": deep_supervision_loss(network(images), labels, temperature=temperature, alpha=alpha)}
+    return {
+        "exits": deep_supervision_loss(
+            network(images), labels, temperature=temperature, alpha=alpha
+        )
+    }
 
 
 torch.manual_seed(0)
@@ -254,7 +266,9 @@ with evaluating(doubled):
 agree = [float((row.argmax(dim=1) == exits[-1].argmax(dim=1)).float().mean()) for row in exits[:-1]]
 told = [float(kd_loss(row, exits[-1], temperature=1.0)) for row in exits[:-1]]
 for exit, (share, nats) in enumerate(zip(agree, told, strict=True), start=1):
-    print(f"exit {exit}: agrees with the final classifier on {share:.1%}, soft term {nats:.4f} nats")
+    print(
+        f"exit {exit}: agrees with the final classifier on {share:.1%}, soft term {nats:.4f} nats"
+    )
 
 # %% tags=["claims"]
 assert agree[2] > 0.95 > agree[1]
@@ -282,10 +296,14 @@ def texts_sum(terms):
     return 0.5 * total, kept
 
 
-terms = [(torch.tensor(soft), torch.tensor(2.0)) for soft in (1.0, 3.0, 5.0)]  # soft and label term of three exits
+terms = [
+    (torch.tensor(soft), torch.tensor(2.0)) for soft in (1.0, 3.0, 5.0)
+]  # soft and label term of three exits
 total, kept = texts_sum(terms)
 print("terms 2, 4, 6; kept for the plot:", [float(value) for value in kept])
-print(f"weight of a label term with three exits: {0.5 * 0.5 / 3:.3f}, with two: {0.5 * 0.5 / 2:.3f}")
+print(
+    f"weight of a label term with three exits: {0.5 * 0.5 / 3:.3f}, with two: {0.5 * 0.5 / 2:.3f}"
+)
 
 # %% tags=["claims"]
 assert kept[0] is kept[1] is kept[2]
@@ -304,7 +322,10 @@ assert kept[0] is kept[1] is kept[2]
 held_images, held_labels = mnist.held_out.take(2000)
 generator = torch.Generator().manual_seed(0)
 network = network.up_to(-1)  # the deepest exit, which shares its stages with `doubled`
-views = [predict_logits(network, jitter(held_images, generator, pixels=1)).softmax(dim=1) for _ in range(8)]
+views = [
+    predict_logits(network, jitter(held_images, generator, pixels=1)).softmax(dim=1)
+    for _ in range(8)
+]
 by_views = int((torch.stack(views).mean(dim=0).argmax(dim=1) != held_labels).sum())
 by_one = count_errors(network, held_images, held_labels)
 print(f"one view {by_one} errors of 2,000, eight views {by_views}, at eight times the cost")
@@ -337,13 +358,19 @@ print(f"one view {by_one} errors of 2,000, eight views {by_views}, at eight time
 # %%
 def big_teacher(network, images, labels, teacher_logits):
     deepest = network(images)[-1]
-    return {"kd": 0.5 * kd_loss(deepest, teacher_logits, temperature=4.0), "ce": 0.5 * F.cross_entropy(deepest, labels)}
+    return {
+        "kd": 0.5 * kd_loss(deepest, teacher_logits, temperature=4.0),
+        "ce": 0.5 * F.cross_entropy(deepest, labels),
+    }
 
 
 def big_and_own(network, images, labels, teacher_logits):
     exits = network(images)
     kd = kd_loss(exits[-1], teacher_logits, temperature=4.0) - F.cross_entropy(exits[-1], labels)
-    return {"exits": deep_supervision_loss(exits, labels, temperature=1.0, alpha=0.5), "kd": 0.5 * kd}
+    return {
+        "exits": deep_supervision_loss(exits, labels, temperature=1.0, alpha=0.5),
+        "kd": 0.5 * kd,
+    }
 
 
 methods = {
@@ -383,7 +410,9 @@ def exit_probabilities(network, images):
 
 answers = [exit_probabilities(network, mnist.test.images) for network in runs.model]
 for exit in range(3):
-    runs[f"exit {exit + 1}"] = [int((row[exit].argmax(dim=-1) != mnist.test.labels).sum()) for row in answers]
+    runs[f"exit {exit + 1}"] = [
+        int((row[exit].argmax(dim=-1) != mnist.test.labels).sum()) for row in answers
+    ]
 
 # %%
 means = runs.groupby("arm", sort=False)[["exit 1", "exit 2", "exit 3"]].mean().round(0).astype(int)
@@ -400,15 +429,23 @@ assert deeper["exit 3"] < 0.9 * deeper["exit 2"]
 # at every exit.
 
 # %%
-taught = runs[runs.arm.isin(["labels at every exit", "deepest teaches, T = 1", "deepest teaches, T = 4"])]
+taught = runs[
+    runs.arm.isin(["labels at every exit", "deepest teaches, T = 1", "deepest teaches, T = 4"])
+]
 rows = []
 for exit in ("exit 1", "exit 2", "exit 3"):
-    comparisons[f"{exit}, own teacher"] = compare(taught, metric=exit, baseline="labels at every exit")
-    rows.append(comparisons[f"{exit}, own teacher"].assign(arm=lambda table, exit=exit: exit + table.arm.str[15:]))
+    comparisons[f"{exit}, own teacher"] = compare(
+        taught, metric=exit, baseline="labels at every exit"
+    )
+    rows.append(
+        comparisons[f"{exit}, own teacher"].assign(
+            arm=lambda table, exit=exit: exit + table.arm.str[15:]
+        )
+    )
 table = pd.concat(rows)
 ax = plots.intervals(table.drop(columns="baseline"))
 ax.set(xlabel="errors more than with labels alone at every exit (of 10,000)")
-show(ax, alt="Paired differences with intervals at three exits; with T = 4 exits 1 and 2 make more errors.")
+show(ax, alt="06.paired-differences-intervals")
 
 # %%
 found = table.set_index("arm")
@@ -467,7 +504,9 @@ def leave(probabilities, confidence):  # (E, N, K) -> (N,): the exit that each i
 
 number = runs.index[runs.arm == "deepest teaches, T = 1"][0]
 network, probabilities = runs.model[number], answers[number]
-logits, exits = predict_early(network, mnist.test.images[:2000], confidence=0.8)  # really runs the stages one by one
+logits, exits = predict_early(
+    network, mnist.test.images[:2000], confidence=0.8
+)  # really runs the stages one by one
 print("images at exits 1, 2, 3:", torch.bincount(exits).tolist())
 
 # %% tags=["claims"]
@@ -491,7 +530,9 @@ def trade(probabilities, labels, confidence):
 
 curve = [trade(probabilities, mnist.test.labels, step / 100) for step in range(101)]
 compute, accuracies = zip(*curve, strict=True)
-single = [100 * (row.argmax(dim=-1) == mnist.test.labels).float().mean().item() for row in probabilities]
+single = [
+    100 * (row.argmax(dim=-1) == mnist.test.labels).float().mean().item() for row in probabilities
+]
 half = min(curve, key=lambda point: abs(point[0] - 50))
 print("right at exits 1, 2, 3:", ", ".join(f"{right:.1f} %" for right in single))
 print(f"right if half of the compute is saved: {half[1]:.1f} %")
@@ -504,10 +545,7 @@ ax = plots.curve(compute, accuracies, color=COLORS["student"], label="leave when
 ax.plot(100 * costs.cpu(), single, "s", color=COLORS["kd"], label="all leave at exit 1, 2 or 3")
 ax.set(xlabel="multiply-adds, % of the deepest exit alone", ylabel="accuracy, %", xlim=(0, 106))
 ax.legend(frameon=False, loc="lower right")
-show(
-    ax,
-    alt="Accuracy against compute: the curve of early exit rises steeply, above the square of exit 2, and levels off.",
-)
+show(ax, alt="06.accuracy-against-compute")
 
 # %% [markdown]
 # The curve runs above the middle square: *who* leaves matters. Its right half is nearly level, so that part of the
@@ -517,13 +555,16 @@ show(
 exits, certainty = leave(probabilities, 0.8), probabilities.amax(dim=-1)
 is_4 = mnist.test.labels == 4
 first, last = (torch.nonzero(is_4 & (exits == exit))[:, 0] for exit in (0, 2))
-early, late = first[certainty[0, first].argsort(descending=True)][:10], last[certainty[0, last].argsort()][:10]
+early, late = (
+    first[certainty[0, first].argsort(descending=True)][:10],
+    last[certainty[0, last].argsort()][:10],
+)
 given = probabilities[-1].argmax(dim=-1)[late].tolist()
 ax = plots.digit_grid(
     torch.cat([mnist.test.images[early], mnist.test.images[late]]),
     captions=["exit 1"] * len(early) + [f"3: {answer}" for answer in given],
 )
-show(ax, alt="Two rows of fours: above, ten that left at exit 1; below, ten that went to exit 3, each with its answer.")
+show(ax, alt="06.rows-fours-above")
 
 # %% [markdown]
 # Above, fours that the first exit was surest of; below, those it was least sure of, with the deepest exit's answer.
@@ -554,8 +595,12 @@ assert abs(100 * explorer.compute - trade(probabilities, mnist.test.labels, 0.6)
 def errors_at(network, probabilities, share=60):
     some, their_labels = mnist.held_out.take(2000)
     held_out = exit_probabilities(network, some)
-    fitting = [step / 100 for step in range(101) if trade(held_out, their_labels, step / 100)[0] <= share]
-    return round(len(mnist.test.labels) * (1 - trade(probabilities, mnist.test.labels, fitting[-1])[1] / 100))
+    fitting = [
+        step / 100 for step in range(101) if trade(held_out, their_labels, step / 100)[0] <= share
+    ]
+    return round(
+        len(mnist.test.labels) * (1 - trade(probabilities, mnist.test.labels, fitting[-1])[1] / 100)
+    )
 
 
 early = taught.copy()
@@ -592,7 +637,10 @@ def my_born_again(data, generations, temperature, alpha, seed):
     found = []
     for generation in range(generations):
         torch.manual_seed(seed + generation)  # a fresh start for each
-        model, settings = make_student_mlp().to(device), dict(epochs=2, seed=seed + generation, progress=False)
+        model, settings = (
+            make_student_mlp().to(device),
+            dict(epochs=2, seed=seed + generation, progress=False),
+        )
         if not found:
             fit(model, data, label_objective, adam(list(model.parameters())), **settings)
         else:
@@ -604,7 +652,14 @@ def my_born_again(data, generations, temperature, alpha, seed):
 
 mine = my_born_again(few, 2, 4.0, 0.7, seed=5)
 theirs = recipes.born_again(
-    make_student_mlp, few, generations=2, temperature=4.0, alpha=0.7, epochs=2, seed=5, make_optimizer=adam
+    make_student_mlp,
+    few,
+    generations=2,
+    temperature=4.0,
+    alpha=0.7,
+    epochs=2,
+    seed=5,
+    make_optimizer=adam,
 )
 torch.testing.assert_close(mine[1][-1].weight, theirs.generations[1][-1].weight)
 print("the same weights")
@@ -613,10 +668,20 @@ print("the same weights")
 # Three mistakes live in such loops. The text asks `if teacher:` to find out whether there is one.
 
 # %%
-ready_made = nn.Sequential()  # the "images" are a teacher's logits already: nothing is left to compute
-print("is there a teacher?  if teacher:", bool(ready_made), "  if teacher is not None:", ready_made is not None)
+ready_made = (
+    nn.Sequential()
+)  # the "images" are a teacher's logits already: nothing is left to compute
+print(
+    "is there a teacher?  if teacher:",
+    bool(ready_made),
+    "  if teacher is not None:",
+    ready_made is not None,
+)
 model = make_student_mlp().to(device)
-print("its own teacher:", kd_loss(predict_logits(model, images), predict_logits(model, images), temperature=4.0).item())
+print(
+    "its own teacher:",
+    kd_loss(predict_logits(model, images), predict_logits(model, images), temperature=4.0).item(),
+)
 try:
     recipes.distill(model, model, few)
 except ValueError as error:
@@ -687,22 +752,37 @@ parents = sweep(
     keep_models=True,
     **settings,
 )
-logits = torch.stack([predict_logits(model, few.images) for model in parents.model])  # (seeds, N, K)
+logits = torch.stack(
+    [predict_logits(model, few.images) for model in parents.model]
+)  # (seeds, N, K)
 grid = sweep(
-    data=choosing, seeds=range(200, 203), teacher=logits, temperature=[1.0, 2.0, 4.0], alpha=[0.3, 1.0], **settings
+    data=choosing,
+    seeds=range(200, 203),
+    teacher=logits,
+    temperature=[1.0, 2.0, 4.0],
+    alpha=[0.3, 1.0],
+    **settings,
 )
-by_knobs = grid[grid.temperature.notna()].pivot_table(index="temperature", columns="alpha", values="held_out_errors")
+by_knobs = grid[grid.temperature.notna()].pivot_table(
+    index="temperature", columns="alpha", values="held_out_errors"
+)
 best_temperature, best_alpha = by_knobs.stack().idxmin()
 twin_errors = grid[grid.arm == "no_teacher"].held_out_errors.mean()
-print(f"the children's twins, without a teacher: {twin_errors:.0f}; best: T = {best_temperature}, α = {best_alpha}")
+print(
+    f"the children's twins, without a teacher: {twin_errors:.0f}; best: T = {best_temperature}, α = {best_alpha}"
+)
 by_knobs.round(0)
 
 # %%
 smoothed = grid[grid.arm == "label_smoothing"].held_out_errors.mean()
 right = accuracy(parents.model[0], *few)
 sure = predict_logits(parents.model[0], few.images).softmax(dim=1).amax(dim=1).mean()
-print(f"label smoothing, without a teacher: {smoothed:.0f}; all children on average: {by_knobs.mean().mean():.0f}")
-print(f"on its training images a parent is right for {right:.1%}, with a mean probability of {sure:.3f}")
+print(
+    f"label smoothing, without a teacher: {smoothed:.0f}; all children on average: {by_knobs.mean().mean():.0f}"
+)
+print(
+    f"on its training images a parent is right for {right:.1%}, with a mean probability of {sure:.3f}"
+)
 
 # %% tags=["claims"]
 assert best_temperature == 1
@@ -726,11 +806,17 @@ assert sure > 0.95
 guess("06.first-generation")
 
 # %%
-chains = {"T = 4": (4.0, 0.7), "chosen": (best_temperature, best_alpha), "T = 4, 2, 1": ([4.0, 2.0, 1.0], 0.7)}
+chains = {
+    "T = 4": (4.0, 0.7),
+    "chosen": (best_temperature, best_alpha),
+    "T = 4, 2, 1": ([4.0, 2.0, 1.0], 0.7),
+}
 
 
 def descend(data, seed, temperature, alpha):
-    knobs = dict(generations=4, temperature=temperature, alpha=alpha, epochs=epochs, make_optimizer=adam)
+    knobs = dict(
+        generations=4, temperature=temperature, alpha=alpha, epochs=epochs, make_optimizer=adam
+    )
     return recipes.born_again(make_student_mlp, data, seed=10 * seed, **knobs).generations
 
 
@@ -738,9 +824,16 @@ def errors(model):
     return count_errors(model, *mnist.test)
 
 
-families = {name: [descend(few, seed, *knobs) for seed in range(lineages)] for name, knobs in chains.items()}
-counts = {name: torch.tensor([[errors(model) for model in line] for line in lines]) for name, lines in families.items()}
-pd.DataFrame({name: count.float().mean(dim=0) for name, count in counts.items()}).rename_axis("generation").round(0)
+families = {
+    name: [descend(few, seed, *knobs) for seed in range(lineages)] for name, knobs in chains.items()
+}
+counts = {
+    name: torch.tensor([[errors(model) for model in line] for line in lines])
+    for name, lines in families.items()
+}
+pd.DataFrame({name: count.float().mean(dim=0) for name, count in counts.items()}).rename_axis(
+    "generation"
+).round(0)
 
 # %%
 styles = {"T = 4": "kd", "chosen": "student", "T = 4, 2, 1": "fork"}
@@ -752,7 +845,7 @@ smooth = control[(control.arm == "label_smoothing") & (control.seed % 10 == 0)].
 ax.axhline(smooth, color=COLORS["label_smoothing"], linestyle="-.", label="label smoothing")
 ax.set(xlabel="generation", ylabel="test errors of 10,000", xticks=range(4))
 ax.legend(frameon=False, fontsize=9)
-show(ax, alt="Errors by generation: rising with T = 4, nearly level with the chosen knobs, label smoothing below all.")
+show(ax, alt="06.errors-generation-rising")
 means = {name: count.float().mean(dim=0).tolist() for name, count in counts.items()}
 
 # %% tags=["claims"]
@@ -774,16 +867,25 @@ rows = []
 for name, count in counts.items():
     for seed, generation in itertools.product(range(lineages), range(1, 4)):
         twin = int(without.test_errors[10 * seed + generation])
-        rows.append({"arm": f"{name}: {generation}", "seed": seed, "difference": int(count[seed, generation]) - twin})
-gains = pd.DataFrame(rows).groupby("arm", sort=False).difference.apply(lambda values: mean_interval(values.tolist()))
-twins = pd.DataFrame(gains.tolist(), columns=["difference", "low", "high"]).assign(arm=gains.index, n=lineages)
+        rows.append(
+            {
+                "arm": f"{name}: {generation}",
+                "seed": seed,
+                "difference": int(count[seed, generation]) - twin,
+            }
+        )
+gains = (
+    pd.DataFrame(rows)
+    .groupby("arm", sort=False)
+    .difference.apply(lambda values: mean_interval(values.tolist()))
+)
+twins = pd.DataFrame(gains.tolist(), columns=["difference", "low", "high"]).assign(
+    arm=gains.index, n=lineages
+)
 comparisons["generations against their twins"] = twins.assign(baseline="twin")
 ax = plots.intervals(twins.assign(arm=twins.arm.str.replace(": ", ": generation ")))
 ax.set(xlabel="errors more than the twin of the same seed (of 10,000)")
-show(
-    ax,
-    alt="Generation minus twin: with T = 4 all three worse; chosen knobs near 0; with falling T the last nearer 0.",
-)
+show(ax, alt="06.generation-minus-twin")
 
 # %%
 for row in twins.itertuples():
@@ -824,20 +926,31 @@ guess("06.generations-or-independent")
 first_seeds = [10 * seed for seed in range(lineages)]
 alone = {"data": data, "seeds": first_seeds, "baselines": ()}
 longer = sweep(objective={"long": label_objective}, **alone, **(settings | {"epochs": 4 * epochs}))
-big = sweep(teacher=zoo.load("teacher_mlp", device=device), temperature=4.0, alpha=0.7, **alone, **settings)
+big = sweep(
+    teacher=zoo.load("teacher_mlp", device=device), temperature=4.0, alpha=0.7, **alone, **settings
+)
 models = control.set_index(["arm", "seed"]).model
 rows = [("four times as long", seed, longer.test_errors[seed]) for seed in range(lineages)]
 rows += [("big teacher", seed, big.test_errors[seed]) for seed in range(lineages)]
 for arm, name in {"labels": "generation 0", "label_smoothing": "label smoothing"}.items():
     rows += [(name, seed, errors(models[arm, 10 * seed])) for seed in range(lineages)]
-    votes = [recipes.Ensemble([models[arm, 10 * seed + g] for g in range(4)]) for seed in range(lineages)]
+    votes = [
+        recipes.Ensemble([models[arm, 10 * seed + g] for g in range(4)]) for seed in range(lineages)
+    ]
     rows += [(f"4 strangers, {name}", seed, errors(vote)) for seed, vote in enumerate(votes)]
 for name, lines in families.items():
-    rows += [(f"4 generations, {name}", seed, errors(recipes.Ensemble(line))) for seed, line in enumerate(lines)]
+    rows += [
+        (f"4 generations, {name}", seed, errors(recipes.Ensemble(line)))
+        for seed, line in enumerate(lines)
+    ]
 
 # %%
-votes = pd.DataFrame(rows, columns=["arm", "seed", "test_errors"]).replace({"4 strangers, generation 0": "4 strangers"})
-comparisons["one and four"] = compare(votes, baseline=["generation 0", "4 strangers", "label smoothing"])
+votes = pd.DataFrame(rows, columns=["arm", "seed", "test_errors"]).replace(
+    {"4 strangers, generation 0": "4 strangers"}
+)
+comparisons["one and four"] = compare(
+    votes, baseline=["generation 0", "4 strangers", "label smoothing"]
+)
 format_comparison(comparisons["one and four"], digits=0)
 
 # %%
@@ -873,8 +986,16 @@ def same_wrong(one, other):
 
 
 kin = [same_wrong(line[0], line[1]) for line in families["T = 4"]]
-strangers = [same_wrong(families["T = 4"][seed][0], models["labels", 10 * seed + 1]) for seed in range(lineages)]
-print("the same wrong answer, of 10,000: parent and child", kin, "  parent and the child's twin", strangers)
+strangers = [
+    same_wrong(families["T = 4"][seed][0], models["labels", 10 * seed + 1])
+    for seed in range(lineages)
+]
+print(
+    "the same wrong answer, of 10,000: parent and child",
+    kin,
+    "  parent and the child's twin",
+    strangers,
+)
 
 # %% tags=["claims"]
 assert sum(kin) > sum(strangers)
@@ -884,13 +1005,15 @@ assert sum(kin) > sum(strangers)
 
 # %%
 fours = mnist.test.only(4).images
-handed_down = [predict_logits(model, fours).softmax(dim=1) for model in families["T = 4"][0]]  # (N, K) each
+handed_down = [
+    predict_logits(model, fours).softmax(dim=1) for model in families["T = 4"][0]
+]  # (N, K) each
 least_sure = handed_down[0].amax(dim=1).argmin()
 bars = {f"generation {g}": rows[least_sure] for g, rows in enumerate(handed_down)}
 ax = plots.probability_bars(bars, role="student", label=4)
 plots.digit_grid(fours[least_sure][None], ax=ax.inset_axes([0.42, 0.55, 0.2, 0.4]))
 ax.set(ylim=(0, 0.6))
-show(ax, alt="Ten probabilities of one badly written four in four generations: the same doubts, at similar heights.")
+show(ax, alt="06.probabilities-one-badly")
 apart = (handed_down[1][least_sure] - handed_down[0][least_sure]).abs().sum()
 print(f"parent and child differ by {apart:.2f} of at most 2")
 
@@ -913,7 +1036,10 @@ generations.close()
 
 # %% tags=["claims"]
 assert generations.generation_errors.tolist() == counts["T = 4"].tolist()
-assert generations.ensemble_errors[:, 3].float().mean() < generations.generation_errors[:, 3].float().mean()
+assert (
+    generations.ensemble_errors[:, 3].float().mean()
+    < generations.generation_errors[:, 3].float().mean()
+)
 
 # %% [markdown]
 # ### Where it might help: wrong labels
@@ -939,8 +1065,13 @@ for seed in range(lineages):
     line = descend(spoilt, seed, 1.0, 1.0)
     rows += [(f"generation {g}", seed, errors(model)) for g, model in enumerate(line)]
     rows.append(("4 generations", seed, errors(recipes.Ensemble(line))))
-    split, smoothing = {"train": spoilt, "test": mnist.test}, partial(label_objective, label_smoothing=0.1)
-    smooth = sweep(data=split, seeds=[10 * seed], objective={"smoothed": smoothing}, baselines=(), **settings)
+    split, smoothing = (
+        {"train": spoilt, "test": mnist.test},
+        partial(label_objective, label_smoothing=0.1),
+    )
+    smooth = sweep(
+        data=split, seeds=[10 * seed], objective={"smoothed": smoothing}, baselines=(), **settings
+    )
     rows.append(("label smoothing", seed, smooth.test_errors.item()))
 
 # %%
@@ -950,7 +1081,9 @@ format_comparison(comparisons["wrong labels"], digits=0)
 
 # %%
 found = comparisons["wrong labels"].set_index(["arm", "baseline"])
-alone = found.xs("generation 0", level="baseline").difference[[f"generation {g}" for g in (1, 2, 3)]]
+alone = found.xs("generation 0", level="baseline").difference[
+    [f"generation {g}" for g in (1, 2, 3)]
+]
 
 # %% tags=["claims"]
 assert found.difference["4 generations", "generation 0"] < min(0, alone.min())
@@ -973,12 +1106,22 @@ assert found.difference["4 generations", "generation 0"] < min(0, alone.min())
 about_full = "10,000 images; exits: 10 epochs, 5 seeds; generations: 2-layer perceptrons, 10 epochs, 8 lineages"
 full = read_record("chapter06")
 print(full["about"])
-table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
-asked = {"deepest exit": "label_smoothing", "one and four": "4 strangers", "wrong labels": "generation 0"}
+table = pd.concat(
+    [pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()]
+)
+asked = {
+    "deepest exit": "label_smoothing",
+    "one and four": "4 strangers",
+    "wrong labels": "generation 0",
+}
 table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
 ends = zip(table.low, table.high, strict=True)
-table["verdict"] = ["worse" if low > 0 else "better" if high < 0 else "unclear" for low, high in ends]
-table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high", "verdict"]].round(1)
+table["verdict"] = [
+    "worse" if low > 0 else "better" if high < 0 else "unclear" for low, high in ends
+]
+table = table.set_index(["question", "arm"])[
+    ["baseline", "difference", "low", "high", "verdict"]
+].round(1)
 part_one = table.index.get_level_values("question").str.contains("exit")
 of_exits, of_generations = table[part_one], table[~part_one]
 of_exits
@@ -1010,7 +1153,9 @@ if not FULL:
     assert (of_twins.verdict[[*hot, "T = 4, 2, 1: 3"]] == "worse").all()
     assert (of_votes.verdict[[f"4 generations, {name}" for name in families]] == "worse").all()
     assert (of_votes.verdict[["label smoothing", "four times as long"]] == "better").all()
-    assert (table.loc["wrong labels"].verdict[[f"generation {g}" for g in (1, 2, 3)]] == "unclear").all()
+    assert (
+        table.loc["wrong labels"].verdict[[f"generation {g}" for g in (1, 2, 3)]] == "unclear"
+    ).all()
 
 # %% [markdown]
 # **Generations.** With the chosen knobs every interval against the twin holds 0, and none reaches a gain of a quarter

@@ -31,7 +31,13 @@ from kdcourse.models import make_mlp
 from kdcourse.objectives import label_objective, mutual_objective, soft_target_objective, with_knobs
 from kdcourse.plots import show
 from kdcourse.plots.drawings import draw_cohort, draw_schedule
-from kdcourse.recipes import Cohort, CurriculumBatches, Ensemble, difficulty_by_loss, difficulty_by_margin
+from kdcourse.recipes import (
+    Cohort,
+    CurriculumBatches,
+    Ensemble,
+    difficulty_by_loss,
+    difficulty_by_margin,
+)
 from kdcourse.records import read_record
 from kdcourse.schedules import constant, cosine, linear, piecewise, progress_of, step
 from kdcourse.sweeps import compare, format_comparison, sweep
@@ -73,7 +79,10 @@ def make_student():
 def taught_briefly(seed):
     torch.manual_seed(seed)
     student, own = make_student(), slice(100 * seed, 100 * (seed + 1))
-    data, optimizer = (mnist.train.images[own], mnist.train.labels[own]), adam(list(student.parameters()))
+    data, optimizer = (
+        (mnist.train.images[own], mnist.train.labels[own]),
+        adam(list(student.parameters())),
+    )
     fit(student, data, label_objective, optimizer, epochs=10, batch_size=20, progress=False)
     return student
 
@@ -81,9 +90,13 @@ def taught_briefly(seed):
 # %%
 students = [taught_briefly(seed) for seed in range(3)]
 images, labels = mnist.held_out.take(256)
-answers = torch.stack([predict_logits(student, images).argmax(dim=1) for student in students])  # (3, 256)
+answers = torch.stack(
+    [predict_logits(student, images).argmax(dim=1) for student in students]
+)  # (3, 256)
 differ = float((answers != answers[0]).any(dim=0).float().mean())
-print(f"errors of 256: {(answers != labels).sum(dim=1).tolist()}; on {differ:.0%} of the images not all say the same")
+print(
+    f"errors of 256: {(answers != labels).sum(dim=1).tolist()}; on {differ:.0%} of the images not all say the same"
+)
 
 # %% tags=["claims"]
 assert differ > 0.2
@@ -105,7 +118,9 @@ def my_mutual_learning_loss(all_logits, labels, *, temperature):
     for i, own in enumerate(log_p):
         peers = [log_p[j].detach() for j in range(len(log_p)) if j != i]  # a target, not a partner
         told = [(peer.exp() * (peer - own)).sum(dim=-1).mean() for peer in peers]  # KL(peer ‖ own)
-        losses.append(F.cross_entropy(all_logits[i], labels) + temperature**2 * sum(told) / len(told))
+        losses.append(
+            F.cross_entropy(all_logits[i], labels) + temperature**2 * sum(told) / len(told)
+        )
     return losses
 
 
@@ -194,11 +209,15 @@ guess("07.mean-of-logits")
 
 # %%
 two = torch.tensor([[0.90, 0.10], [0.01, 0.99]])  # a row for each peer
-of_logits = two.log().mean(dim=0).softmax(dim=0)  # logits are log-probabilities, up to a constant that drops out
+of_logits = (
+    two.log().mean(dim=0).softmax(dim=0)
+)  # logits are log-probabilities, up to a constant that drops out
 product = two.prod(dim=0).sqrt()
 print("mean of predictions", [round(value, 3) for value in two.mean(dim=0).tolist()])
 print("mean of logits     ", [round(value, 3) for value in of_logits.tolist()])
-torch.testing.assert_close(of_logits, product / product.sum())  # the geometric mean, made to add up to 1
+torch.testing.assert_close(
+    of_logits, product / product.sum()
+)  # the geometric mean, made to add up to 1
 
 # %% tags=["claims"]
 assert 0.22 < of_logits[0] < 0.24
@@ -218,11 +237,15 @@ losses = {
 }
 
 # %%
-gradients = {name: torch.autograd.grad(loss, own, retain_graph=True)[0] for name, loss in losses.items()}
+gradients = {
+    name: torch.autograd.grad(loss, own, retain_graph=True)[0] for name, loss in losses.items()
+}
 pairwise = gradients["pairwise"]
 for name, gradient in gradients.items():
     away = (gradient - pairwise).norm() / pairwise.norm()
-    print(f"{name:20} loss {losses[name]:.3f}, gradient differs from the pairwise one by {away:.0%}")
+    print(
+        f"{name:20} loss {losses[name]:.3f}, gradient differs from the pairwise one by {away:.0%}"
+    )
 torch.testing.assert_close(gradients["mean of predictions"], pairwise)
 
 # %% tags=["claims"]
@@ -234,11 +257,18 @@ assert (gradients["mean of logits"] - pairwise).norm() > 0.2 * pairwise.norm()
 # cohort can have a term of 0. The mean of logits pulls elsewhere. Here is the held-out digit on which the two targets differ most.
 
 # %%
-logits = torch.stack([predict_logits(student, mnist.held_out.images) for student in students])  # (3, 5000, 10)
-of_predictions, of_logits = logits.softmax(dim=2).mean(dim=0), logits.mean(dim=0).softmax(dim=1)  # (5000, 10)
+logits = torch.stack(
+    [predict_logits(student, mnist.held_out.images) for student in students]
+)  # (3, 5000, 10)
+of_predictions, of_logits = (
+    logits.softmax(dim=2).mean(dim=0),
+    logits.mean(dim=0).softmax(dim=1),
+)  # (5000, 10)
 digit = int((of_predictions - of_logits).abs().sum(dim=1).argmax())
 said = logits[:, digit].argmax(dim=1).tolist()
-rows = {f"peer {number}": row for number, row in enumerate(logits[:, digit].softmax(dim=1), start=1)}
+rows = {
+    f"peer {number}": row for number, row in enumerate(logits[:, digit].softmax(dim=1), start=1)
+}
 rows |= {"mean of predictions": of_predictions[digit], "mean of logits": of_logits[digit]}
 
 # %%
@@ -247,10 +277,7 @@ ax = plots.matrix(
     ax=plots.new_axes(width=8.5, height=2.8),
 )  # fmt: skip
 ax.set_title(f"a {int(mnist.held_out.labels[digit])}, as three students see it", fontsize=10)
-show(
-    ax,
-    alt="Heat map of ten probabilities: three peers, each sure of another digit; the mean of predictions keeps a part of each, the mean of logits is sure of a digit that none of them favours.",
-)
+show(ax, alt="07.heat-map-probabilities")
 
 # %% tags=["claims"]
 assert int(of_logits[digit].argmax()) not in said
@@ -284,7 +311,13 @@ torch.testing.assert_close(mutual_learning_loss(pair, labels), mutual_ensemble_l
 torch.manual_seed(0)
 peer = make_mlp(64, 64, dropout=0.3).to(device)
 fit(
-    peer, mnist.train.take(500), label_objective, adam(list(peer.parameters())), epochs=4, batch_size=50, progress=False
+    peer,
+    mnist.train.take(500),
+    label_objective,
+    adam(list(peer.parameters())),
+    epochs=4,
+    batch_size=50,
+    progress=False,
 )
 peer.train()
 with torch.no_grad():
@@ -292,7 +325,10 @@ with torch.no_grad():
 calm = predict_logits(peer, images).softmax(dim=1)
 
 # %%
-away = {name: (told - calm).abs().sum(dim=1).mean() for name, told in (("one", passes[0]), ("all", passes.mean(dim=0)))}
+away = {
+    name: (told - calm).abs().sum(dim=1).mean()
+    for name, told in (("one", passes[0]), ("all", passes.mean(dim=0)))
+}
 print(
     f"from what it says without dropout, one pass is away by {away['one']:.2f} (of at most 2), the mean of 200 by {away['all']:.2f}"
 )
@@ -327,40 +363,50 @@ def fresh(seed):
 # %%
 small = mnist.train.take(500)
 knobs = dict(epochs=15, batch_size=50, evaluate=held_out_errors, progress=False)
-together = recipes.mutual_learning([fresh(0), fresh(1)], small, make_optimizer=adam, **knobs).evaluations
+together = recipes.mutual_learning(
+    [fresh(0), fresh(1)], small, make_optimizer=adam, **knobs
+).evaluations
 twin = fresh(0)
 alone = fit(twin, small, label_objective, adam(list(twin.parameters())), **knobs).evaluations
 
 # %%
-lines = {"student 0 of two": ("student", "student 0 errors"), "student 1 of two": ("kd", "student 1 errors")}
+lines = {
+    "student 0 of two": ("student", "student 0 errors"),
+    "student 1 of two": ("kd", "student 1 errors"),
+}
 ax = plots.new_axes()
 for name, (role, key) in lines.items():
-    plots.curve(range(1, 16), [found[key] for found in together], role=role, label=name, markevery=3, ax=ax)
+    plots.curve(
+        range(1, 16), [found[key] for found in together], role=role, label=name, markevery=3, ax=ax
+    )
 percent = [found["errors"] for found in alone]
 plots.curve(range(1, 16), percent, role="no_teacher", label="student 0, alone", markevery=3, ax=ax)
 ax.set(xlabel="epoch", ylabel="held-out errors, %", xticks=range(0, 16, 3))
-show(
-    ax,
-    alt="Held-out errors by epoch of two students of a cohort and of the first one alone: they fall together and stay close.",
-)
+show(ax, alt="07.held-out-errors")
 
 # %% [markdown]
 # One pair and one twin prove nothing, but they can be watched. The widget trains a cohort, and student 0 alone beside it. It draws everybody's held-out errors, those of the cohort's vote, and
 # how much each is told by whom. Press play; move $T$ while it runs, or what the students learn from.
 
 # %%
-cohort = CohortTrainer([fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+cohort = CohortTrainer(
+    [fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
+)
 cohort
 
 # %% [markdown]
 # The same by code, with another pair like it: yours waits as you left it.
 
 # %%
-scripted = CohortTrainer([fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+scripted = CohortTrainer(
+    [fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
+)
 scripted.step(100)
 scripted.temperature.value = 4.0
 scripted.step(50)
-print("held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()})
+print(
+    "held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()}
+)
 print(scripted.marks)
 scripted.close()
 
@@ -372,15 +418,23 @@ assert scripted.curves["vote"][-1] < scripted.curves["vote"][0]
 # With four there are more lines, and a larger table of who is told what by whom. Reset it and set *learn from* to "labels only": that is what strangers do.
 
 # %%
-cohort = CohortTrainer([fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+cohort = CohortTrainer(
+    [fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
+)
 cohort
 
 # %%
-scripted = CohortTrainer([fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+scripted = CohortTrainer(
+    [fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
+)
 scripted.step(150)
 told = scripted.divergences[-1]  # (5, 5): row i is told, column j tells; the last is the one alone
-print("held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()})
-print(f"student 0 is told {told[0, 1:4].mean():.2f} nats by a peer; the one alone would tell it {told[0, 4]:.2f}")
+print(
+    "held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()}
+)
+print(
+    f"student 0 is told {told[0, 1:4].mean():.2f} nats by a peer; the one alone would tell it {told[0, 4]:.2f}"
+)
 scripted.close()
 
 # %% tags=["claims"]
@@ -412,7 +466,10 @@ by_knobs.round(0)
 
 # %%
 def strangers(cohort, images, labels, *ignored, label_smoothing=0.0):
-    terms = [F.cross_entropy(logits, labels, label_smoothing=label_smoothing) for logits in cohort(images)]
+    terms = [
+        F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        for logits in cohort(images)
+    ]
     return {f"student {number}": term for number, term in enumerate(terms)}
 
 
@@ -435,7 +492,10 @@ methods = {
     "peers, T = 4": partial(mutual_objective, temperature=4.0),
 }
 averaged = partial(mutual_objective, loss=mutual_ensemble_loss)  # in twos it is the same
-four_only = {"averaged logits, T = 1": averaged, "averaged logits, T = 4": partial(averaged, temperature=4.0)}
+four_only = {
+    "averaged logits, T = 1": averaged,
+    "averaged logits, T = 4": partial(averaged, temperature=4.0),
+}
 
 
 # %%
@@ -444,18 +504,25 @@ def train_cohorts(size, methods):
         return Cohort([make_student() for _ in range(size)])
 
     knobs = dict(baselines=(), keep_models=True, **settings)
-    return sweep(make_student=make_cohort, data=(*few, cache), seeds=range(seeds), objective=methods, **knobs)
+    return sweep(
+        make_student=make_cohort, data=(*few, cache), seeds=range(seeds), objective=methods, **knobs
+    )
 
 
 # %%
 guess("07.same-answers")
 
 # %%
-cohorts = {2: train_cohorts(2, methods | {"big teacher": big_one_teaches}), 4: train_cohorts(4, methods | four_only)}
+cohorts = {
+    2: train_cohorts(2, methods | {"big teacher": big_one_teaches}),
+    4: train_cohorts(4, methods | four_only),
+}
 
 
 def measure(run):
-    logits = torch.stack([predict_logits(student, mnist.test.images) for student in run.model.students])  # (S, N, K)
+    logits = torch.stack(
+        [predict_logits(student, mnist.test.images) for student in run.model.students]
+    )  # (S, N, K)
     answers, vote = logits.argmax(dim=2), logits.softmax(dim=2).mean(dim=0).argmax(dim=1)
     return {
         "arm": run.arm, "seed": run.seed,
@@ -465,20 +532,33 @@ def measure(run):
     }  # fmt: skip
 
 
-measured = {size: pd.DataFrame([measure(run) for run in runs.itertuples()]) for size, runs in cohorts.items()}
+measured = {
+    size: pd.DataFrame([measure(run) for run in runs.itertuples()])
+    for size, runs in cohorts.items()
+}
 
 # %%
-same = {size: frame.pivot(index="seed", columns="arm", values="same answer") for size, frame in measured.items()}
+same = {
+    size: frame.pivot(index="seed", columns="arm", values="same answer")
+    for size, frame in measured.items()
+}
 for arm in ("strangers", "peers, T = 1", "peers, T = 4"):
-    print(f"{arm:12} give the same answer: {same[2][arm].mean():.1%} in twos, {same[4][arm].mean():.1%} in fours")
+    print(
+        f"{arm:12} give the same answer: {same[2][arm].mean():.1%} in twos, {same[4][arm].mean():.1%} in fours"
+    )
 
 # %% tags=["claims"]
 assert (same[4]["peers, T = 4"] > same[4]["strangers"]).all()
 
 # %%
 columns = ["one student", "vote"]
-means = {f"cohort of {size}": frame.groupby("arm", sort=False)[columns].mean() for size, frame in measured.items()}
-pd.concat(means.values(), axis=1, keys=means).round(0).map(lambda errors: "–" if pd.isna(errors) else f"{errors:.0f}")
+means = {
+    f"cohort of {size}": frame.groupby("arm", sort=False)[columns].mean()
+    for size, frame in measured.items()
+}
+pd.concat(means.values(), axis=1, keys=means).round(0).map(
+    lambda errors: "–" if pd.isna(errors) else f"{errors:.0f}"
+)
 
 # %% [markdown]
 # Errors of 10,000 test images: of one student, a mean over the cohort and over eight seeds; and of the vote, for which the students' probabilities are averaged. Some differences are large and
@@ -491,13 +571,18 @@ guess("07.one-of-four")
 for size, frame in measured.items():
     named = frame.replace({"strangers": f"{size} strangers"})
     for metric in ("one student", "vote"):
-        comparisons[f"{metric} of {size}"] = compare(named, metric=metric, baseline=f"{size} strangers")
+        comparisons[f"{metric} of {size}"] = compare(
+            named, metric=metric, baseline=f"{size} strangers"
+        )
 
 
 def in_twos_and_fours(metric):
     tables = [comparisons[f"{metric} of {size}"] for size in (2, 4)]
     return pd.concat(
-        [table.assign(arm=f"in {word}: " + table.arm) for table, word in zip(tables, ("twos", "fours"), strict=True)]
+        [
+            table.assign(arm=f"in {word}: " + table.arm)
+            for table, word in zip(tables, ("twos", "fours"), strict=True)
+        ]
     )
 
 
@@ -505,14 +590,13 @@ def in_twos_and_fours(metric):
 one = in_twos_and_fours("one student")
 ax = plots.intervals(one.drop(columns="baseline"))
 ax.set(xlabel="errors of one student, more than a stranger's")
-show(
-    ax,
-    alt="Differences in errors with intervals, in twos and in fours: 0 stands for strangers. Smoothed labels and, in fours, peers at T = 4 lie far to the left of it; peers at T = 1 and averaged logits at T = 1 nearer to 0, some across it, averaged logits at T = 4 between; the big teacher's students, in twos alone, furthest left.",
-)
+show(ax, alt="07.differences-errors-intervals")
 
 # %%
 against = ["smoothed labels", "peers, T = 1"]
-comparisons["one student of 4, further"] = compare(measured[4], metric="one student", baseline=against)
+comparisons["one student of 4, further"] = compare(
+    measured[4], metric="one student", baseline=against
+)
 format_comparison(comparisons["one student of 4, further"], digits=0)
 
 # %%
@@ -530,7 +614,10 @@ print(
 )
 
 # %% tags=["claims"]
-assert comparisons["one student of 2"].set_index("arm").high["big teacher"] < 2 * fours.difference["peers, T = 4"]
+assert (
+    comparisons["one student of 2"].set_index("arm").high["big teacher"]
+    < 2 * fours.difference["peers, T = 4"]
+)
 
 # %% [markdown]
 # **It can help, and no teacher is needed.** In fours, at the text's $T = 4$, a student makes fewer errors than a stranger. At the paper's $T = 1$ the gain is smaller, so small that another processor's rounding can move its interval across 0; the lines above say what it is in this run, and whether it matters
@@ -550,10 +637,7 @@ guess("07.four-vote")
 vote = in_twos_and_fours("vote")
 ax = plots.intervals(vote.drop(columns="baseline"))
 ax.set(xlabel="errors of a vote, more than of the strangers' vote")
-show(
-    ax,
-    alt="Differences in errors of the vote with intervals; 0 stands for the strangers' vote. In fours peers and averaged logits lie left of it and smoothed labels further left, in twos peers are nearer to 0; the big teacher's students, in twos alone, furthest left.",
-)
+show(ax, alt="07.differences-errors-vote")
 
 # %%
 fours = comparisons["vote of 4"].set_index("arm")
@@ -575,12 +659,21 @@ assert mean.vote["smoothed labels"] == mean.vote.min()
 # not teach a fifth student by their vote? It starts like the first of them and hears at the same $T = 4$, with equal weights for labels and teacher ($\alpha = ½$).
 
 # %%
-alone_too = dict(make_student=make_student, data={"train": few, "test": mnist.test}, seeds=range(seeds), baselines=())
+alone_too = dict(
+    make_student=make_student,
+    data={"train": few, "test": mnist.test},
+    seeds=range(seeds),
+    baselines=(),
+)
 longer = sweep(
-    objective={"one, four times as long": label_objective}, **alone_too, **(settings | {"epochs": 4 * epochs})
+    objective={"one, four times as long": label_objective},
+    **alone_too,
+    **(settings | {"epochs": 4 * epochs}),
 )
 finished = cohorts[4][cohorts[4].arm == "strangers"].model
-votes = torch.stack([predict_logits(Ensemble(model.students), few.images) for model in finished])  # (seeds, N, 10)
+votes = torch.stack(
+    [predict_logits(Ensemble(model.students), few.images) for model in finished]
+)  # (seeds, N, 10)
 offline = sweep(teacher=votes, temperature=4.0, alpha=0.5, **alone_too, **settings)
 
 
@@ -604,9 +697,14 @@ bill = [
 
 # %%
 price = [(1, 1), (1, 1), (4, 1), (4, 1), (4, 1), (5, 1), (4, 4), (4, 4), (4, 4)]
-table = [frame.assign(trainings=cost, networks=used) for frame, (cost, used) in zip(bill, price, strict=True)]
+table = [
+    frame.assign(trainings=cost, networks=used)
+    for frame, (cost, used) in zip(bill, price, strict=True)
+]
 errors = pd.concat(table)
-errors.groupby(["arm", "trainings", "networks"], sort=False).test_errors.mean().round(0).to_frame().reset_index()
+errors.groupby(["arm", "trainings", "networks"], sort=False).test_errors.mean().round(
+    0
+).to_frame().reset_index()
 
 # %%
 names = ["one stranger", "one with smoothed labels", "one, after four strangers"]
@@ -636,7 +734,15 @@ def entropy(model):
 # %%
 for name, length in {"after 2 epochs": 2, f"after all {epochs}": epochs}.items():
     student = fresh(0)
-    fit(student, few, label_objective, adam(list(student.parameters())), epochs=length, batch_size=50, progress=False)
+    fit(
+        student,
+        few,
+        label_objective,
+        adam(list(student.parameters())),
+        epochs=length,
+        batch_size=50,
+        progress=False,
+    )
     print(
         f"{name}: right on {1 - count_errors(student, *few) / samples:.0%} of its training images, mean entropy {entropy(student):.2f} nats"
     )
@@ -683,7 +789,9 @@ guess("07.fifth-stage")
 # %%
 text, used = ProgressiveDistillation(), []
 for _ in range(5):
-    used.append((round(text.get_temperature(), 2), round(text.get_alpha(), 2)))  # with these the stage is trained
+    used.append(
+        (round(text.get_temperature(), 2), round(text.get_alpha(), 2))
+    )  # with these the stage is trained
     text.advance_stage()
 print("T and α of the five stages:", used)
 print("announced after the last one:", (text.get_temperature(), text.get_alpha()))
@@ -701,7 +809,12 @@ assert used[-1] == (2.8, 0.9)
 
 # %%
 arrives = [10 + (1 - 10) * progress_of(stage, 5) for stage in range(5)]
-print("five stages that arrive: T =", arrives, "  a single stage stands at progress", progress_of(0, 1))
+print(
+    "five stages that arrive: T =",
+    arrives,
+    "  a single stage stands at progress",
+    progress_of(0, 1),
+)
 
 # %% tags=["claims"]
 assert arrives[0] == 10
@@ -719,11 +832,11 @@ drawn = {
 progress = [place / 200 for place in range(201)]
 ax = plots.new_axes()
 for name, (schedule, role) in drawn.items():
-    plots.curve(progress, [schedule(p) for p in progress], role=role, label=name, markevery=25, ax=ax)
+    plots.curve(
+        progress, [schedule(p) for p in progress], role=role, label=name, markevery=25, ax=ax
+    )
 ax.set(xlabel="progress", ylabel="temperature T", ylim=(0, 10.5))
-show(
-    ax, alt="Four schedules from T = 10: the text's stairs end at 2.8, the other stairs, the line and the cosine at 1."
-)
+show(ax, alt="07.schedules-t-10")
 
 # %% [markdown]
 # Now draw your own. Five sliders for $T$ and five for $\alpha$ are five points of a schedule, with straight lines between them, or five stages. *Train to the end* trains a student with it, on the same batches and from the same start each time, and keeps
@@ -787,14 +900,18 @@ guess("07.schedules-save")
 
 # %%
 data = {"train": few, "test": mnist.test}
-runs = sweep(make_student=make_student, data=data, seeds=range(seeds), teacher=cache, objective=moving, **settings)
+runs = sweep(
+    make_student=make_student,
+    data=data,
+    seeds=range(seeds),
+    teacher=cache,
+    objective=moving,
+    **settings,
+)
 comparisons["schedules"] = compare(runs, baseline="constant")
 ax = plots.intervals(comparisons["schedules"].drop(columns="baseline"))
 ax.set(xlabel="errors more than with constant knobs")
-show(
-    ax,
-    alt="Differences with intervals: all schedules lie close to constant knobs, except teacher first, then labels alone, about 100 worse; no teacher and label smoothing are far worse.",
-)
+show(ax, alt="07.differences-intervals-all")
 
 # %%
 found = comparisons["schedules"].set_index("arm")
@@ -842,11 +959,17 @@ guess("07.rising-alpha-bad-teacher")
 
 # %%
 objectives = {
-    name: with_knobs(soft_target_objective, {"temperature": 4.0, "alpha": alpha}) for name, alpha in ends.items()
+    name: with_knobs(soft_target_objective, {"temperature": 4.0, "alpha": alpha})
+    for name, alpha in ends.items()
 }
 logits = predict_logits(hasty, few.images)
 hastily = sweep(
-    make_student=make_student, data=data, seeds=range(seeds), teacher=logits, objective=objectives, **settings
+    make_student=make_student,
+    data=data,
+    seeds=range(seeds),
+    teacher=logits,
+    objective=objectives,
+    **settings,
 )
 comparisons["a hasty teacher"] = compare(hastily)
 means = hastily.groupby("arm").test_errors.mean()
@@ -859,8 +982,16 @@ found = comparisons["a hasty teacher"].set_index(["arm", "baseline"])
 format_comparison(comparisons["a hasty teacher"], digits=0)
 
 # %% tags=["claims"]
-assert (found.low[[("α rises to .9, the text's", name) for name in ("no_teacher", "label_smoothing")]] > 0).all()
-assert means["α rises to 1"] > means["α rises to .9, the text's"] > means["α = .75"] > means["α falls to 0"]
+assert (
+    found.low[[("α rises to .9, the text's", name) for name in ("no_teacher", "label_smoothing")]]
+    > 0
+).all()
+assert (
+    means["α rises to 1"]
+    > means["α rises to .9, the text's"]
+    > means["α = .75"]
+    > means["α falls to 0"]
+)
 assert not (found.loc[list(ends)].verdict[:, "label_smoothing"] == "better").any()
 
 # %% [markdown]
@@ -880,7 +1011,9 @@ assert not (found.loc[list(ends)].verdict[:, "label_smoothing"] == "better").any
 # A [curriculum](glossary:curriculum) (Bengio et al., 2009) orders them. What is hard? Ask the big teacher: a digit is as hard as the teacher's [cross-entropy](glossary:cross-entropy) on it is large; or, as hard as the best wrong class comes near the right one, by the difference of their logits, the *margin*.
 
 # %%
-difficulty = difficulty_by_loss(cache, few.labels)  # (N,): one number per image, so no mean is taken
+difficulty = difficulty_by_loss(
+    cache, few.labels
+)  # (N,): one number per image, so no mean is taken
 torch.testing.assert_close(difficulty, F.cross_entropy(cache, few.labels, reduction="none"))
 
 # %%
@@ -889,10 +1022,7 @@ pool_logits = predict_logits(big_teacher, pool.images)
 easiest_first = difficulty_by_loss(pool_logits, pool.labels).argsort()  # positions, not values
 ends = torch.cat([easiest_first[:10], easiest_first[-10:]])
 ax = plots.digit_grid(pool.images[ends], captions=pool.labels[ends].tolist())
-show(
-    ax,
-    alt="Ten easiest digits, clean and alike; below ten hardest with their labels, odd ones that a person may misread too.",
-)
+show(ax, alt="07.easiest-digits-clean")
 
 # %%
 by_margin = difficulty_by_margin(pool_logits, pool.labels).argsort()
@@ -900,9 +1030,14 @@ both = torch.isin(easiest_first[-400:], by_margin[-400:]).float().mean()
 print(f"of the hardest tenth by loss, {both:.0%} are in the hardest tenth by margin")
 counts = {
     name: torch.bincount(pool.labels[part], minlength=10)
-    for name, part in {"easiest 400": easiest_first[:400], "hardest 400": easiest_first[-400:]}.items()
+    for name, part in {
+        "easiest 400": easiest_first[:400],
+        "hardest 400": easiest_first[-400:],
+    }.items()
 }
-pd.DataFrame({name: found.tolist() for name, found in counts.items()}).T.rename_axis("each digit among the", axis=0)
+pd.DataFrame({name: found.tolist() for name, found in counts.items()}).T.rename_axis(
+    "each digit among the", axis=0
+)
 
 # %% tags=["claims"]
 assert both > 0.6
@@ -924,19 +1059,28 @@ pace = piecewise([(0, 0.1), (0.5, 1), (1, 1)])
 def mean_rank(make_batches):
     generator = torch.Generator().manual_seed(0)
     batches = make_batches(*few, rank, batch_size=50, epochs=epochs, generator=generator)
-    return torch.stack([ranks.mean() for _, _, ranks in batches]).unflatten(0, (epochs, -1)).mean(dim=1).cpu()
+    return (
+        torch.stack([ranks.mean() for _, _, ranks in batches])
+        .unflatten(0, (epochs, -1))
+        .mean(dim=1)
+        .cpu()
+    )
 
 
 # %%
 shuffled = mean_rank(minibatches)
 ordered = mean_rank(partial(CurriculumBatches, difficulty=difficulty, pace=pace))
-ax = plots.curve(range(1, epochs + 1), shuffled, role="no_teacher", label="the text's: T and α change, images do not")
-plots.curve(range(1, epochs + 1), ordered, role="student", label="a curriculum by the teacher's loss", ax=ax)
-ax.set(xlabel="epoch", ylabel="mean rank of difficulty", ylim=(0, 0.6))
-show(
-    ax,
-    alt="The text's line is level at one half. The curriculum's rises from a tenth and reaches one half at half-time.",
+ax = plots.curve(
+    range(1, epochs + 1),
+    shuffled,
+    role="no_teacher",
+    label="the text's: T and α change, images do not",
 )
+plots.curve(
+    range(1, epochs + 1), ordered, role="student", label="a curriculum by the teacher's loss", ax=ax
+)
+ax.set(xlabel="epoch", ylabel="mean rank of difficulty", ylim=(0, 0.6))
+show(ax, alt="07.text-s-line")
 
 # %% tags=["claims"]
 assert (shuffled - 0.5).abs().max() < 0.01
@@ -958,7 +1102,9 @@ def easiest_of_each_digit(difficulty, labels):
     found = torch.empty_like(difficulty)
     for digit in range(10):
         own = labels == digit
-        found[own] = difficulty[own].argsort().argsort() / own.sum()  # its rank among its own kind, from 0 to 1
+        found[own] = (
+            difficulty[own].argsort().argsort() / own.sum()
+        )  # its rank among its own kind, from 0 to 1
     return found
 
 
@@ -968,7 +1114,9 @@ share_of = {
     name: torch.bincount(few.labels[values.argsort()[: samples // 10]], minlength=10)
     for name, values in {"easiest tenth": difficulty, "easiest tenth of each digit": fair}.items()
 }
-pd.DataFrame({name: found.tolist() for name, found in share_of.items()}).T.rename_axis("each digit in the", axis=0)
+pd.DataFrame({name: found.tolist() for name, found in share_of.items()}).T.rename_axis(
+    "each digit in the", axis=0
+)
 
 # %% tags=["claims"]
 assert share_of["easiest tenth of each digit"].min() > 0.5 * samples / 100
@@ -999,22 +1147,24 @@ for seed in range(order_seeds):
         "easiest first": difficulty, "easiest of each digit first": fair, "hardest first": -difficulty,
         "random order": at_random(seed), "plain epochs": None,
     }  # fmt: skip
-    rows += [(name, seed, train_in_order(order, pace, soft, seed)) for name, order in orders.items()]
+    rows += [
+        (name, seed, train_in_order(order, pace, soft, seed)) for name, order in orders.items()
+    ]
 
 # %%
 ordered = pd.DataFrame(rows, columns=["arm", "seed", "test_errors"])
 comparisons["order"] = compare(ordered, baseline=["random order", "plain epochs"])
 ax = plots.intervals(comparisons["order"])
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(
-    ax,
-    alt="Differences with intervals: easiest first is worse than a random order and than plain epochs; the others lie near 0.",
-)
+show(ax, alt="07.differences-intervals-easiest")
 
 # %%
 found = comparisons["order"].set_index(["arm", "baseline"])
 others = found[found.index.get_level_values("arm") != "easiest first"]
-print("an interval that leaves out 0:", [pair for pair, row in found.iterrows() if row.verdict != "unclear"])
+print(
+    "an interval that leaves out 0:",
+    [pair for pair, row in found.iterrows() if row.verdict != "unclear"],
+)
 format_comparison(comparisons["order"], digits=0)
 
 # %% tags=["claims"]
@@ -1032,7 +1182,10 @@ assert (others.difference.abs() < 60).all()
 slow, rows = linear(0.2, 1.0), []
 for seed in range(seeds):
     orders = {"easiest first": difficulty, "random order": at_random(seed)}
-    rows += [(name, seed, train_in_order(order, slow, label_objective, seed)) for name, order in orders.items()]
+    rows += [
+        (name, seed, train_in_order(order, slow, label_objective, seed))
+        for name, order in orders.items()
+    ]
 plain = runs[runs.arm == "no_teacher"].assign(arm="plain epochs")[["arm", "seed", "test_errors"]]
 slowly = pd.concat([pd.DataFrame(rows, columns=["arm", "seed", "test_errors"]), plain])
 comparisons["order, slow pace, labels"] = compare(slowly, baseline=["plain epochs", "random order"])
@@ -1065,13 +1218,19 @@ print(f"{count_errors(student, *mnist.test)} errors of 10,000")
 about_full = f"{samples:,} images, {epochs} epochs in batches of 50, {seeds} seeds ({order_seeds} for the orders); the big teacher's students at T = {T:g}, α = {share:g}"
 full = read_record("chapter07")
 print(full["about"])
-table = pd.concat([pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()])
+table = pd.concat(
+    [pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()]
+)
 asked = {
     "one student of 4, further": "smoothed labels",
     "the bill": "one with smoothed labels",
     "a hasty teacher": "no_teacher",
 }
-asked |= {"schedules, both baselines": "", "order": "random order", "order, slow pace, labels": "plain epochs"}
+asked |= {
+    "schedules, both baselines": "",
+    "order": "random order",
+    "order, slow pace, labels": "plain epochs",
+}
 table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
 table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high"]].round(0)
 table
@@ -1089,9 +1248,13 @@ if not FULL:
     assert table.loc["order"].low["easiest first"] > 0
     assert table.loc["a hasty teacher"].low["α rises to .9, the text's"] > 0
     online = {
-        row["arm"]: row for row in full["comparisons"]["the bill"] if row["baseline"] == "one, after four strangers"
+        row["arm"]: row
+        for row in full["comparisons"]["the bill"]
+        if row["baseline"] == "one, after four strangers"
     }
-    assert online["one of four peers, T = 4"]["high"] < 0 < online["one of four peers, T = 1"]["high"]
+    assert (
+        online["one of four peers, T = 4"]["high"] < 0 < online["one of four peers, T = 1"]["high"]
+    )
 
 # %% [markdown]
 # With ten times the images a student with peers beats a stranger at both temperatures, and **smoothed labels are ahead of every cohort**. The peers' vote is no longer better than the strangers'; that of strangers with smoothed labels still is. That peers learn at the same time is still worth something
