@@ -4,7 +4,7 @@ Chapters 00 to 12. ``show`` displays a picture with a description in words.
 """
 
 from .attention import attention_grid
-from .charts import curve, matrix, probability_bars, training_curves
+from .charts import curve, matrix, probability_bars, ticks_at, training_curves
 from .comparisons import intervals
 from .images import digit_grid
 from .relations import relation_matrices
@@ -27,6 +27,7 @@ __all__ = [
     "probability_bars",
     "relation_matrices",
     "show",
+    "ticks_at",
     "tidy",
     "to_png",
     "training_curves",

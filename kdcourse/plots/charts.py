@@ -63,6 +63,34 @@ def curve(
     return renew_legend(ax)
 
 
+def ticks_at(ax: Axes, values: Iterable[float]) -> Axes:
+    """Give a curve over doubling values, such as temperatures, a logarithmic axis with a tick at each of them.
+
+    Parameters
+    ----------
+    ax : Axes
+    values : sequence of N floats
+        All above 0.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> ax = ticks_at(curve([1, 4, 16], [3.0, 2.0, 1.5]), [1, 4, 16])
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['1', '4', '16']
+    """
+    values = as_vector(values, "values")
+    if not (values > 0).all():
+        raise ValueError(f"a logarithmic axis needs values above 0, got {values.min():g}.")
+    ax.set_xscale("log")
+    ax.set_xticks(values, labels=[f"{value:g}" for value in values])
+    ax.minorticks_off()
+    return ax
+
+
 def probability_bars(
     probabilities: Any, *, role: str = "teacher", label: int | None = None, ax: Axes | None = None
 ) -> Axes:

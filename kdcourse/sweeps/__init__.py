@@ -1,11 +1,11 @@
 """Many students trained at once, compared with error bars. First used in chapter 02.
 
-``sweep`` trains, ``compare`` takes paired differences, ``format_comparison`` makes them readable.
+``sweep`` trains, ``compare`` takes paired differences, ``format_comparison`` tabulates, ``in_words`` says them.
 """
 
 from ..objectives import soft_target_objective
 from ..results import mean_interval
-from .comparing import compare, format_comparison
+from .comparing import compare, format_comparison, in_words
 from .running import sweep
 
-__all__ = ["compare", "format_comparison", "mean_interval", "soft_target_objective", "sweep"]
+__all__ = ["compare", "format_comparison", "in_words", "mean_interval", "soft_target_objective", "sweep"]

@@ -134,6 +134,58 @@ def format_comparison(table: pd.DataFrame, *, digits: int = 1) -> pd.DataFrame:
     return pd.DataFrame.from_dict(cells, orient="index").fillna("").rename_axis("arm")
 
 
+def in_words(table: pd.DataFrame, arms: str | Sequence[str] | None = None, *, unit: str = "") -> str:
+    """Say what a comparison found in this run: one sentence per arm and baseline.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``compare``.
+    arms : str or list of str, optional
+        The arms to speak of, in this order; by default all but the two baselines of ``sweep``.
+    unit : str
+        What is counted; by default the last word of the metric, such as "errors".
+
+    Returns
+    -------
+    str
+        A line for each.
+
+    Raises
+    ------
+    ValueError
+        If the table has no such arm.
+
+    Examples
+    --------
+    >>> arms = ["kd", "kd", "no_teacher", "no_teacher"]
+    >>> runs = pd.DataFrame({"arm": arms, "seed": [0, 1, 0, 1], "test_errors": [3, 4, 9, 11]})
+    >>> print(in_words(compare(runs, baseline="no_teacher")))
+    In this run: kd against no teacher: better, 6.5 errors fewer, 95 % interval 0.1 to 12.9 fewer (2 seeds).
+    """
+    unit = unit or str(table.attrs.get("metric", "mean")).replace("_", " ").split()[-1]
+    known = [arm for arm in dict.fromkeys(table["arm"]) if arm not in ("no_teacher", "label_smoothing")]
+    wanted = known if arms is None else [arms] if isinstance(arms, str) else list(arms)
+    lacking = [arm for arm in wanted if arm not in set(table["arm"])]
+    if lacking:
+        raise ValueError(f"the table has no arm {lacking[0]!r}; it has {sorted(set(table['arm']))}.")
+    rows = [row for arm in wanted for row in table[table["arm"] == arm].to_dict("records")]
+    return "\n".join(f"In this run: {_sentence(row, unit)}" for row in rows)
+
+
+def _sentence(row: dict, unit: str) -> str:
+    """Return one comparison in words, with both ends of its interval."""
+    digits = 0 if abs(row["difference"]) >= 100 else 1
+    names = f"{row['arm']} against {row['baseline']}".replace("_", " ")
+    low, high = (f"{abs(row[end]):.{digits}f}" for end in ("low", "high"))
+    if row["low"] < 0 < row["high"]:
+        return f"{names}: {row['verdict']}, between {low} {unit} fewer and {high} more ({row['n']} seeds)."
+    side = "fewer" if row["difference"] < 0 else "more"
+    small, large = (high, low) if side == "fewer" else (low, high)
+    interval = f"95 % interval {small} to {large} {side} ({row['n']} seeds)"
+    return f"{names}: {row['verdict']}, {abs(row['difference']):.{digits}f} {unit} {side}, {interval}."
+
+
 def _check_columns(runs: pd.DataFrame, needed: Sequence[str]) -> None:
     for column in needed:
         if column not in runs.columns:

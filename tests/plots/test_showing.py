@@ -1,9 +1,12 @@
 """Pictures in a notebook: small PNGs of any size, and descriptions that arrive in the page."""
 
 import base64
+import html
 import io
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -11,6 +14,8 @@ import pytest
 from PIL import Image
 
 from kdcourse import plots
+from kdcourse.plots import new_axes, show
+from kdcourse.plots.showing import read_descriptions
 
 
 @pytest.fixture
@@ -105,3 +110,31 @@ def test_a_vertical_line_stays_vertical_whatever_the_width_in_inches(width):
 def test_bad_input_is_told_what_is_needed(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_a_key_stands_for_a_description_of_the_package(capsys):
+    (name, words), *_ = read_descriptions("02").items()
+    show(new_axes(), alt=f"02.{name}")
+    assert words in capsys.readouterr().out
+
+
+def test_an_unknown_key_is_told_with_near_ones():
+    with pytest.raises(ValueError, match=r"no description '02\.nothing-such'\. Did you mean"):
+        show(new_axes(), alt="02.nothing-such")
+    with pytest.raises(ValueError, match="Chapter '98' has none"):
+        show(new_axes(), alt="98.nothing-such")
+
+
+CHAPTERS = {path.stem[:2]: path for path in sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_description_is_of_a_picture_and_stands_in_the_built_page(chapter):
+    cells = json.loads(CHAPTERS[chapter].read_text(encoding="utf-8"))["cells"]
+    for name, words in read_descriptions(chapter).items():
+        asks = [cell for cell in cells if f'alt="{chapter}.{name}"' in "".join(cell["source"])]
+        assert len(asks) == 1, f"{len(asks)} cells show {chapter}.{name}"
+        pages = "".join(
+            "".join(output["data"].get("text/html", "")) for output in asks[0]["outputs"] if "data" in output
+        )
+        assert html.escape(words) in pages, f"{chapter}.{name}: build the chapter again"

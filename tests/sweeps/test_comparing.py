@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kdcourse.results import t_quantile, verdict
-from kdcourse.sweeps import compare, format_comparison, mean_interval
+from kdcourse.sweeps import compare, format_comparison, in_words, mean_interval
 
 
 @given(
@@ -112,3 +112,26 @@ def test_what_compare_refuses_it_explains():
         check(runs[runs.arm == "no_teacher"])
     with pytest.raises(ValueError, match="at least two values, got 1"):
         mean_interval([1.0])
+
+
+def table_of(differences):
+    arms = {"kd": [100 + d for d in differences], "no_teacher": [100] * len(differences)}
+    rows = [{"arm": arm, "seed": s, "test_errors": e} for arm, errors in arms.items() for s, e in enumerate(errors)]
+    return compare(pd.DataFrame(rows), baseline="no_teacher")
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        ([-10, -12, -11], "better, 11.0 errors fewer, 95 % interval 8.5 to 13.5 fewer"),
+        ([10, 12, 11], "worse, 11.0 errors more, 95 % interval 8.5 to 13.5 more"),
+        ([-10, 12, -1], "unclear, between 27.1 errors fewer and 27.8 more"),
+    ],
+)
+def test_a_comparison_in_words_says_the_side_and_both_ends(differences, said):
+    assert in_words(table_of(differences)) == f"In this run: kd against no teacher: {said} (3 seeds)."
+
+
+def test_an_arm_that_is_not_there_cannot_be_told():
+    with pytest.raises(ValueError, match="no arm 'hint'"):
+        in_words(table_of([-1, -2, -3]), "hint")
