@@ -1,14 +1,16 @@
 """Paired differences with their confidence intervals: which are better, which worse, which unclear."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .arrays import as_vector
-from .style import COLORS, GRID, INK, PAPER, figure_of, new_axes
+from .style import COLORS, GRID, INK, PAPER, figure_of, new_axes, new_figure, tidy
 
 COLUMNS = ("arm", "difference", "low", "high")
 
@@ -55,6 +57,61 @@ def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | No
     >>> [text.get_text() for text in ax.get_figure().legends[0].get_texts()]
     ['better', 'unclear', 'below ± 5: too small to matter']
     """
+    names, ends = _checked(table, smallest_effect)
+    if ax is None:
+        width = min(max(6.0, 3.6 + 0.07 * max(map(len, names))), 9.0)  # long names leave room for the intervals
+        ax = new_axes(width=width, height=1.2 + 0.34 * len(names))
+    _explain(figure_of(ax), _draw_rows(ax, names, ends, smallest_effect))
+    return ax
+
+
+def did_it_hold(tables: Mapping[str, Any]) -> Figure:
+    """Draw the same comparisons of several runs side by side, such as a small run and the one at full size.
+
+    Parameters
+    ----------
+    tables : dict from str to table
+        A table as in `intervals` for each run, by the title of its panel. All have the same rows, in any order.
+
+    Returns
+    -------
+    Figure
+        A panel for each run, each with an axis of its own, because errors of 2,000 images are not those of 10,000.
+
+    Raises
+    ------
+    ValueError
+        If there is no table, or the tables have other rows; also what `intervals` refuses.
+
+    Examples
+    --------
+    >>> small = {"arm": ["kd", "hint"], "difference": [-9, 2], "low": [-20, -3], "high": [2, 7]}
+    >>> full = {"arm": ["hint", "kd"], "difference": [12, -40], "low": [8, -60], "high": [16, -20]}
+    >>> left, right = did_it_hold({"small run": small, "full size": full}).axes
+    >>> [text.get_text() for text in left.get_yticklabels()]
+    ['kd', 'hint']
+    """
+    if not tables:
+        raise ValueError("did_it_hold needs at least one table, by the title of its panel.")
+    checked = {title: _checked(table, None) for title, table in tables.items()}
+    rows = next(iter(checked.values()))[0]
+    for title, (names, _) in checked.items():
+        if sorted(names) != sorted(rows):
+            raise ValueError(f"{title!r} has other rows than the first table: {names}, not {rows}.")
+    figure = new_figure(width=9.0, height=1.6 + 0.34 * len(rows))
+    handles: dict[str, Any] = {}
+    for place, (title, (names, ends)) in enumerate(checked.items()):
+        ax = tidy(figure.add_subplot(1, len(checked), place + 1))
+        order = [names.index(row) for row in rows]
+        handles |= _draw_rows(ax, rows, [end[order] for end in ends], None)
+        ax.set_title(title, color=INK, fontsize=10, pad=18)
+        ax.tick_params(labelleft=place == 0)
+    _explain(figure, {verdict: handles[verdict] for verdict in VERDICTS if verdict in handles})
+    return figure
+
+
+def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list[np.ndarray]]:
+    """Return the rows' names, and differences and both ends, of a table that can be drawn."""
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise ValueError(f"the table has no column {missing[0]!r}; it has {list(table)}.")
@@ -68,12 +125,15 @@ def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | No
     names = [str(entry) for entry in table["arm"]]
     if "baseline" in table:
         names = [f"{arm} − {baseline}" for arm, baseline in zip(names, table["baseline"], strict=True)]
-    middle, left, right = (as_vector(table[column], column) for column in COLUMNS[1:])
+    middle, left, right = ends = [as_vector(table[column], column) for column in COLUMNS[1:]]
     if not (np.all(left <= middle) and np.all(middle <= right)):
         raise ValueError("each interval must hold its difference: low <= difference <= high.")
-    if ax is None:
-        width = min(max(6.0, 3.6 + 0.07 * max(map(len, names))), 9.0)  # long names leave room for the intervals
-        ax = new_axes(width=width, height=1.2 + 0.34 * len(names))
+    return names, ends
+
+
+def _draw_rows(ax: Axes, names: list[str], ends: list[np.ndarray], smallest_effect: float | None) -> dict[str, Any]:
+    """Draw the rows into Axes and return what the legend explains."""
+    middle, left, right = ends
     verdicts = [
         "better" if end < 0 else "worse" if start > 0 else "unclear" for start, end in zip(left, right, strict=True)
     ]
@@ -93,11 +153,15 @@ def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | No
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(False, axis="y")
     _name_sides(ax)
-    figure_of(ax).legend(
+    return handles
+
+
+def _explain(figure: Figure, handles: dict[str, Any]) -> None:
+    """Write above a figure what each mark means."""
+    figure.legend(
         handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles), frameon=False, fontsize=8.5,
         labelcolor=INK, handletextpad=0.4, columnspacing=1.2,
     )  # fmt: skip
-    return ax
 
 
 def _name_sides(ax: Axes) -> None:

@@ -82,3 +82,30 @@ def accuracies():
 def test_bad_input_is_told_what_is_needed(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_a_small_run_and_the_full_size_have_the_same_rows_and_axes_of_their_own():
+    other_order = TABLE.iloc[::-1].assign(high=[60.0, 30.0, 10.0])
+    figure = plots.did_it_hold({"small run": TABLE, "full size": other_order})
+    left, right = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["small run", "full size"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b", "c"]
+    assert [line.get_xdata()[0] for line in marks_of(left)] == [-2, 1, 5]
+    assert [line.get_xdata()[0] for line in marks_of(right)] == [-2, 1, 5]
+    assert [line.get_marker() for line in marks_of(right)] == ["o", "o", ">"]  # a now holds 0
+    assert left.get_xlim() != right.get_xlim()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["better", "unclear", "worse"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({}, "needs at least one table"),
+        ({"small": TABLE, "full": TABLE.iloc[:2]}, "'full' has other rows than the first table"),
+        ({"small": {"arm": ["a"]}}, "no column 'difference'"),
+    ],
+)
+def test_runs_with_other_rows_are_not_drawn_side_by_side(tables, told):
+    with pytest.raises(ValueError, match=told):
+        plots.did_it_hold(tables)
