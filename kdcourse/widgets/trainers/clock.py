@@ -113,10 +113,14 @@ class Clocked(Shown):
             self.check_open()  # after an error it may go on: a reset is the way out
         with self.lock:
             self._back_to_start()
-            self.marks, self._stopped, self._note = [], False, ""
-            self.pace.clear()
-            self.images_per_second = 0.0
+            self._forget()
             self.draw()
+
+    def _forget(self) -> None:
+        """Begin without marks, without a note, and without the error that stopped the clock."""
+        self.marks, self._stopped, self._note = [], False, ""
+        self.pace.clear()
+        self.images_per_second = 0.0
 
     def measure_test(self) -> dict[str, int]:
         """Count the errors on all test images, and write them into the status line."""

@@ -17,7 +17,8 @@ TICKS = (
 )  # fmt: skip
 EARLY = 20  # steps in which errors fall too fast for a close look
 ROOM = 0.062  # between two ticks, in heights of the axes
-LABELS = 8  # marks that are written out, the newest first
+LABELS = 12  # marks that are drawn, the newest first
+MARK_WIDTH = 0.045  # of a mark's words, in widths of the axes
 GAP = 0.06  # between the names at two ends of lines, in heights of the axes
 KNOBS = {"temperature": "T = ", "alpha": "α = ", "way": ""}
 
@@ -199,26 +200,43 @@ class ErrorChart:
                 text.set_position((x, math.exp(lowest + placed[name] * (highest - lowest))))
 
     def _place_marks(self, marks: Sequence[Mark]) -> None:
-        """Draw a line for each move, the newest first. Of several that are too close to read, draw only the newest."""
+        """Draw a line with its words for each move, the newest first. A mark without room for both is not drawn."""
         notes: dict[tuple[str, int], list[str]] = {}
         for mark in marks:
             notes.setdefault((mark.arm, mark.step), []).append(_name(mark))
         drawn: dict[str, list[int]] = {name: [] for name in self.lines}
         free = list(self._texts)
+        taken: list[tuple[float, float]] = []  # first and last step of what is drawn
         for (arm, step), names in reversed(notes.items()):
-            if drawn[arm] and abs(step - drawn[arm][-1]) < 0.04 * self.shown:
+            side = self._find_side(step, taken, first="left" if arm == "fork" else "right") if free else None
+            if side is None:
                 continue
+            taken.append(self._column(step, side))
             drawn[arm].append(step)
-            if free:
-                # The fork's notes stand right of their line, the others' left: both can be read where they are close.
-                side = "left" if arm == "fork" or step < 0.05 * self.shown else "right"
-                color = COLORS[self.roles[arm]]
-                free.pop().set(text=", ".join(names), x=step, color=color, horizontalalignment=side)
+            color = COLORS[self.roles[arm]]
+            free.pop().set(text=", ".join(names), x=step, color=color, horizontalalignment=side)
         for text in free:
             text.set_text("")
         for name, line in self.marks.items():
             steps = drawn[name]
             line.set_data([x for s in steps for x in (s, s, math.nan)], [y for _ in steps for y in (0, 1, math.nan)])
+
+    def _find_side(self, step: int, taken: Sequence[tuple[float, float]], *, first: str) -> str | None:
+        """Return the edge of its words at which a mark stands, so that they cover no other mark; None if none is free.
+
+        The fork's words stand right of their line and the others' left, where there is room.
+        """
+        for side in (first, "right" if first == "left" else "left"):
+            low, high = self._column(step, side)
+            inside = low >= 0 and high <= self.shown
+            if inside and all(high <= start or end <= low for start, end in taken):
+                return side
+        return None
+
+    def _column(self, step: int, side: str) -> tuple[float, float]:
+        """Return the first and the last step that a mark's words take, its line at one of them."""
+        width = MARK_WIDTH * self.shown
+        return (step, step + width) if side == "left" else (step - width, step)
 
 
 def choose_ticks(lowest: float, highest: float) -> list[float]:

@@ -1,10 +1,11 @@
 """The live trainer: a student is distilled while T and α move, and another without a teacher learns beside it.
 
-Chapter 02. ``LiveRace`` trains and ``LivePicture`` draws; this has the controls.
+Chapter 02. ``LiveRace`` trains, ``LivePicture`` draws, ``Choices`` says what to start with; this has the controls.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets
@@ -14,12 +15,13 @@ from ..._arguments import check_alpha
 from ...data.mnist import MNIST
 from ...objectives import soft_target_objective
 from ...training import Knobs, MakeOptimizer, Objective, make_adam, predict_logits
-from ..controls import alpha_slider, check_on_slider, is_snap, make_row, temperature_slider
+from ..controls import alpha_slider, check_on_slider, is_snap, make_row, temperature_slider, wide_layout
 from .clock import Clocked, Mark
+from .live_choices import Choices
 from .live_picture import LivePicture
 from .live_race import LiveRace
-from .race import Arm, Track
-from .training_data import add_teacher_logits, take_measured
+from .race import Arm
+from .training_data import take_measured
 
 
 class LiveTrainer(Clocked):
@@ -29,8 +31,10 @@ class LiveTrainer(Clocked):
 
     Parameters
     ----------
-    student : nn.Module
-        Distilled student, trained in place. The student without a teacher starts as its copy.
+    student : nn.Module, or mapping from str to callable
+        Distilled student, trained in place. The student without a teacher starts as its copy. With factories by name,
+        such as ``{"one hidden layer": make_student_mlp}``, a switch chooses among their students, and each choice
+        starts anew. The first one begins.
     teacher : nn.Module
         Not changed.
     data : MNIST
@@ -49,11 +53,17 @@ class LiveTrainer(Clocked):
         Samples per step.
     held_out : int
         Count of held-out images that the errors are counted on.
+    images : sequence of int
+        Numbers of training images for a second switch; the first one begins. By default all images are used.
 
     Attributes
     ----------
     temperature, alpha, fork_temperature, fork_alpha : ipywidgets.FloatSlider or FloatLogSlider
         The knobs. A cell moves one by setting its ``.value``.
+    student_choice, images_choice : ipywidgets.Dropdown
+        The switches, hidden where there is nothing to choose. A choice restarts the race and leaves T and α alone.
+    digit_choice : ipywidgets.Dropdown
+        The digit whose soft target is shown: of each, the image that the teacher gets right and is least sure of.
     play : ipywidgets.Play
     image : ipywidgets.Image
         The last frame; its PNG carries step, temperature, alpha and the count of marks as text.
@@ -85,7 +95,7 @@ class LiveTrainer(Clocked):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: nn.Module | Mapping[str, Callable[[], nn.Module]],
         teacher: nn.Module,
         data: MNIST,
         *,
@@ -95,17 +105,20 @@ class LiveTrainer(Clocked):
         make_optimizer: MakeOptimizer = make_adam,
         batch_size: int = 128,
         held_out: int = 2000,
+        images: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.knobs = Knobs() if knobs is None else knobs
-        self._first_knobs = copy.copy(self.knobs)
+        self._first_knobs, self._objective = copy.copy(self.knobs), objective
         check_on_slider(self.knobs.temperature)
         check_alpha(self.knobs.alpha)
         measured = take_measured(data, held_out)
         self._test = data.test
-        aligned = add_teacher_logits(student, teacher, data, teacher_logits)
-        track = Track(aligned, measured, make_optimizer, batch_size)
-        self.race: LiveRace = LiveRace(student, track, objective=objective, knobs=self.knobs)
+        self._choices = Choices(
+            student, images, teacher=teacher, data=data, measured=measured, teacher_logits=teacher_logits,
+            make_optimizer=make_optimizer, batch_size=batch_size,
+        )  # fmt: skip
+        self.race: LiveRace = self._make_race(next(iter(self._choices.students)), next(iter(self._choices.images)))
         self.picture = LivePicture(predict_logits(teacher, measured.images), measured)
         self.image = self.picture.canvas.widget
         self._moved_by_hand = True
@@ -135,12 +148,53 @@ class LiveTrainer(Clocked):
             self.picture.show_fork(True)
             self.draw()
 
+    def reset(self) -> None:
+        """Go back to the start: first student, first number of images, T and α as they were given."""
+        super().reset()
+        with self.lock:
+            self._note = f"Back at the start: {self._describe_start()}."
+            self.status.value = self._tell()
+
     def _back_to_start(self) -> None:
-        self.race.reset()
+        switches = (self.student_choice, self.images_choice)
+        moved = any(switch.index != 0 for switch in switches)
+        with self._silently():
+            for switch in switches:
+                switch.index = 0
         self.knobs.temperature, self.knobs.alpha = self._first_knobs.temperature, self._first_knobs.alpha
         self._set_silently("distilled", self.knobs)
+        if moved:
+            self.race = self._make_race(self.student_choice.value, self.images_choice.value)
+        else:
+            self.race.reset()
+        self._hide_fork()
+
+    def _hide_fork(self) -> None:
         self._fork_row.layout.display = "none"
         self.picture.show_fork(False)
+
+    def _make_race(self, student: str, images: str) -> LiveRace:
+        model, track = self._choices.take_student(student), self._choices.take_track(images)
+        return LiveRace(model, track, objective=self._objective, knobs=self.knobs)
+
+    def _restart(self) -> None:
+        """Begin with the chosen student and images; T and α stay where they stand."""
+        if self.closed or not self._moved_by_hand:
+            return
+        self.status.value = "Asking the teacher about these images …"
+        self.race = self._make_race(self.student_choice.value, self.images_choice.value)
+        self._hide_fork()
+        self._forget()
+        self._note = f"A new start: {self._describe_start()}."
+        self.draw()
+
+    def _describe_start(self) -> str:
+        chosen = [self.student_choice.value, self.images_choice.value]
+        return ", ".join([*filter(None, chosen), f"T = {self.knobs.temperature:.3g}", f"α = {self.knobs.alpha:.2g}"])
+
+    def _show_digit(self) -> None:
+        self.picture.choose_digit(self.digit_choice.value)
+        self.draw()
 
     def _count_test_errors(self) -> tuple[dict[str, int], int]:
         return self.race.count_errors(*self._test), len(self._test.labels)
@@ -159,12 +213,19 @@ class LiveTrainer(Clocked):
         for arm, sliders in self._sliders.items():
             for knob, slider in sliders.items():
                 slider.observe(self._make_mover(arm, knob), "value")
+        self.student_choice = make_choice("student", self._choices.students, 260)
+        self.images_choice = make_choice("learns from", self._choices.images, 240)
+        self.digit_choice = make_choice("show digit", self.picture.digits, 150, value=self.picture.digit)
+        self.follow(self.student_choice, self.images_choice, action=self._restart)
+        self.follow(self.digit_choice, action=self._show_digit)
+        choices = [self.student_choice, self.images_choice, self.digit_choice]
         of_distilled, of_fork = (list(sliders.values()) for sliders in self._sliders.values())
-        self.controls += [self.step_button, self.fork_button, *of_distilled, *of_fork]
+        self.controls += [self.step_button, self.fork_button, *of_distilled, *of_fork, *choices]
         self._fork_row = make_row(*of_fork)
         self._fork_row.layout.display = "none"
         buttons = make_row(self.play, self.step_button, self.fork_button, self.reset_button, self.test_button)
-        self.widget = ipywidgets.VBox([buttons, make_row(*of_distilled), self._fork_row, self.image, self.status])
+        rows = [buttons, make_row(*of_distilled), self._fork_row, make_row(*choices)]
+        self.widget = ipywidgets.VBox([*rows, self.image, self.status])
 
     def _make_mover(self, arm: str, knob: str) -> Callable[[Any], None]:
         def move(change: Any) -> None:
@@ -205,9 +266,25 @@ class LiveTrainer(Clocked):
 
     def _set_silently(self, arm: str, knobs: Knobs) -> None:
         """Move an arm's sliders without a mark."""
-        self._known[arm], self._moved_by_hand = copy.copy(knobs), False
-        try:
+        self._known[arm] = copy.copy(knobs)
+        with self._silently():
             for knob, slider in self._sliders[arm].items():
                 slider.value = getattr(knobs, knob)
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Let controls move without what follows from a hand's move."""
+        self._moved_by_hand = False
+        try:
+            yield
         finally:
             self._moved_by_hand = True
+
+
+def make_choice(description: str, options: Iterable[Any], pixels: int, *, value: Any = None) -> ipywidgets.Dropdown:
+    """Return a list to choose from, by default its first entry; hidden if there is nothing to choose."""
+    options = list(options)
+    layout = wide_layout(pixels)
+    layout.display = "" if len(options) > 1 else "none"
+    value = options[0] if value is None else value
+    return ipywidgets.Dropdown(options=options, value=value, description=description, layout=layout)

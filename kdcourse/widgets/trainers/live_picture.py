@@ -32,26 +32,39 @@ class LivePicture:
         Logits for the images that errors are counted on.
     measured : Split
         Those images with their labels.
+
+    Attributes
+    ----------
+    canvas : Canvas
+    chart : ErrorChart
+    digits : list of int
+        Digits that can be shown.
+    digit : int
+        Digit that is shown; at first the one with the least sure right answer, which has most to say.
     """
 
     def __init__(self, teacher_logits: Tensor, measured: Split) -> None:
         self.canvas = Canvas(7.8, 3.2)
-        self._choose_digit(teacher_logits, measured)
+        self._teacher_logits, self._measured = teacher_logits, measured
+        probabilities = soften(teacher_logits, temperature=4.0)  # (N, 10)
+        entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1)  # (N,)
+        self._interest = entropy * (teacher_logits.argmax(dim=1) == measured.labels)  # (N,), 0 where it errs
+        self.digits: list[int] = measured.labels.unique().tolist()
         errors = 100 * float((teacher_logits.argmax(dim=1) != measured.labels).float().mean())
         # A teacher that has seen these images makes next to no errors on them: its line would say nothing.
         level = errors if errors >= LOWEST_LEVEL else None
         self.chart = ErrorChart(self.canvas, (0.075, 0.15, 0.52, 0.7), ROLES, level=level)
         self._make_bars()
+        self.choose_digit(int(measured.labels[self._interest.argmax()]))
         self.show_fork(False)
 
-    def _choose_digit(self, teacher_logits: Tensor, measured: Split) -> None:
-        """Take a digit that the teacher gets right and is least sure of: its soft target has most to say."""
-        probabilities = soften(teacher_logits, temperature=4.0)  # (N, 10)
-        entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1)  # (N,)
-        right = teacher_logits.argmax(dim=1) == measured.labels
-        index = int((entropy * right).argmax())
-        self._image = measured.images[index : index + 1]  # (1, 1, 28, 28)
-        self._digit, self._target = int(measured.labels[index]), teacher_logits[index]
+    def choose_digit(self, digit: int) -> None:
+        """Show another digit: of its images, the one that the teacher gets right and is least sure of."""
+        index = int(torch.where(self._measured.labels == digit, self._interest, -1.0).argmax())
+        self._image = self._measured.images[index : index + 1]  # (1, 1, 28, 28)
+        self.digit, self._target = digit, self._teacher_logits[index]
+        self._corner.set_data(self._image[0, 0].cpu().numpy())
+        self.canvas.renew()
 
     def _make_bars(self) -> None:
         ax = tidy(self.canvas.add_axes(0.665, 0.15, 0.325, 0.66))
@@ -67,8 +80,7 @@ class LivePicture:
                 [k + PLACES[name] for k in range(10)], [math.nan] * 10, linestyle="", marker=LINES[role]["marker"],
                 color=COLORS[role], markersize=6, markeredgewidth=1.6, markeredgecolor=edge,
             )  # fmt: skip
-        corner = self.canvas.add_image(0.93, 0.835, 0.065, 0.16)
-        corner.set_data(self._image[0, 0].cpu().numpy())
+        self._corner = self.canvas.add_image(0.93, 0.835, 0.065, 0.16)
         self.canvas.moving(self._bars, *self._predictions.values(), self._title)
 
     def show_fork(self, forked: bool) -> None:
@@ -84,7 +96,7 @@ class LivePicture:
         self.canvas.draw(step=step, temperature=knobs.temperature, alpha=knobs.alpha, marks=len(marks))
 
     def _place_bars(self, arms: Mapping[str, Arm], temperature: float) -> None:
-        self._title.set_text(f"soft target of this {self._digit} and the\nstudents' predictions, T = {temperature:.3g}")
+        self._title.set_text(f"soft target of this {self.digit} and the\nstudents' predictions, T = {temperature:.3g}")
         heights = soften(self._target, temperature=temperature).tolist()
         self._bars.set_segments([[(k, 0), (k, height)] for k, height in enumerate(heights)])
         for name, points in self._predictions.items():

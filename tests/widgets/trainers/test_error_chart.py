@@ -1,11 +1,12 @@
 """The chart of held-out errors: room for steps, marks, names at the ends of lines, and ticks."""
 
 import math
+import random
 from itertools import pairwise
 
 import pytest
 
-from kdcourse.widgets import Canvas
+from kdcourse.widgets import Canvas, Mark
 from kdcourse.widgets.trainers.error_chart import TICKS, ErrorChart, choose_ticks, spread
 
 
@@ -24,6 +25,29 @@ def test_marks_too_close_to_read_are_drawn_as_the_newest_of_them(make_live):
     drawn = live.picture.chart.marks["distilled"].get_xdata()
     assert [x for x in drawn if not math.isnan(x)] == [3, 3]
     assert len(live.marks) == 4
+
+
+def test_marks_and_their_words_never_cover_each_other(make_live):
+    live = make_live()
+    generator = random.Random(0)
+    live.step(250)
+    live.fork()
+    chart = live.picture.chart
+    for _ in range(30):
+        steps = sorted(generator.choices(range(250), k=12))
+        knobs = [generator.choice(["temperature", "alpha"]) for _ in steps]
+        arms = [generator.choice(["distilled", "fork"]) for _ in steps]
+        live.marks = [Mark(*parts, 0.25) for parts in zip(steps, arms, knobs, strict=True)]
+        live.draw()
+        boxes = [text.get_window_extent() for text in chart.ax.texts if "=" in text.get_text()]
+        lines = [chart.ax.transData.transform((x, 10))[0] for line in chart.marks.values()
+                 for x in line.get_xdata() if not math.isnan(x)]  # fmt: skip
+        assert 2 * len(boxes) == len(lines) >= 6
+        for place, box in enumerate(boxes):
+            assert chart.ax.bbox.x0 - 1 <= box.x0
+            assert box.x1 <= chart.ax.bbox.x1 + 1
+            assert not any(box.x0 < other.x1 and other.x0 < box.x1 for other in boxes[:place])
+            assert not any(box.x0 + 1 < x < box.x1 - 1 for x in lines)
 
 
 def make_chart(**settings):

@@ -1,6 +1,7 @@
 """The live trainer without a front end: two students, knobs and marks, forks, resets, frames."""
 
 import threading
+from functools import partial
 from itertools import pairwise
 
 import ipywidgets
@@ -237,6 +238,83 @@ def test_a_student_with_batch_norm_is_forked_and_reset_with_its_buffers(make_liv
     assert all(value == 0 for key, value in live.arms["distilled"].student.state_dict().items() if "num_batches" in key)
 
 
+STUDENTS = {"one hidden layer": partial(make_mlp, 16), "two hidden layers": partial(make_mlp, 8, 8)}
+
+
+def test_a_switch_to_another_student_or_number_of_images_starts_anew_and_leaves_the_knobs(small, teacher):
+    live = LiveTrainer(STUDENTS, teacher, small, batch_size=50, images=(100, 600))
+    live.step(10)
+    live.temperature.value = 16
+    live.fork()
+    live.step(10)
+    for switch, value in ((live.student_choice, "two hidden layers"), (live.images_choice, "all 600 images")):
+        switch.value = value
+        assert (live.steps, live.marks, list(live.arms)) == (0, [], ["distilled", "no teacher"])
+        assert live.knobs == Knobs(16, 0.7)
+        assert f"A new start: {live.student_choice.value}, {live.images_choice.value}, T = 16" in live.status.value
+        live.step(5)
+    assert sum(isinstance(layer, nn.Linear) for layer in live.arms["distilled"].student) == 3
+    assert [len(tensor) for tensor in live.race.track.data] == [600, 600, 600]
+    live.close()
+
+
+def test_a_student_chosen_again_starts_where_it_started(small, teacher, weights_of):
+    live = LiveTrainer(STUDENTS, teacher, small, batch_size=50)
+    before = weights_of(live.arms["distilled"].student).clone()
+    live.step(10)
+    live.student_choice.value = "two hidden layers"
+    live.step(10)
+    live.student_choice.value = "one hidden layer"
+    assert torch.equal(weights_of(live.arms["distilled"].student), before)
+    assert torch.equal(weights_of(live.arms["no teacher"].student), before)
+
+
+def test_a_reset_puts_the_switches_back_too_and_says_where_it_stands(small, teacher):
+    live = LiveTrainer(STUDENTS, teacher, small, batch_size=50, images=(100, 600), knobs=Knobs(1, 0.9))
+    live.student_choice.value, live.images_choice.value = "two hidden layers", "all 600 images"
+    live.alpha.value = 0.2
+    live.step(5)
+    live.reset()
+    assert (live.student_choice.value, live.images_choice.value) == ("one hidden layer", "100 images")
+    assert live.steps == live.race.step == 0
+    assert len(live.race.track.data[0]) == 100
+    assert "Back at the start: one hidden layer, 100 images, T = 1, α = 0.9." in live.status.value
+    live.step(5)
+
+
+def test_the_teacher_is_asked_about_no_more_images_than_are_chosen(small, teacher):
+    asked = []
+    hook = teacher.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
+    live = LiveTrainer(STUDENTS, teacher, small, batch_size=50, held_out=20, images=(100, 600))
+    first = sum(asked)
+    live.images_choice.value = "all 600 images"
+    hook.remove()
+    assert first < 200 < 600 <= sum(asked)
+    known = LiveTrainer(
+        STUDENTS, teacher, small, teacher_logits=predict_logits(teacher, small.train.images), images=(100, 600)
+    )
+    torch.testing.assert_close(known.race.track.data[2], live.race.track.data[2][:100])
+
+
+def test_switches_are_hidden_where_there_is_nothing_to_choose(make_live, small, teacher):
+    live = make_live()
+    assert live.student_choice.layout.display == live.images_choice.layout.display == "none"
+    both = LiveTrainer(STUDENTS, teacher, small, images=(100, 600))
+    assert both.student_choice.layout.display == both.images_choice.layout.display == ""
+
+
+def test_the_digit_shown_can_be_chosen(make_live, frame_of, small):
+    live = make_live()
+    assert live.digit_choice.value == live.picture.digit
+    for digit in live.picture.digits:
+        live.digit_choice.value = digit
+        assert f"this {digit} and" in live.picture._title.get_text()
+        index = int((small.held_out.images == live.picture._image).flatten(1).all(dim=1).int().argmax())
+        assert int(small.held_out.labels[index]) == digit
+    assert live.marks == []
+    assert live.steps == 0
+
+
 def test_buttons_do_what_the_methods_do(make_live):
     live = make_live()
     live.step_button.click()
@@ -256,6 +334,7 @@ def test_buttons_do_what_the_methods_do(make_live):
         ({"knobs": Knobs(4, 1.5)}, r"alpha must be in \[0, 1\], got 1.5"),
         ({"held_out": 0}, "held_out must be a positive number of images, got 0"),
         ({"data": (torch.rand(3, 1, 28, 28), torch.zeros(3))}, "data must have train, held_out and test"),
+        ({"images": (0, 600)}, "images must be whole numbers from 1 to 600, the count of training images, got 0"),
         ({"teacher_logits": torch.rand(3, 10)}, "a row for each of the 600 training images, got 3"),
     ],
 )
@@ -268,6 +347,10 @@ def test_students_and_teachers_of_other_classes_are_refused(small, teacher):
     narrow = nn.Sequential(nn.Flatten(), nn.Linear(784, 5))
     with pytest.raises(ValueError, match=r"the same classes, got logits \(2, 5\) and \(2, 10\)"):
         LiveTrainer(narrow, teacher, small)
+    with pytest.raises(ValueError, match="there is no student to train"):
+        LiveTrainer({}, teacher, small)
+    with pytest.raises(ValueError, match=r"logits \(2, 5\) and \(2, 10\)"):  # at once, not when it is chosen
+        LiveTrainer({**STUDENTS, "narrow": lambda: narrow}, teacher, small)
     with pytest.raises(ValueError, match="no held-out images"):
         LiveTrainer(
             make_mlp(4), teacher, MNIST(small.train, type(small.train)(*(t[:0] for t in small.test)), small.test)
@@ -302,5 +385,5 @@ def test_the_live_trainer_uses_nothing_that_colab_lacks(make_live):
         widget = queue.pop()
         kinds.add(type(widget).__name__)
         queue += getattr(widget, "children", ())
-    assert kinds <= {"VBox", "HBox", "Play", "Button", "FloatLogSlider", "FloatSlider", "Image", "HTML"}
+    assert kinds <= {"VBox", "HBox", "Play", "Button", "FloatLogSlider", "FloatSlider", "Image", "HTML", "Dropdown"}
     assert not isinstance(live, ipywidgets.Widget)
