@@ -74,7 +74,8 @@ class GenerationsExplorer(Shown):
         self.digit, self.example = self._picker.digit, self._picker.example
         self.generation = ipywidgets.IntSlider(0, 0, min(lengths) - 1, description="generation", layout=slider_layout())
         self.shown = ipywidgets.Dropdown(
-            options=[("this generation alone", 0), ("the vote of all up to it", 1)], value=0, description="show",
+            options=[("this generation alone", 0), ("the vote of generation 0 to this one", 1)], value=0,
+            description="show",
             layout=wide_layout(330),
         )  # fmt: skip
         self.canvas = Canvas(9.2, 3.0)
@@ -88,11 +89,11 @@ class GenerationsExplorer(Shown):
     def _make_errors(self) -> None:
         chart = tidy(self.canvas.add_axes(0.07, 0.17, 0.36, 0.72))
         count = self.generation_errors.shape[1]
-        names = ("each generation alone", "vote of all up to it")
+        names = ("each generation alone", "vote of 0 to this one")
         for place, (errors, name) in enumerate(zip((self.generation_errors, self.ensemble_errors), names, strict=True)):
             role, marker = LOOKS[place]
-            mean, low, high = _bands(errors)
-            x = [generation + 0.1 * place for generation in range(count)]
+            mean, low, high = (ends[place:] for ends in _bands(errors))  # generation 0 alone is no vote
+            x = [generation + 0.1 * place for generation in range(place, count)]
             chart.vlines(x, low, high, color=COLORS[role], linewidth=2)
             chart.plot(x, mean, marker, color=COLORS[role], markersize=5, label=name)
         chart.set(xticks=range(count), xlim=(-0.4, count - 0.5), xlabel="generation", ylabel="errors")
@@ -116,14 +117,15 @@ class GenerationsExplorer(Shown):
         self._bars = right.bar(range(10), [0.0] * 10, width=0.8)
         (self._first,) = right.plot(
             range(10), [0.0] * 10, linestyle="", marker="_", markersize=13, markeredgewidth=2, color=COLORS["fork"],
-            label="generation 0",
+            label="generation 0 alone",
         )  # fmt: skip
         right.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper right")
         self._title = right.set_title("", fontsize=9, color=INK)
         self.canvas.moving(self._paper, self._caption, *self._bars, self._first, self._title)
 
     def _draw(self) -> None:
-        generation, vote = self.generation.value, self.shown.value
+        generation = self.generation.value
+        vote = self.shown.value if generation else 0  # one voter is no vote
         self.sample = self._picker.sample
         first = self._probabilities[0, 0, self.sample]  # (K,)
         row = self._probabilities[vote, generation, self.sample]  # (K,)
@@ -134,17 +136,23 @@ class GenerationsExplorer(Shown):
         for bar, height in zip(self._bars, row.tolist(), strict=True):
             bar.set(height=height, color=COLORS[LOOKS[vote][0]])
         self._first.set_ydata(first.numpy())
-        voters = f"generations 0 to {generation}" if generation else "generation 0 alone"
-        self._title.set_text(f"mean of {voters}" if vote else f"generation {generation}")
+        voters = f"generations 0 to {generation}"
+        shown = f"vote of {voters}" if vote else f"generation {generation} alone"
+        self._title.set_text(f"first lineage: {shown}")
         self.canvas.draw(generation=generation, vote=vote, sample=self.sample, errors=round(mean[generation], 1))
+        self._tell(vote, voters, row, (mean[generation], low[generation], high[generation]))
+
+    def _tell(self, vote: int, voters: str, row: Tensor, errors: tuple[float, float, float]) -> None:
+        generation, mean, low, high = self.generation.value, *errors
         who = f"The vote of {voters}" if vote else f"Generation {generation} alone"
         label, answer = int(self._labels[self.sample]), int(row.argmax())
+        first = self._probabilities[0, 0, self.sample, label]
         verdict = f"answers {answer}, which is {'right' if answer == label else 'wrong'}"
-        mean_of = " the mean of their probabilities" if vote and generation else " it"
+        alone = "" if generation else " A vote needs two: choose a later generation." * self.shown.value
         self.status.value = (
-            f"<b>{who} makes {mean[generation]:.0f} errors</b> [{low[generation]:.0f}, {high[generation]:.0f}], the "
-            f"mean of {len(self.generation_errors)} lineages. To this {label}{mean_of} gives {row[label]:.2f} "
-            f"(generation 0: {first[label]:.2f}) and {verdict}."
+            f"<b>{who} makes {mean:.0f} errors</b> [{low:.0f}, {high:.0f}], the mean of {len(self.generation_errors)} "
+            f"lineages. In the first lineage{' the mean of their probabilities' if vote else ' it'} gives this {label} "
+            f"{row[label]:.2f} (generation 0 alone: {first:.2f}) and {verdict}.{alone}"
         )
 
 

@@ -57,9 +57,10 @@ def test_a_vote_is_called_a_vote_with_the_errors_of_the_vote_and_the_mean_of_pro
     label = int(data.labels[explorer.sample])
     image = data.images[explorer.sample][None]
     mean = Ensemble(lineages[0][:2])(image).softmax(dim=-1)[0, label]
-    assert f"To this {label} the mean of their probabilities gives {mean:.2f}" in explorer.status.value
+    assert f"the mean of their probabilities gives this {label} {mean:.2f}" in explorer.status.value
     explorer.generation.value = 0
-    assert "The vote of generation 0 alone makes" in explorer.status.value
+    assert "Generation 0 alone makes" in explorer.status.value
+    assert "A vote needs two" in explorer.status.value
 
 
 @pytest.mark.parametrize(
