@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets
 import torch
 from matplotlib import colormaps
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from torch import Tensor
@@ -37,8 +38,8 @@ BATCHES = {
     "only the student in another order": "student",
     "every sample twice": "twice",
 }
-REACH = 2.6  # half the width of the plane, in mean distances of the teacher
-GAP = 0.24  # between the centres of two digits in the plane
+REACH = 2.2  # half the width of the plane, in mean distances of the teacher
+GAP = 0.3  # between the centres of two digits in the plane: at least the height of one
 SEEN = 0.005  # share of a loss from which on it "moves": half a per cent of an unrelated student's
 SHUFFLES = 50  # orders of the rows, whose mean loss is that of a student without any relation to the teacher
 
@@ -52,7 +53,8 @@ class RelationExplorer(Shown):
         The teacher's embeddings of 4 to 40 samples; D is at least 2. They are centred, seen from the direction in which
         they spread most, and divided by their mean distance. The student's are the same points until a slider moves.
     labels : Tensor, shape (B,)
-        Classes, written at the points. Samples stay in the order given: put those of one class beside each other.
+        Classes, one digit in the plane for each. Samples stay in the order given: put those of one class beside each
+        other.
 
     Attributes
     ----------
@@ -81,8 +83,9 @@ class RelationExplorer(Shown):
     Notes
     -----
     Four losses have four units. To stand in one picture, each is divided by the loss of a student that has nothing to
-    do with the teacher. The number beside a bar is the loss itself. A dot is the place of a sample; its digit stands
-    where there is room beside it.
+    do with the teacher. The number beside a bar is the loss itself. A dot is the place of a sample, and a thin line
+    leads from the teacher's place of a sample to the student's. The digit of a class stands once per network, where
+    there is room beside its dots.
     """
 
     about = "The relation explorer, live when the notebook runs."
@@ -91,6 +94,7 @@ class RelationExplorer(Shown):
         super().__init__()
         self._points = _project(embeddings, labels)  # (B, 2)
         self._labels = [str(label) for label in labels.tolist()]
+        self._names = list(dict.fromkeys(self._labels))  # C classes
         generator = torch.Generator().manual_seed(0)
         orders = [torch.randperm(len(labels), generator=generator) for _ in range(SHUFFLES)]
         self._order = orders[0]  # of the batch, where it is shuffled
@@ -141,17 +145,24 @@ class RelationExplorer(Shown):
         plane.axvline(0, color=INK, linewidth=0.5)
         plane.set_title("grey: teacher   blue: student   cross: origin", fontsize=8.5, color=INK)
         plane.plot(*self._points.T.numpy(), "o", color=COLORS["no_teacher"], markersize=2)
+        self._rows = [[row for row, label in enumerate(self._labels) if label == name] for name in self._names]
         nothing = torch.zeros(0, 2)
-        self._beside = place_labels(self._points, fixed=nothing, avoid=self._points, gap=GAP)  # (B, 2)
-        for (x, y), label in zip(self._beside.tolist(), self._labels, strict=True):
-            plane.text(x, y, label, color=COLORS["no_teacher"], fontsize=8, ha="center", va="center")
-        (self._dots,) = plane.plot([], [], "o", color=COLORS["student"], markersize=2.5)
+        self._beside = place_labels(self._middles(self._points), fixed=nothing, avoid=self._points, gap=GAP)  # (C, 2)
+        for (x, y), name in zip(self._beside.tolist(), self._names, strict=True):
+            plane.text(x, y, name, color=INK, alpha=0.75, fontsize=9, ha="center", va="center")
+        self._ways = LineCollection([], colors=COLORS["no_teacher"], linewidths=0.5)
+        plane.add_collection(self._ways)
+        (self._dots,) = plane.plot([], [], "o", color=COLORS["student"], markersize=3)
         self._digits = [
-            plane.text(0, 0, label, color=COLORS["student"], fontsize=8.5, weight="bold", ha="center", va="center")
-            for label in self._labels
+            plane.text(0, 0, name, color=COLORS["student"], fontsize=9.5, weight="bold", ha="center", va="center")
+            for name in self._names
         ]
-        (self._ring,) = plane.plot([], [], "o", markersize=6.5, markerfacecolor="none", color=COLORS["kd"])
-        self.canvas.moving(self._dots, *self._digits, self._ring)
+        (self._ring,) = plane.plot([], [], "o", markersize=7.5, markerfacecolor="none", color=COLORS["kd"])
+        self.canvas.moving(self._ways, self._dots, *self._digits, self._ring)
+
+    def _middles(self, points: Tensor) -> Tensor:
+        """Return the middle of each class, (C, 2): the median, since one stray sample must not drag its digit along."""
+        return torch.stack([points[rows].median(dim=0).values for rows in self._rows])
 
     def _make_maps(self) -> None:
         self._classes: list[Any] = []  # the labels along the maps, while the batch is as it is
@@ -233,8 +244,9 @@ class RelationExplorer(Shown):
 
     def _place_points(self, points: Tensor) -> None:
         self._dots.set_data(*points.T.numpy())
-        avoid = torch.cat([points, self._points])  # (2B, 2)
-        places = place_labels(points, fixed=self._beside, avoid=avoid, gap=GAP).clamp(-0.97 * REACH, 0.97 * REACH)
+        self._ways.set_segments(torch.stack([self._points, points], dim=1).numpy())
+        avoid, middles = torch.cat([points, self._points]), self._middles(points)  # (2B, 2), (C, 2)
+        places = place_labels(middles, fixed=self._beside, avoid=avoid, gap=GAP).clamp(-0.97 * REACH, 0.97 * REACH)
         for text, place in zip(self._digits, places.tolist(), strict=True):
             text.set_position((place[0], place[1]))
         self._ring.set_data([points[0, :1].item()], [points[0, 1:].item()])

@@ -86,13 +86,24 @@ def test_every_kind_of_matrix_and_every_movement_changes_the_picture(explorer, f
     explorer.close()
 
 
-def test_no_digit_lies_on_another_and_each_stands_beside_its_point(explorer):
+def test_no_digit_lies_on_another_or_on_a_dot_and_each_stands_beside_its_class(explorer):
     for rotation, shift, outlier in [(0, 0, 0), (40, 0, 0), (0, 0.6, 0), (90, -0.3, 1)]:
         explorer.rotation.value, explorer.shift.value, explorer.outlier.value = rotation, shift, outlier
         digits = torch.tensor([text.get_position() for text in explorer.plane.texts])
-        assert len(digits) == 24  # a grey and a blue one for each sample
+        assert len(digits) == 8  # a grey and a blue one for each class
         assert torch.pdist(digits).min() > 0.6 * GAP
-        assert (digits[12:] - explorer.student).norm(dim=1).max() < 4 * GAP
+        dots = torch.cat([explorer.teacher, explorer.student])
+        assert torch.cdist(digits[4:], dots).min() > 0.3 * GAP
+        middles = explorer.student.view(4, 3, 2).median(dim=1).values
+        assert (digits[4:] - middles).norm(dim=1).max() < 2 * GAP
+
+
+def test_a_line_leads_from_each_sample_of_the_teacher_to_that_of_the_student(explorer):
+    explorer.shift.value = 0.5
+    (ways,) = explorer.plane.collections
+    starts, ends = (torch.tensor([way[end].tolist() for way in ways.get_segments()]) for end in (0, 1))
+    torch.testing.assert_close(starts, explorer.teacher, check_dtype=False)
+    torch.testing.assert_close(ends, explorer.student, check_dtype=False)
 
 
 def test_the_full_length_of_a_bar_is_an_unrelated_students_loss(explorer):
