@@ -4,7 +4,7 @@
 # You write InfoNCE in both directions, repair a queue of negatives, leave out negatives that are none, look at who gets the push, and
 # measure what leaving them out is worth.
 #
-# **You need** chapter 05. **Time** about 55 minutes, 18 points.
+# **You need** part 1 of chapter 05. **Time** about 55 minutes, 18 points.
 #
 # Below each task stands a cell that checks it. Run it as often as you like: when something is wrong it says which mistake
 # it probably is. When all is done, save, and grade the file in a terminal with
@@ -57,7 +57,7 @@ from kdcourse.sweeps import compare, sweep
 # It is a classification with $B$ classes. Which class is right for row $i$? And for column $i$?
 # </details>
 #
-# **Reference** Chapter 05, "Which of these is the same?"; van den Oord et al. (2018), arXiv:1807.03748, equation 4; trap 30.
+# **Reference** Chapter 05, "Your turn: the square", which has one of the two directions; van den Oord et al. (2018), arXiv:1807.03748, equation 4; trap 30.
 
 
 # %% solution="task1_info_nce_loss" asks="info_nce_loss"
@@ -85,7 +85,7 @@ check_info_nce_loss(my_info_nce_loss, seed=2018)
 #
 # **Objective** Keep the latest embeddings, all of them, and nothing else.
 #
-# This is how a widely read text writes a batch of embeddings (B, D) into its bank (size, D):
+# This is a common way to write a batch of embeddings (B, D) into a bank (size, D), and it is wrong:
 #
 # ```python
 # def broken_push(bank, pointer, embeddings):
@@ -110,7 +110,7 @@ check_info_nce_loss(my_info_nce_loss, seed=2018)
 # A list of rows as index, `bank[rows] = …`, writes to all of them. No row should come twice in it.
 # </details>
 #
-# **Reference** Chapter 05, a queue; He et al. (2020), arXiv:1911.05722, section 3.2; traps 38 and 39.
+# **Reference** Chapter 05, "More negatives: a queue"; He et al. (2020), arXiv:1911.05722, section 3.2; traps 38 and 39.
 
 
 # %% solution="task2_repaired_push" asks="EmbeddingQueue"
@@ -155,7 +155,7 @@ check_queue_push(repaired_push, seed=2018)
 # Which score makes $\exp$ of it 0? It is not the score 0.
 # </details>
 #
-# **Reference** Chapter 05, false negatives and a queue; traps 29 and 40.
+# **Reference** Chapter 05, "False negatives" and "More negatives: a queue"; traps 29 and 40.
 
 
 # %% solution="task3_queue_loss" asks="CRDLoss"
@@ -208,7 +208,7 @@ check_queue_loss(my_queue_loss, seed=2018)
 # Does the queue know anything about the anchor?
 # </details>
 #
-# **Reference** Chapter 05, what the temperature does, and false negatives; trap 29.
+# **Reference** Chapter 05, "What the temperature does" and "False negatives"; trap 29.
 
 # %% locked="task4_teacher"
 mnist, teacher = load_mnist(), zoo.load("teacher_cnn")
@@ -293,7 +293,7 @@ check_push_picture(answers)
 # An interval that holds 0 decides nothing. Fewer errors are better: both ends are then negative.
 # </details>
 #
-# **Reference** Chapter 05, "Does it help?"; chapter 02 on paired differences.
+# **Reference** Chapter 05, "Does InfoNCE help?"; chapter 02 on paired differences.
 
 
 # %% locked="task5_without"

@@ -1,6 +1,6 @@
 """Contrastive representation distillation: a memory of the whole data set on both sides (CRD).
 
-Chapter 05. Letters: B batch, D embedding width, N samples of the data set, M negatives drawn in a step.
+Chapter 05. Letters: B batch, D embedding width; as in the paper, M samples of the data set and N negatives of a step.
 """
 
 import copy
@@ -24,8 +24,8 @@ class CRDLoss(nn.Module):
     with the other network's vector of the same sample, and with its memory of samples of *other* classes:
 
     .. math:: L = \sum_{\text{2 directions}} -\frac1B \sum_i \Big[ \log h(x_i, y_i) +
-              \sum_{j=1}^{M} \log\big(1 - h(x_i, m_{ij})\big) \Big], \qquad
-              h(x, y) = \frac{e^{\langle x, y\rangle / \tau} / Z}{e^{\langle x, y\rangle / \tau} / Z + M / N}
+              \sum_{j=1}^{N} \log\big(1 - h(x_i, m_{ij})\big) \Big], \qquad
+              h(x, y) = \frac{e^{\langle x, y\rangle / \tau} / Z}{e^{\langle x, y\rangle / \tau} / Z + N / M}
 
     Both heads are learned: give the optimizer ``crd.parameters()`` beside the student's.
 
@@ -34,11 +34,11 @@ class CRDLoss(nn.Module):
     student_dim, teacher_dim : int
         Widths of the embeddings that are passed in.
     num_samples : int
-        Size N of the data set that ``index`` counts.
+        Size M of the data set that ``index`` counts.
     embedding_dim : int
         Width D of the common space.
     num_negatives : int
-        Number M of negatives. The paper takes 16,384 on ImageNet and CIFAR; small data sets need fewer.
+        Number N of negatives. The paper takes 16,384 on ImageNet and CIFAR; small data sets need fewer.
     temperature : float
         Positive number τ that divides the similarities.
     momentum : float
@@ -49,13 +49,13 @@ class CRDLoss(nn.Module):
 
     Attributes
     ----------
-    student_memory, teacher_memory : Tensor, shape (N, D)
+    student_memory, teacher_memory : Tensor, shape (M, D)
         Unit vectors.
-    labels : Tensor of int, shape (N,)
+    labels : Tensor of int, shape (M,)
         Class of each sample seen so far, else -1. The memory of a sample not seen yet is noise, so it is a fair
         negative for every class.
     log_normalizers : Tensor, shape (2,)
-        Logarithms of Z / N of both directions, fixed by the first batch in training mode.
+        Logarithms of Z / M of both directions, fixed by the first batch in training mode.
 
     Raises
     ------
@@ -66,13 +66,14 @@ class CRDLoss(nn.Module):
     -----
     Where we leave the paper and its published code:
 
-    - The M negatives are drawn once for the batch, not anew for each sample: M·D numbers a direction instead of
-      B·M·D, which is half a gigabyte for 64 samples at the paper's settings. A sample's negatives of its own class
-      are left out, and its sum over the others is scaled up to M of them; the expectation is the same.
+    - The N negatives are drawn once for the batch, not anew for each sample: N·D numbers a direction instead of
+      B·N·D, which is half a gigabyte for 64 samples at the paper's settings. A sample's negatives of its own class
+      are left out, and its sum over the others is scaled up to N of them; the expectation is the same.
     - The positive is the other network's vector of this batch, as in the paper's equation, held constant like a
       memory. The code reads it from the memory, which is noise until a sample was seen once. This has a
       price, because the positive is newer than the negatives. In chapter 05 features that lie in one corner, as they
       do behind a ReLU, drift together until all vectors are alike. Subtract the mean of the features first.
+    - The paper's h has no Z. It comes from the authors' code, which sets it once, from the first batch, as we do.
     - h is evaluated in log space. It cannot overflow at small τ.
 
     Memories, labels and Z change in training mode only, and no value is ever read back from the device.
@@ -145,7 +146,7 @@ class CRDLoss(nn.Module):
         teacher_embeddings : Tensor, shape (B, teacher_dim)
             Embeddings of the same samples. They receive no gradient; the teacher's head does.
         index : Tensor of int, shape (B,)
-            Number of each sample in the data set, in [0, N).
+            Number of each sample in the data set, in [0, M).
         labels : Tensor of int, shape (B,), optional
             Classes. Without them a sample's negatives leave out only the sample itself.
 
@@ -157,7 +158,7 @@ class CRDLoss(nn.Module):
         Raises
         ------
         ValueError
-            If batch sizes or widths do not fit, or ``index`` is not one integer in [0, N) for each sample.
+            If batch sizes or widths do not fit, or ``index`` is not one integer in [0, M) for each sample.
         """
         self._check_input(student_embeddings, teacher_embeddings, index, labels)
         index = index.long()  # a tensor of uint8 would be taken for a mask of the memories' rows
@@ -173,13 +174,13 @@ class CRDLoss(nn.Module):
     @full_precision
     def _compare(self, student: Tensor, teacher: Tensor, index: Tensor, labels: Tensor | None) -> Tensor:
         student, teacher = unit(student), unit(teacher)  # (B, D)
-        drawn = self._draw().to(index.device, non_blocking=True)  # (M,) a blocking copy would wait for a GPU
-        valid = index.unsqueeze(1) != drawn  # (B, M) a sample is not its own negative
+        drawn = self._draw().to(index.device, non_blocking=True)  # (N,) a blocking copy would wait for a GPU
+        valid = index.unsqueeze(1) != drawn  # (B, N) a sample is not its own negative
         if labels is not None:
-            valid &= labels.unsqueeze(1) != self.labels[drawn]  # (B, M) nor is one of its class
-        # The negatives that remain are scaled up, so that together they weigh as much as M.
-        weights = valid.to(student.dtype)  # (B, M)
-        weights = weights * (self.num_negatives / weights.sum(dim=1, keepdim=True).clamp(min=1))  # (B, M)
+            valid &= labels.unsqueeze(1) != self.labels[drawn]  # (B, N) nor is one of its class
+        # The negatives that remain are scaled up, so that together they weigh as much as N.
+        weights = valid.to(student.dtype)  # (B, N)
+        weights = weights * (self.num_negatives / weights.sum(dim=1, keepdim=True).clamp(min=1))  # (B, N)
         scores = [
             self._scores(student, teacher, self.teacher_memory[drawn]),
             self._scores(teacher, student, self.student_memory[drawn]),
@@ -198,13 +199,13 @@ class CRDLoss(nn.Module):
         return loss
 
     def _draw(self) -> Tensor:
-        """Draw M rows of the memories, with replacement."""
+        """Draw N rows of the memories, with replacement."""
         # From a copy in evaluation mode: evaluating the loss must not change the training that follows.
         generator = self.generator if self.training else copy.deepcopy(self.generator)
         return torch.randint(len(self.labels), (self.num_negatives,), generator=generator, device=generator.device)
 
     def _scores(self, anchors: Tensor, partners: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-        """Similarities over τ to the positives, shape (B,), and to the negatives, shape (B, M)."""
+        """Similarities over τ to the positives, shape (B,), and to the negatives, shape (B, N)."""
         positive = (anchors * partners.detach()).sum(dim=1) / self.temperature  # (B,)
         return positive, anchors @ negatives.to(anchors.dtype).T / self.temperature
 
@@ -252,5 +253,5 @@ class CRDLoss(nn.Module):
 
 def _log_mean_exp(positive: Tensor, negative: Tensor, weights: Tensor) -> Tensor:
     """Log of the mean of exp(score) over the batch's positives and weighted negatives, as a constant."""
-    scores = torch.cat([positive.unsqueeze(1), negative + weights.log()], dim=1).detach()  # (B, 1 + M)
+    scores = torch.cat([positive.unsqueeze(1), negative + weights.log()], dim=1).detach()  # (B, 1 + N)
     return scores.logsumexp(dim=(0, 1)) - math.log(scores.numel())

@@ -39,7 +39,7 @@ def next_draw(crd):
 
 
 def oracle(crd, student, teacher, index, labels, normalizers=None):
-    """The noise-contrastive loss with its ratio written out: e^s/Z against M/N. Gives the loss and both Z."""
+    """The noise-contrastive loss with its ratio written out: e^s/Z against N/M. Gives the loss and both Z."""
     drawn, tau, m = next_draw(crd), crd.temperature, crd.num_negatives
     vectors = []
     for head, inputs in ((crd.student_head, student), (crd.teacher_head, teacher)):
@@ -56,7 +56,7 @@ def oracle(crd, student, teacher, index, labels, normalizers=None):
             allowed = [j for j in drawn if j != index[i] and (labels is None or known[j] != labels[i])]
             negatives.append([math.exp(anchor @ memories[direction][j] / tau) for j in allowed])
         if normalizers is None:
-            # The mean over one positive and M negatives a sample; those allowed stand for M.
+            # The mean over one positive and N negatives a sample; those allowed stand for N.
             sums = [p + m * np.mean(n) for p, n in zip(positives, negatives, strict=True)]
             used.append(SAMPLES * np.sum(sums) / (len(anchors) * (m + 1)))
         else:
@@ -192,13 +192,13 @@ def test_a_sample_without_any_allowed_negative_still_has_a_finite_loss():
 def test_what_is_left_out_is_made_up_for_so_that_the_expectation_is_that_of_m_negatives():
     m = 20_000
     crd = know_all_labels(make_crd(num_negatives=m)).eval()
-    crd.normalized = True  # Z = N in both directions
+    crd.normalized = True  # Z = M in both directions
     student, teacher, index, labels = random_batch(batch=1)
     others = [j for j in range(SAMPLES) if j % 3 != labels.item()]
     s = F.normalize(crd.student_head(student), dim=1).squeeze(0)
     t = F.normalize(crd.teacher_head(teacher), dim=1).squeeze(0)
     offset = math.log(m)
-    # M draws from the other classes cost M times their mean; nothing here is drawn.
+    # N draws from the other classes cost N times their mean; nothing here is drawn.
     expected = 2 * F.softplus(offset - s @ t / 0.07)
     expected += m * F.softplus(crd.teacher_memory[others] @ s / 0.07 - offset).mean()
     expected += m * F.softplus(crd.student_memory[others] @ t / 0.07 - offset).mean()
