@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Exercise 02: soft targets
 #
-# You write the loss of chapter 02 yourself, repair one that somebody else wrote, read a picture, and judge an experiment.
+# You carry the loss of chapter 02 over to sentences, repair one that somebody else wrote, read a picture, and judge an
+# experiment.
 #
 # **You need** chapter 02. **Time** about 45 minutes, 16 points.
 #
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from kdcourse import plots, zoo
 from kdcourse.checks import (
     check_gradient_picture,
-    check_kd_loss,
+    check_padded_kd_loss,
     check_paired_interval,
     check_repaired_loss,
     check_soft_target_verdicts,
@@ -28,43 +29,50 @@ from kdcourse.plots import show
 from kdcourse.sweeps import sweep
 
 # %% [markdown] locked="task1_text"
-# ## Task 1: the loss
+# ## Task 1: the loss of sentences
 #
-# **Minutes** 12 · **Difficulty** 2/5 · **Importance** 5/5 · **Points** 5
+# **Minutes** 12 · **Difficulty** 3/5 · **Importance** 5/5 · **Points** 5
 #
-# **Objective** Write the distillation loss so that it is right at every temperature, for every teacher.
+# **Objective** Write the distillation loss for sequences of different lengths, so that padding has no effect.
 #
-# Write `my_kd_loss(student_logits, teacher_logits, *, temperature)`: both logits have shape (B, K), the result is one
-# number, $T^2\,\mathrm{KL}(\text{teacher}\,\|\,\text{student})$ of the softened rows, a mean over the images. It must stay
-# finite for a teacher that is very sure, and nothing may flow into the teacher.
+# A language model gives a row of K logits at each position of a sentence. Sentences have different lengths, so a batch of
+# B sentences is filled up with *padding* to a common length L. A mask of shape (B, L) is True where a position counts.
+#
+# Write `padded_kd_loss(student_logits, teacher_logits, mask, *, temperature)`: both logits have shape (B, L, K), the
+# result is one number, the mean of $T^2\,\mathrm{KL}(\text{teacher}\,\|\,\text{student})$ over all positions that count.
+# Each of them weighs the same, in whichever sentence it stands. What stands in padding must not matter. The loss must
+# stay finite for a teacher that is very sure, and nothing may flow into the teacher.
+#
+# For example, two sentences of 3 and 1 positions have 4 positions that count. If their divergences are 1, 2, 3 and 6,
+# then the loss at $T = 1$ is $12 / 4 = 3$, not the mean of the sentences' means, which is 4.
 #
 # <details><summary>Hint 1</summary>
 #
-# `F.log_softmax` gives logarithms of probabilities without passing through the probabilities.
+# `logits[mask]` has shape (N, K): the N rows that count.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Sum over the classes first. What is left has shape (B,), and of that you want the mean.
+# From there it is the loss of chapter 02: log space, a sum over the classes, and then one mean.
 # </details>
 #
-# **Reference** Chapter 02, "Written out, it is five lines"; Hinton, Vinyals, Dean (2015), section 2.
+# **Reference** Chapter 02, "The mean of what?" and "Your turn: the whole loss"; Hinton, Vinyals, Dean (2015), section 2.
 
 
-# %% solution="task1_kd_loss" asks="kd_loss distillation_loss"
-def my_kd_loss(student_logits, teacher_logits, *, temperature):
+# %% solution="task1_padded_loss" asks="kd_loss distillation_loss"
+def padded_kd_loss(student_logits, teacher_logits, mask, *, temperature):
     ### BEGIN SOLUTION
-    log_q = F.log_softmax(student_logits / temperature, dim=-1)  # (B, K) student
-    log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)  # (B, K) teacher
-    kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (B,)
+    log_q = F.log_softmax(student_logits[mask] / temperature, dim=-1)  # (N, K) student
+    log_p = F.log_softmax(teacher_logits.detach()[mask] / temperature, dim=-1)  # (N, K) teacher
+    kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (N,)
     return temperature**2 * kl.mean()
     ### END SOLUTION
-    raise NotImplementedError("Task 1: my_kd_loss is not written yet")
+    raise NotImplementedError("Task 1: padded_kd_loss is not written yet")
 
 
 # %% check="task1_check" points=5
-check_kd_loss(my_kd_loss)
+check_padded_kd_loss(padded_kd_loss)
 ### BEGIN HIDDEN TESTS
-check_kd_loss(my_kd_loss, seed=2015)
+check_padded_kd_loss(padded_kd_loss, seed=2015)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task2_text"

@@ -61,6 +61,7 @@ from .self_distillation import (
 from .soft_targets import (
     check_gradient_picture,
     check_kd_loss,
+    check_padded_kd_loss,
     check_paired_interval,
     check_repaired_loss,
     check_soft_target_verdicts,
@@ -140,6 +141,7 @@ __all__ = [
     "check_mutual_learning_loss",
     "check_mutual_verdicts",
     "check_optimum",
+    "check_padded_kd_loss",
     "check_paired_interval",
     "check_picture",
     "check_prediction",

@@ -1,9 +1,13 @@
-"""Checks of exercise 02, soft targets: the loss, a repair, two questions about a picture, a paired interval."""
+"""Checks of exercise 02, soft targets: the loss of sequences, a repair, two questions, a paired interval.
+
+``check_kd_loss`` checks the loss of chapter 02, which is a turn there.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from .. import losses
 from ..results import mean_interval
@@ -14,6 +18,7 @@ from .failures import passed
 from .gradients import check_gradients
 from .questions import Question, check_answers
 from .slips.intervals import INTERVAL
+from .slips.padding import PADDED_KD, padded_kd_loss
 from .slips.soft_targets import DISTILLATION, KD, SURE_TEACHER
 from .verdicts import check_verdicts
 
@@ -34,20 +39,62 @@ NOT_LOG_SPACE = (
 
 @takes_function
 def check_kd_loss(function: Callable, *, seed: int | None = None) -> None:
-    """Check ``function(student_logits, teacher_logits, *, temperature)`` of exercise 02, task 1.
+    """Check ``function(student_logits, teacher_logits, *, temperature)``, the loss of chapter 02.
 
     Parameters
     ----------
     function : callable
         Takes two tensors of shape (B, K) and a temperature; returns the loss of ``kdcourse.losses.kd_loss``.
     """
+    passed(verify_kd_loss(function, seed=seed))
+
+
+def verify_kd_loss(function: Callable, *, seed: int | None = None) -> str:
+    """Verify a loss as `check_kd_loss` does, and return what was verified instead of printing it."""
     cases = logit_cases(new_generator(seed))
     check_values(function, _kd_loss, cases, slips=KD)
     _check_extremes(function, _kd_loss, cases[0], {"temperature": 1.0})
     check_gradients(function, _kd_loss, cases[0], messages=GRADIENTS)
-    passed(
+    return (
         f"The value agrees with T² KL(teacher‖student) on {len(cases)} random batches with T from 0.5 to 20, it stays "
         "finite for a teacher that is sure, and no gradient reaches the teacher."
+    )
+
+
+@takes_function
+def check_padded_kd_loss(function: Callable, *, seed: int | None = None) -> None:
+    """Check ``function(student_logits, teacher_logits, mask, *, temperature)`` of exercise 02, task 1.
+
+    Parameters
+    ----------
+    function : callable
+        Takes two tensors of shape (B, L, K), a mask of truth values of shape (B, L) and a temperature; returns the mean
+        of the loss over the positions at which the mask is True.
+    """
+    generator = new_generator(seed)
+    cases = [sentences(generator, temperature) for temperature in (0.5, 3.0, 8.0, 20.0)]
+    check_values(function, padded_kd_loss, cases, slips=PADDED_KD)
+    student, teacher, mask = cases[1].args
+    knobs = cases[1].kwargs
+    noise = 1e4 * random_tensor(generator, *student.shape) * ~mask[..., None]
+    one = torch.zeros_like(mask)
+    one[0, 0] = True
+    edges = {
+        "a batch without padding": (student, teacher, torch.ones_like(mask)),
+        "a sentence of padding only": (student, teacher, mask & (torch.arange(len(mask)) > 0)[:, None]),
+        "a single position that counts": (student, teacher, one),
+        "padding that holds large numbers": (student + noise, teacher - noise, mask),
+    }
+    for edge, args in edges.items():
+        message = f"Ordinary batches are right, but not {edge}: only positions with a True in the mask count."
+        check_edge(function, padded_kd_loss, [Case(args, knobs)], message, edge=edge)
+    for who, args in {"teacher": (student, 1e4 * teacher, mask), "student": (40 * student, teacher, mask)}.items():
+        edge, message = f"a {who} that is very sure", NOT_LOG_SPACE.format(who)
+        check_edge(function, padded_kd_loss, [Case(args, {"temperature": 1.0})], message, edge=edge)
+    check_gradients(function, padded_kd_loss, cases[1], messages=GRADIENTS)
+    passed(
+        f"On {len(cases)} random batches of sentences the mean runs over the positions that count. Padding has no "
+        "effect, whatever stands in it; the loss stays finite for a sure teacher, and no gradient reaches the teacher."
     )
 
 
@@ -137,6 +184,15 @@ def logit_cases(generator: np.random.Generator, temperatures: tuple = (0.5, 3.0,
         logits = [random_tensor(generator, batch, classes, scale=3) for _ in range(2)]
         cases.append(Case(tuple(logits), {"temperature": temperature}))
     return cases
+
+
+def sentences(generator: np.random.Generator, temperature: float) -> Case:
+    """Return logits of sentences, and a mask that is True for the first positions of each; no two lengths are equal."""
+    batch, length, classes = random_sizes(generator, (3, 5), (6, 9), (4, 12))
+    logits = [random_tensor(generator, batch, length, classes, scale=3) for _ in range(2)]
+    lengths = torch.from_numpy(generator.permutation(np.arange(2, length))[:batch])  # (B,), all shorter than L
+    mask = torch.arange(length) < lengths[:, None]  # (B, L)
+    return Case((*logits, mask), {"temperature": temperature})
 
 
 def labelled(case: Case, generator: np.random.Generator, **knobs: Any) -> Case:

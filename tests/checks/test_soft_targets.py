@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from kdcourse.checks import (
     CheckFailed,
     check_kd_loss,
+    check_padded_kd_loss,
     check_paired_interval,
     check_picture,
     check_repaired_loss,
     check_verdict,
 )
+from kdcourse.checks.slips.padding import PADDED_KD
 from kdcourse.results import t_quantile
 
 
@@ -184,6 +186,77 @@ def test_a_stub_is_not_a_mistake():
         check_kd_loss(stub)
     with pytest.raises(NotImplementedError, match="no answer yet"):
         check_picture([None, None])
+
+
+def padded_by_indexing(s, t, mask, *, temperature):
+    return with_kl_div(s[mask], t[mask], temperature=temperature)
+
+
+def padded_by_where(s, t, mask, *, temperature):
+    log_q, log_p = rows(s, t.detach(), temperature)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1)  # (B, L)
+    return temperature**2 * torch.where(mask, kl, 0.0).sum() / mask.sum()
+
+
+def padded_in_a_loop(s, t, mask, *, temperature):
+    total = torch.zeros(())
+    for b, length in enumerate(mask.sum(1).tolist()):
+        if length:
+            total = total + length * with_einsum(s[b, :length], t[b, :length], temperature=temperature)
+    return total / mask.sum()
+
+
+def padded_flat(s, t, mask, *, temperature):
+    keep = mask.flatten()
+    return AsClass()(s.flatten(0, 1)[keep], t.flatten(0, 1)[keep], temperature=temperature)
+
+
+@pytest.mark.parametrize("right", [padded_by_indexing, padded_by_where, padded_in_a_loop, padded_flat])
+def test_a_right_loss_of_sentences_passes_however_it_is_written(right, capsys):
+    for seed in range(5):
+        check_padded_kd_loss(right, seed=seed)
+    assert "Passed" in capsys.readouterr().out
+
+
+PADDED_SLIPS = [(name, wrong) for name, slip in PADDED_KD.items() for wrong in slip.wrong]
+
+
+@pytest.mark.parametrize(("name", "wrong"), PADDED_SLIPS, ids=[name for name, _ in PADDED_SLIPS])
+def test_each_wrong_loss_of_sentences_is_named(name, wrong):
+    for seed in range(3):
+        with pytest.raises(CheckFailed) as failed:
+            check_padded_kd_loss(wrong, seed=seed)
+        assert str(failed.value) == PADDED_KD[name].message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda s, t, m, *, temperature: no_t2(s[m], t.detach()[m], temperature=temperature), "T² times too small"),
+        (lambda s, t, m, *, temperature: not_detached(s[m], t[m], temperature=temperature), "reaches the teacher"),
+        (lambda s, t, m, *, temperature: not_in_log_space(s[m], t[m], temperature=temperature), "Stay in log space"),
+        (lambda s, t, m, *, temperature: detached_student(s[m], t[m], temperature=temperature), "No gradient reaches"),
+        (
+            lambda s, t, m, *, temperature: padded_by_where(s.mul_(m[..., None]), t, m, temperature=temperature),
+            "in place",
+        ),
+    ],
+)
+def test_an_old_mistake_in_the_loss_of_sentences_is_named(wrong, told):
+    for seed in range(3):
+        with pytest.raises(CheckFailed, match=told):
+            check_padded_kd_loss(wrong, seed=seed)
+
+
+def test_a_loss_that_divides_by_the_length_of_each_sentence_meets_one_that_is_padding_only():
+    def masked_means(s, t, mask, *, temperature):
+        log_q, log_p = rows(s, t.detach(), temperature)
+        kl = (log_p.exp() * (log_p - log_q)).sum(-1) * mask
+        share = mask.sum(1) / mask.sum()  # right but where a sentence holds padding only: 0/0
+        return temperature**2 * (kl.sum(1) / mask.sum(1) * share).sum()
+
+    with pytest.raises(CheckFailed, match="a sentence of padding only"):
+        check_padded_kd_loss(masked_means, seed=0)
 
 
 def mixed(kd, *, swap=False, t2_on_labels=False, soft_labels=False):

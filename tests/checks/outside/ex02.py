@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from kdcourse.checks import check_kd_loss, check_paired_interval, check_repaired_loss
+from kdcourse.checks import check_kd_loss, check_padded_kd_loss, check_paired_interval, check_repaired_loss
 from kdcourse.losses import kd_loss
 
 
@@ -236,7 +236,65 @@ INTERVAL = {
     "input sorted in place": (sorts_in_place, "changes the order of the list `errors`"),
     "mean absolute deviation": (interval(spread=lambda d: np.mean(np.abs(d - d.mean()))), ""),
 }  # fmt: skip
+
+
+def padded_by_sentences(student_logits, teacher_logits, mask, *, temperature):
+    losses = []
+    for s, t, m in zip(student_logits, teacher_logits.detach(), mask):
+        for place in range(len(m)):
+            if m[place]:
+                losses.append(by_cross_entropy(s[place][None], t[place][None], temperature=temperature))
+    return torch.stack(losses).mean()
+
+
+def padded_weights(student_logits, teacher_logits, mask, *, temperature):
+    w = mask.float() / mask.float().sum()
+    q = torch.log_softmax(student_logits / temperature, 2)
+    with torch.no_grad():
+        p = torch.log_softmax(teacher_logits / temperature, 2)
+    return temperature**2 * torch.einsum("bl,blk->", w, p.exp() * (p - q))
+
+
+def padded_masked_select(student_logits, teacher_logits, mask, *, temperature):
+    k = student_logits.shape[-1]
+    s = torch.masked_select(student_logits, mask.unsqueeze(-1)).view(-1, k)
+    t = torch.masked_select(teacher_logits, mask.unsqueeze(-1)).view(-1, k).detach()
+    return (
+        F.kl_div((s / temperature).log_softmax(1), (t / temperature).log_softmax(1), log_target=True, reduction="sum")
+        / len(s)
+        * temperature**2
+    )
+
+
+def tokens(s, t, temperature):
+    return F.kl_div(F.log_softmax(s / temperature, -1), F.softmax(t.detach() / temperature, -1), reduction="none")
+
+
+PADDED = {
+    "default reduction": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, temperature)[m].mean(), "The loss is K times too small"),
+    "batchmean without mask": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, temperature).sum() / len(s), ""),
+    "no mask": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, temperature).sum(-1).mean(), "the mask has no effect"),
+    "masked mean": (lambda s, t, m, *, temperature: temperature**2 * (tokens(s, t, temperature).sum(-1) * m).mean(), "Padding is counted in the mean"),
+    "zeroed logits": (lambda s, t, m, *, temperature: temperature**2 * tokens(s * m[..., None], t * m[..., None], temperature).sum(-1).mean(), "Padding is counted in the mean"),
+    "student zeroed": (lambda s, t, m, *, temperature: temperature**2 * tokens(s * m[..., None], t, temperature).sum() / m.sum(), "Only one of the two is set to 0"),
+    "sum over sentences": (lambda s, t, m, *, temperature: temperature**2 * (tokens(s, t, temperature).sum(-1) * m).sum(1).mean(), "divided by the number of sentences"),
+    "sentence means": (lambda s, t, m, *, temperature: temperature**2 * torch.stack([tokens(a, b, temperature)[c].sum(-1).mean() for a, b, c in zip(s, t, m)]).mean(), "Each sentence is averaged first"),
+    "inverted": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, temperature).sum(-1)[~m].mean(), "The mask is turned round"),
+    "no T²": (lambda s, t, m, *, temperature: tokens(s, t, temperature).sum(-1)[m].mean(), "The loss is T² times too small"),
+    "half": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, temperature).sum(-1)[m].mean() / 2, "The result is 2 times too small"),
+    "T⁴": (lambda s, t, m, *, temperature: temperature**4 * tokens(s, t, temperature).sum(-1)[m].mean(), "The result is T² times too large"),
+    "T unused": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, 1).sum(-1)[m].mean(), ""),
+    "swapped": (lambda s, t, m, *, temperature: kd_loss(t[m], s[m], temperature=temperature), "This is KL(student‖teacher)"),
+    "negative": (lambda s, t, m, *, temperature: -kd_loss(s[m], t[m], temperature=temperature), "The sign is turned round"),
+    "attached": (lambda s, t, m, *, temperature: attached(s[m], t[m], temperature=temperature), "A gradient reaches the teacher's logits"),
+    "first sentence": (lambda s, t, m, *, temperature: kd_loss(s[0][m[0]], t[0][m[0]], temperature=temperature), ""),
+    "last in the loop": (lambda s, t, m, *, temperature: [kd_loss(a[c], b[c], temperature=temperature) for a, b, c in zip(s, t, m)][-1], ""),
+    "vector": (lambda s, t, m, *, temperature: temperature**2 * tokens(s, t, temperature).sum(-1)[m], "One value per position"),
+    "nan_to_num": (lambda s, t, m, *, temperature: (lambda q, p: temperature**2 * torch.nan_to_num(p * (p.log() - q.log())).sum(-1)[m].mean())(
+        (s / temperature).softmax(-1), (t.detach() / temperature).softmax(-1)), ""),
+}  # fmt: skip
 TASKS = {
+    "padded": (check_padded_kd_loss, PADDED, [padded_by_sentences, padded_weights, padded_masked_select]),
     "kd_loss": (check_kd_loss, KD, [by_cross_entropy, in_a_loop, with_distributions]),
     "repaired": (check_repaired_loss, REPAIRED, [repaired_by_hand, repaired_one_hot, repaired_in_place_on_a_copy]),
     "interval": (check_paired_interval, INTERVAL, [interval_by_statistics, interval_in_numpy, interval_by_hand]),
