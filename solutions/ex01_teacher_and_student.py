@@ -244,7 +244,7 @@ check_dark_knowledge(answers)
 # **Reference** Chapter 01, "Use 1: many models into one"; Buciluǎ, Caruana, Niculescu-Mizil (2006).
 
 
-# %% solution="task4_ensemble" asks="Ensemble distill_ensemble"
+# %% solution="task4_ensemble" asks="Ensemble"
 def ensemble_logits(all_logits):
     ### BEGIN SOLUTION
     log_probabilities = F.log_softmax(all_logits, dim=-1)  # (M, B, K)

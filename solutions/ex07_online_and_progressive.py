@@ -64,7 +64,7 @@ mnist = load_mnist()
 # **Reference** Chapter 07, mutual learning; Zhang et al. (2018), arXiv:1706.00384, equations 5 and 8; traps 51 and 52.
 
 
-# %% solution="task1_mutual_learning_loss" asks="mutual_learning_loss mutual_objective"
+# %% solution="task1_mutual_learning_loss" asks="mutual_learning_loss mutual_ensemble_loss mutual_objective"
 def my_mutual_learning_loss(all_logits, labels, *, temperature):
     ### BEGIN SOLUTION
     if len(all_logits) < 2:
@@ -118,7 +118,7 @@ check_mutual_learning_loss(my_mutual_learning_loss, seed=2018)
 # **Reference** Chapter 07, schedules; `kdcourse.schedules.progress_of`; traps 54 and 56.
 
 
-# %% solution="task2_repaired_knobs" asks="linear piecewise ScheduledKnobs"
+# %% solution="task2_repaired_knobs" asks="linear cosine piecewise progress_of with_knobs"
 def repaired_knobs(epoch, epochs):
     ### BEGIN SOLUTION
     progress = epoch / (epochs - 1) if epochs > 1 else 1.0
@@ -159,7 +159,7 @@ check_schedule(repaired_knobs, seed=2018)
 # **Reference** Chapter 07, a curriculum; Bengio et al. (2009), Curriculum learning, ICML, section 3; trap 55.
 
 
-# %% solution="task3_curriculum" asks="difficulty_by_loss CurriculumBatches progressive"
+# %% solution="task3_curriculum" asks="difficulty_by_loss difficulty_by_margin CurriculumBatches progressive"
 def my_curriculum(teacher_logits, labels, *, share):
     ### BEGIN SOLUTION
     difficulty = F.cross_entropy(teacher_logits, labels, reduction="none")  # (N,)

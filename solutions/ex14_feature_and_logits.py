@@ -108,7 +108,7 @@ check_combined_objective(my_objective, seed=2015)
 # **Reference** Chapter 03, "The regressor must learn, too"; chapter 02 on pairs; trap 21.
 
 
-# %% solution="task2_run" asks="distill fitnets"
+# %% solution="task2_run" asks="distill distill_from_logits fitnets"
 def my_run(make_student, make_regressor, objective, data, *, seed, epochs):
     ### BEGIN SOLUTION
     torch.manual_seed(seed)

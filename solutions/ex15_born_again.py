@@ -71,7 +71,7 @@ def train_one(model, data, objective, *, epochs, seed):
 # **Reference** Chapter 06, born-again networks; Furlanello et al. (2018), arXiv:1805.04770, section 3; traps 13, 14, 48 to 50.
 
 
-# %% solution="task1_born_again" asks="born_again BornAgain distill soft_target_objective"
+# %% solution="task1_born_again" asks="born_again BornAgain distill distill_from_logits soft_target_objective"
 def my_born_again(make_model, images, labels, *, temperatures, alpha, seed, epochs):
     ### BEGIN SOLUTION
     torch.manual_seed(seed)
@@ -120,7 +120,7 @@ check_born_again(my_born_again, seed=2018)
 # **Reference** Chapter 06, the ensemble of generations; Furlanello et al. (2018), section 3.2.
 
 
-# %% solution="task2_ensemble" asks="Ensemble distill_ensemble"
+# %% solution="task2_ensemble" asks="Ensemble"
 def my_ensemble(models, images):
     ### BEGIN SOLUTION
     return torch.stack([predict_logits(model, images).softmax(dim=1) for model in models]).mean(dim=0)  # (N, K)

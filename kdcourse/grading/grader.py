@@ -67,14 +67,15 @@ def grade(
     except Forged:
         forged = True
     flags, cells = tuple(dict.fromkeys([*plan.notes, *run.flags])), run.cells()
-    result = Result("tampered", max=most, flags=flags, cells=cells)
+    without_points = tuple(dataclasses.replace(cell, points=0.0) for cell in cells)
+    result = Result("tampered", max=most, flags=flags, cells=without_points)
     if forged:
         return dataclasses.replace(result, reason="a reply was forged")
     if run.accepted_wrong:
         reason = f"wrong answers were accepted ({', '.join(run.accepted_wrong)}): the checks had been replaced"
         return dataclasses.replace(result, reason=reason)
     total = sum(cell.points for cell in cells)
-    return dataclasses.replace(result, status="stopped" if run.stopped else "graded", total=total)
+    return dataclasses.replace(result, status="stopped" if run.stopped else "graded", total=total, cells=cells)
 
 
 def make_worker(*, sandboxed: bool | None = None, limits: dict[str, int] | None = None) -> Worker:

@@ -3,6 +3,7 @@
 The exercises. Cells follow nbgrader's metadata: ``grade_id``, ``grade``, ``solution``, ``locked``, ``points``.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from .._files import write_atomically
 
 ASKS = "kdcourse_asks"  # metadata of a solution cell: the package's own functions that would be the answer
+MOST_CELLS = 400  # of a notebook, of which an exercise has below 40; what comes after one more is not looked at
 LARGEST = 10_000_000  # bytes of a notebook that is read at all; an executed exercise has below 500,000
 
 
@@ -45,7 +47,8 @@ def parse_notebook(data: bytes, name: str) -> dict[str, Any]:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise ValueError(f"{name} is not a notebook of format 4: it has no list of cells.")
-    notebook["cells"] = [_tidy(cell) for cell in cells if isinstance(cell, dict)]
+    own = (cell for cell in cells if isinstance(cell, dict))
+    notebook["cells"] = [_tidy(cell) for cell in itertools.islice(own, MOST_CELLS + 1)]
     return notebook
 
 

@@ -12,10 +12,10 @@ import symtable
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .notebooks import ASKS, grade_id, is_graded, is_locked, is_solution, points_of
+from .notebooks import ASKS, MOST_CELLS, grade_id, is_graded, is_locked, is_solution, points_of
 from .release import HIDDEN_TESTS, STUB, release
 
-MOST_CELLS, LONGEST = 400, 50_000  # an exercise has below 40 cells, none above 3,000 characters
+LONGEST = 50_000  # characters of a cell; an exercise has none above 3,000
 
 
 class Step(NamedTuple):
@@ -72,7 +72,10 @@ def lay_over(submission: Mapping[str, Any], key: Mapping[str, Any]) -> Plan:
         raise ValueError(f"it has more than {MOST_CELLS} cells, or a cell of more than {LONGEST:,} characters.")
     released = release(dict(key), hidden_tests=True)["cells"]
     homes = _homes(cells, released)
+    moved = _swapped(cells, released, homes)
+    homes = [moved.get(number, home) for number, home in enumerate(homes)]
     notes = _notes(cells, released, homes)
+    notes += [f"{grade_id(released[home])} stands under another name" for home, _ in moved.values()]
     steps = _free(cells, homes, -1)
     for position, cell in enumerate(released):
         steps += _from_key(cell, [cells[number] for number, home in enumerate(homes) if home == (position, True)])
@@ -129,6 +132,21 @@ def _homes(cells: list[dict[str, Any]], released: list[dict[str, Any]]) -> list[
         below = known.get(number, plain.get(cell["source"], below))
         homes.append((below, number in known))
     return homes
+
+
+def _swapped(
+    cells: list[dict[str, Any]], released: list[dict[str, Any]], homes: list[tuple[int, bool]]
+) -> dict[int, tuple[int, bool]]:
+    """Return where cells belong that carry each other's names: each defines what the other is asked for."""
+    defines = {number: assigned(cells[number]["source"]) for number, (_, own) in enumerate(homes) if own}
+    asked = {place: assigned(cell["source"]) for place, cell in enumerate(released) if is_solution(cell)}
+    here = {number: home for number, (home, own) in enumerate(homes) if own and home in asked}
+    moved = {}
+    for (one, place), (other, target) in itertools.permutations(here.items(), 2):
+        strays = not asked[place] & defines[one] and not asked[target] & defines[other]
+        if place != target and strays and asked[target] & defines[one] and asked[place] & defines[other]:
+            moved[one] = (target, True)
+    return moved
 
 
 def _names_of(cell: Mapping[str, Any]) -> list[str]:

@@ -80,6 +80,4 @@ def row_of(result: Result) -> dict[str, str]:
         "reason": result.reason, "file": result.file,
     }  # fmt: skip
     row = {key: without_formulas(visible_line(text)) for key, text in row.items()}
-    tampered = result.status == "tampered"
-    tasks = tasks_of(result, show_hidden=False)
-    return row | {task.name: "0" if tampered else number(task.points) for task in tasks}
+    return row | {task.name: number(task.points) for task in tasks_of(result, show_hidden=False)}

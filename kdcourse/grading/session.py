@@ -1,11 +1,12 @@
 """The grader's end of the line to a worker: start it, send a cell, wait for no longer than is given, end it.
 
-What comes back was written by a process that ran a learner's code. It is read as far as a limit, parsed as JSON, and
-believed only where it carries the nonce of the cell that was sent.
+What comes back was written by a process that ran a learner's code. It is read as far as a limit, and believed only
+where it is signed with the key that was sent before any of this code, and carries the nonce of the cell that was sent.
 """
 
 import contextlib
 import hashlib
+import hmac
 import io
 import json
 import os
@@ -52,6 +53,7 @@ class Session:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
         self._why: str | None = None
+        self._key = secrets.token_hex(32)
         # Threads write and read, so that nobody waits for a process that does neither.
         threading.Thread(target=self._write, args=(send,), daemon=True).start()
         threading.Thread(target=self._read, args=(replies,), daemon=True).start()
@@ -84,6 +86,8 @@ class Session:
             If something else comes.
         """
         nonce = secrets.token_hex(16)
+        if action == "begin":
+            request["key"] = self._key
         line = json.dumps({"nonce": nonce, "action": action, **request}).encode() + b"\n"
         self._requests.put(line)
         try:
@@ -96,7 +100,7 @@ class Session:
             if why == LOST:
                 raise Lost("was run in a process that somebody ended")
             raise Stopped("took more memory than is allowed" if why == "memory" else why or "ended its process")
-        return _believed(answer, nonce)
+        return _believed(answer, nonce, self._key.encode())
 
     def end(self) -> str:
         """End the process and all that it started; return why it had ended, if that is known."""
@@ -106,7 +110,10 @@ class Session:
         return self._why
 
 
-def _believed(answer: bytes, nonce: str) -> dict[str, Any]:
+def _believed(answer: bytes, nonce: str, key: bytes) -> dict[str, Any]:
+    signature, _, answer = answer.rstrip(b"\n").partition(b" ")
+    if not hmac.compare_digest(signature, hmac.digest(key, answer, "sha256").hex().encode()):
+        raise Forged
     try:
         reply = json.loads(answer)
     except (ValueError, RecursionError):

@@ -410,12 +410,14 @@ def test_a_process_that_does_not_read_is_waited_for_no_longer_than_is_said():
 
 
 ANSWERS_ITSELF = """
-import json, os, sys, time
+import hmac, json, os, sys, time
 frame = sys._getframe()
 while "requests" not in frame.f_locals or "replies" not in frame.f_locals:
     frame = frame.f_back
 reply = {"nonce": frame.f_locals["nonce"], "ok": True, "error": "", "output": "", "seconds": 0.1}
-os.write(frame.f_locals["replies"], json.dumps(reply).encode() + b"\\n")
+reply = json.dumps(reply).encode()
+signature = hmac.digest(frame.f_locals["key"], reply, "sha256").hex().encode()
+os.write(frame.f_locals["replies"], signature + b" " + reply + b"\\n")
 time.sleep(1000)
 """
 

@@ -3,6 +3,7 @@
 import csv
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -205,6 +206,87 @@ def test_a_whole_notebook_that_is_too_large_is_said_to_be_that(folder, keys, tmp
     assert all("has more than 10 MB. Clear its outputs" in row["reason"] for row in rows)
     assert main(["grade", str(folder / "ann" / f"{NAME}.ipynb"), "--key", str(keys)]) == 2
     assert "has more than 10 MB. Clear its outputs" in capsys.readouterr().err
+
+
+# Results that are kept
+
+
+def test_a_hard_link_is_a_file_like_any_other(folder, keys, tmp_path, graded_by_name):
+    put(folder, "ann/ex90_fixture.ipynb")
+    (folder / "bob").mkdir()
+    os.link(folder / "ann" / "ex90_fixture.ipynb", folder / "bob" / "ex90_fixture.ipynb")
+    assert totals(run_class(folder, keys, tmp_path / "out")) == {"ann": "16", "bob": "16"}
+
+
+def raise_total(fields):
+    fields["total"] = 16.0
+
+
+def lower_total(fields):
+    fields["total"] = 0.0
+
+
+def take_anothers(fields):
+    fields["learner"] = "ann"
+
+
+def drop_flags(fields):
+    fields["flags"] = []
+
+
+def another_status(fields):
+    fields["status"] = "graded"
+
+
+def no_seal(fields):
+    del fields["seal"]
+
+
+def nested(fields):
+    fields["cells"] = [{"kind": "check", "name": "task1_check", "points": 99.0}]
+
+
+ALTERED = (raise_total, lower_total, take_anothers, drop_flags, another_status, no_seal, nested)
+
+
+@pytest.mark.parametrize("alter", ALTERED)
+def test_a_result_that_was_altered_is_made_again(folder, keys, tmp_path, monkeypatch, alter):
+    counted = []
+
+    def grade_one(data, name, key, settings):
+        counted.append(data)
+        return Result("stopped", total=8.0, max=16.0, flags=("imports os",))
+
+    monkeypatch.setattr(classroom, "grade_one", grade_one)
+    put(folder, "bob/ex90_fixture.ipynb")
+    rows = run_class(folder, keys, tmp_path / "out")
+    [path] = (tmp_path / "out" / "results").iterdir()
+    whole = path.read_text(encoding="utf-8")
+    fields = json.loads(whole)
+    alter(fields)
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    assert run_class(folder, keys, tmp_path / "out") == rows
+    assert path.read_text(encoding="utf-8") == whole
+    assert len(counted) == 2
+    assert run_class(folder, keys, tmp_path / "out") == rows
+    assert len(counted) == 2  # what is whole is used again
+
+
+def test_a_result_in_another_ones_place_is_not_used(folder, keys, tmp_path, graded_by_name):
+    put(folder, "ann/ex90_fixture.ipynb")
+    put(folder, "bob/ex90_fixture.ipynb", NOTHING_DONE)
+    run_class(folder, keys, tmp_path / "out")
+    ann, bob = sorted((tmp_path / "out" / "results").iterdir())
+    bob.write_bytes(ann.read_bytes())
+    assert totals(run_class(folder, keys, tmp_path / "out")) == {"ann": "16", "bob": "0"}
+
+
+def test_graded_files_that_are_handed_in_again_give_nothing(folder, keys, tmp_path, graded_by_name):
+    """A page of feedback, a table of grades or a result among the submissions is no submission."""
+    put(folder, "bob/ex90_fixture.ipynb", NOTHING_DONE)
+    for name in ("grades.csv", "results/bob-1.json", "feedback/bob-1.html", "ex90_fixture.ipynb.json"):
+        put(folder, f"bob/{name}", b"bob,ex90_fixture,16")
+    assert totals(run_class(folder, keys, tmp_path / "out")) == {"bob": "0"}
 
 
 # Disks

@@ -299,14 +299,15 @@ def test_writing_on_the_standard_streams_forges_nothing(worker):
 def test_a_cell_that_serves_the_replies_itself_is_caught_by_the_canary(worker):
     """A hijacked loop that answers every request with success, nonce and all."""
     text = """
-import json, os, sys
+import hmac, json, os, sys
 frame = sys._getframe()
 while "requests" not in frame.f_locals or "replies" not in frame.f_locals:
     frame = frame.f_back
-requests, replies, nonce = frame.f_locals["requests"], frame.f_locals["replies"], frame.f_locals["nonce"]
+requests, replies, nonce, key = (frame.f_locals[name] for name in ("requests", "replies", "nonce", "key"))
 while True:
     reply = {"nonce": nonce, "ok": True, "error": "", "output": "", "seconds": 0.1, "changed": [], "replaced": []}
-    os.write(replies, json.dumps(reply).encode() + b"\\n")
+    reply = json.dumps(reply).encode()
+    os.write(replies, hmac.digest(key, reply, "sha256").hex().encode() + b" " + reply + b"\\n")
     nonce = json.loads(requests.readline())["nonce"]
 """
     result = graded(worker, handed_in(task1=text, task2=None, task3=None, task4=None))

@@ -1,9 +1,13 @@
 """Submissions that are odd, broken or come from another editor: honest work keeps its points."""
 
+import contextlib
 import copy
+import gzip
 import json
 import os
 import sys
+import time
+import tracemalloc
 
 import pytest
 from grading_fixture import EXERCISE, KEY, NAME, POINTS, RIGHT, as_bytes, cell_of, code, handed_in, points
@@ -188,7 +192,123 @@ def test_an_error_is_told_with_its_line(sandboxed_worker):
     assert error == "ZeroDivisionError: division by zero\n  line 3: return number / 0"
 
 
+# Notebooks that claim something
+
+
+def claims_points(notebook):
+    for cell in notebook["cells"]:
+        cell["metadata"].setdefault("nbgrader", {}).update(points=1000, grade=True, checksum="0", score=1000)
+        cell["metadata"]["kdcourse_asks"] = []
+    notebook["metadata"].update(nbgrader={"total": 1000}, kdcourse={"total": 1000, "status": "graded", "seal": "0"})
+
+
+def same_ids(notebook):
+    for cell in notebook["cells"]:
+        cell["id"] = "task1_kd_loss"
+
+
+def same_names(notebook):
+    for cell in notebook["cells"]:
+        cell["metadata"].setdefault("nbgrader", {})["grade_id"] = "task1_check"
+
+
+def checks_are_solutions(notebook):
+    for cell in notebook["cells"]:
+        cell["metadata"].setdefault("nbgrader", {}).update(solution=True, grade=False, locked=False)
+
+
+def answers_are_checks(notebook):
+    for name in ("task1_kd_loss", "task2_double"):
+        cell_of(notebook, name)["metadata"]["nbgrader"]["grade_id"] = name.replace("kd_loss", "check").replace(
+            "double", "check"
+        )
+
+
+def another_format(notebook):
+    notebook.update(nbformat="four", nbformat_minor=[99], metadata={"kernelspec": {"language": "R"}})
+
+
+def graded_before(notebook):
+    """As `nbgrader autograde` leaves it, with outputs and scores."""
+    for cell in notebook["cells"]:
+        cell["metadata"].setdefault("nbgrader", {})["schema_version"] = 99
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "Passed. 5 of 5 points."}]
+
+
+CLAIMS = (claims_points, same_ids, same_names, checks_are_solutions, answers_are_checks, another_format, graded_before)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_what_a_notebook_says_of_itself_gives_nothing(sandboxed_worker, claim):
+    untouched = copy.deepcopy(EXERCISE)
+    claim(untouched)
+    result = graded(sandboxed_worker, untouched)
+    assert (result.total, result.max, result.status) == (0, 16, "graded")
+    half = handed_in(task1=None, task3=None)
+    claim(half)
+    assert graded(sandboxed_worker, half).total <= 8
+
+
+@pytest.mark.parametrize("claim", [claims_points, same_ids, checks_are_solutions, another_format, graded_before])
+def test_right_work_that_says_odd_things_of_itself_keeps_its_points(sandboxed_worker, claim):
+    notebook = handed_in()
+    claim(notebook)
+    all_points(graded(sandboxed_worker, notebook))
+
+
+def test_names_of_two_answers_that_were_swapped_cost_nothing(sandboxed_worker):
+    notebook = handed_in()
+    one, other = cell_of(notebook, "task1_kd_loss"), cell_of(notebook, "task2_double")
+    one["source"], other["source"] = other["source"], one["source"]
+    flags = all_points(graded(sandboxed_worker, notebook))
+    assert any("another name" in flag for flag in flags), flags
+
+
+MAGICS = """
+%run other.ipynb
+%load_ext autoreload
+%autoreload 2
+%pip install kdcourse
+!kdcourse grade . > points.txt
+%store -r
+%%timeit
+"""
+
+
+def test_magics_run_nothing_and_hide_nothing_from_the_flags(sandboxed_worker):
+    flags = all_points(graded(sandboxed_worker, handed_in(task2=f"%%time\n%%capture\nimport os\n{RIGHT['task2']}")))
+    assert flags == ["imports os"]
+    notebook = handed_in(task2=MAGICS + RIGHT["task2"])
+    notebook["cells"].append(code("%%writefile kdcourse.py\nimport os"))
+    assert all_points(graded(sandboxed_worker, notebook)) == []
+
+
 # Files
+
+
+BOMBS = {
+    "a gzip bomb": lambda: gzip.compress(bytes(2_000_000_000 // 400)),
+    "a zip with a notebook in it": lambda: b"PK\x03\x04" + bytes(1000),
+    "three million empty cells": lambda: b'{"cells":[' + b"{}," * 3_300_000 + b"{}]}",
+    "a million deep": lambda: b'{"a":' * 1_000_000,
+    "a number of nine million digits": lambda: b'{"cells": [0.' + b"1" * 9_000_000 + b"]}",
+    "one key, a million times": lambda: b"{" + b'"cells":[],' * 800_000 + b'"cells":5}',
+}
+
+
+@pytest.mark.parametrize("make", BOMBS.values(), ids=BOMBS.keys())
+def test_a_bomb_is_read_in_seconds_and_in_little_memory(make):
+    data = make()
+    start = time.process_time()
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):
+            lay_over(parse_notebook(data, "x"), KEY)
+        assert tracemalloc.get_traced_memory()[1] < 800_000_000
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ class Bench:
             self.names.update(known.values)
             outcome = {**known.outcome, "seconds": 0.0}  # it took none of this submission's time
         else:
-            outcome = run_cell(source, self.names, name)._asdict()
+            with self.trust.settings.as_at_first():
+                outcome = run_cell(source, self.names, name)._asdict()
         fresh = {key: value for key, value in self.names.items() if key not in before or before[key] is not value}
         if known is not None:
             fresh.update(known.values)
@@ -94,15 +95,18 @@ class Bench:
         if name != self.checking:  # a check's hidden part sees what its visible part assigned
             self.checking, self.checked = name, dict(self.names)
         self.checked.update(self.trusted, __builtins__=dict(self.builtins))
-        self.trust.watch.begin()
-        outcome = run_cell(source, self.checked, name, quotable=False)._asdict()
-        replaced, added = self.trust.watch.changed()
+        with self.trust.settings.as_at_first():
+            self.trust.watch.begin()
+            outcome = run_cell(source, self.checked, name, quotable=False)._asdict()
+            replaced, added = self.trust.watch.changed()
+            replaced += self.trust.settings.bent()
         return outcome | {"changed": changed, "replaced": replaced, "added": added}
 
     def canary(self, source: str, name: str, used: list[str]) -> dict[str, Any]:
         """Run a check on wrong answers: it must fail. Nothing is put back first, so it sees what the check saw."""
         names = {**wrong_names(used, self.imports), "__builtins__": dict(self.builtins)}
-        return run_cell(source, names, name, quotable=False)._asdict()
+        with self.trust.settings.as_at_first():
+            return run_cell(source, names, name, quotable=False)._asdict()
 
 
 class SharedCell(NamedTuple):
@@ -140,17 +144,15 @@ def _new_main() -> ModuleType:
 
 
 def own_copy(value: Any) -> Any:
-    """Return a copy of a table of results, which a learner's cell could change in place; anything else as it is."""
+    """Return a copy of results, which a learner's cell could change in place; what cannot be copied stays as it is."""
     try:
         return _copied(value)
-    except (TypeError, RecursionError):
+    except RecursionError:
         return value
 
 
 def _copied(value: Any) -> Any:
     kind = type(value)
-    if kind in (str, int, float, bool, type(None)):
-        return value
     if kind in (list, tuple):
         return kind(map(_copied, value))
     if kind is dict:
@@ -160,4 +162,4 @@ def _copied(value: Any) -> Any:
         return value.copy()
     if (module, name) == ("torch", "Tensor") and not value.requires_grad and value.numel() < MOST_COPIED:
         return value.clone()
-    raise TypeError(f"a {name} is not copied")
+    return value

@@ -12,20 +12,28 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from .private import PACKAGE, private_imports
+from .settings import Settings
 from .watching import Version, Watch, namespace_of, written_functions
 
 _MODULES = (
     "collections", "copy", "functools", "inspect", "itertools", "json", "math", "numbers", "numpy", "operator",
     "pandas", "random", "statistics", "torch", "torch.functional", "torch.overrides", "torch.random", "torch._tensor",
-    "torch._jit_internal", "torch._C", "torch._C._nn", "torch._C._VariableFunctions", "types", "typing", "warnings",
+    "torch._jit_internal", "torch._C", "torch._C._nn", "torch._C._VariableFunctions", "torch.library", "types",
+    "typing", "warnings",
 )  # fmt: skip
 _FAMILIES = (
     "kdcourse", "numpy.core", "numpy._core", "numpy.lib", "numpy.linalg", "numpy.random", "numpy.testing",
     "torch.autograd", "torch.func", "torch.linalg", "torch.nn", "torch.testing",
 )  # fmt: skip
-_CLASSES = (("torch", "Tensor"), ("torch", "Generator"), ("torch._C", "TensorBase"), ("torch._C", "_VariableFunctions"))
+# With all that they inherit from, but for ``object``.
+_CLASSES = (
+    ("torch", "Tensor"), ("torch", "Generator"), ("torch._C", "TensorBase"), ("torch._C", "_VariableFunctions"),
+    ("torch.library", "Library"), ("pandas", "DataFrame"), ("pandas", "Series"), ("pandas", "Index"),
+    ("pandas.core.groupby", "DataFrameGroupBy"), ("pandas.core.groupby", "SeriesGroupBy"),
+)  # fmt: skip
 _setattr, _delattr, _vars, _type, _isinstance = setattr, delattr, vars, type, isinstance
 _set_module = ModuleType.__setattr__
+_HEAP_TYPE, _IMMUTABLE = 1 << 9, 1 << 8  # of a class's flags
 _gettrace, _settrace, _getprofile, _setprofile = sys.gettrace, sys.settrace, sys.getprofile, sys.setprofile
 
 
@@ -74,8 +82,10 @@ class Trust:
 
     def __init__(self, private: Iterable[ModuleType] = ()) -> None:
         private = list(private)
+        self.settings = Settings()  # first: it stands between torch and whoever gives it other kernels
         owners = list(_owners(private))
         self._torch = sys.modules.get("torch")
+        Wrong.full = staticmethod(getattr(self._torch, "full", float))
         self._kinds = [(owner, _type(owner)) for owner in owners if _isinstance(owner, ModuleType)]
         self._owners = [_Owner(owner) for owner in owners]
         self._functions = {
@@ -111,7 +121,7 @@ class Trust:
         for owner in self._owners:
             changed += owner.restore()
         changed += self._restore_functions()
-        return changed + _watchers(self._torch)
+        return changed + self.settings.straighten() + _watchers(self._torch)
 
     def _restore_functions(self) -> list[str]:
         versions = [version.now() for _, version in self._with_keywords]
@@ -146,11 +156,11 @@ class Wrong:
 
     __name__ = "answer"
 
+    full: Any = None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return a number that no task asks for, with a gradient, so that only its value is wrong."""
-        import torch
-
-        return torch.full((), 1234.5, requires_grad=True)
+        return type(self).full((), 1234.5, requires_grad=True)
 
 
 def wrong_names(used: Iterable[str], imports: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,9 +183,14 @@ def _owners(private: Iterable[ModuleType]) -> Iterator[Any]:
     for name, attribute in _CLASSES:
         known: Any = getattr(sys.modules.get(name), attribute, None)
         if _isinstance(known, type):
-            classes[id(known)] = known
+            classes.update({id(part): part for part in known.__mro__ if part is not object and _is_writable(part)})
     yield from modules.values()
     yield from classes.values()
+
+
+def _is_writable(kind: type) -> bool:
+    """Whether attributes of a class can be set; classes written in C refuse it, and need not be held."""
+    return kind.__module__ != "builtins" and bool(kind.__flags__ & _HEAP_TYPE) and not kind.__flags__ & _IMMUTABLE
 
 
 def _is_ours(name: str) -> bool:

@@ -31,7 +31,7 @@ _MODULES_HANDED_ON = {
 _ATTRIBUTES = _MODULES_HANDED_ON | {
     # frames and tracebacks
     "f_back", "f_builtins", "f_code", "f_globals", "f_locals", "gi_frame", "gi_code", "cr_frame", "ag_frame",
-    "tb_frame", "tb_next", "exc_info", "currentframe", "get_stack", "walk_stack",
+    "tb_frame", "tb_next", "exc_info", "currentframe", "get_stack", "walk_stack", "with_traceback", "extract_tb",
     # code and modules found by name or made from text
     "Formatter", "ForwardRef", "attrgetter", "exec_module", "find_spec", "get_field", "get_type_hints",
     "import_module", "load_module", "locate", "methodcaller", "resolve_name", "run_module",
@@ -41,21 +41,33 @@ _ATTRIBUTES = _MODULES_HANDED_ON | {
     # memory, and code of other languages
     "as_strided", "cpp_extension", "ctypeslib", "data_ptr", "f2py", "from_address", "load_inline", "load_library",
     "read_pickle",
-    # bending torch's calls
-    "TorchDispatchMode", "TorchFunctionMode", "enable_python_dispatcher",
+    # bending torch's calls, or those of tables
+    "TorchDispatchMode", "TorchFunctionMode", "enable_python_dispatcher", "saved_tensors_hooks",
+    "register_dataframe_accessor", "register_series_accessor", "register_index_accessor",
+}  # fmt: skip
+_OF_MODULES = {  # what a module has by these names; anything else may be called so
+    "check", "find_turn", "fx", "hub", "library", "measure", "package", "read_turns", "rundocs", "solution_of", "turns",
 }  # fmt: skip
 _ORDINARY_DUNDERS = {
     "__annotations__", "__call__", "__doc__", "__enter__", "__exit__", "__file__", "__getitem__", "__init__",
     "__iter__", "__len__", "__main__", "__name__", "__next__", "__post_init__", "__repr__", "__str__", "__version__",
 }  # fmt: skip
-_ANSWERING = {  # methods by which an object answers for what it is compared with, or acts when it is let go
-    "__array__", "__array_function__", "__array_ufunc__", "__bool__", "__del__", "__eq__", "__float__", "__ge__",
-    "__getattr__", "__getattribute__", "__gt__", "__instancecheck__", "__le__", "__lt__", "__ne__",
-    "__torch_dispatch__", "__torch_function__",
+_OPERATORS = {  # that classes may define beside these; by any other an object can answer for more than it is
+    f"__{name}__"
+    for operator in (
+        "add", "and", "floordiv", "lshift", "matmul", "mod", "mul", "or", "pow", "rshift", "sub", "truediv", "xor",
+    )
+    for name in (operator, f"r{operator}", f"i{operator}")
+} | {
+    "__abs__", "__aenter__", "__aexit__", "__aiter__", "__anext__", "__await__", "__contains__", "__delitem__",
+    "__format__", "__hash__", "__index__", "__int__", "__invert__", "__missing__", "__neg__", "__new__", "__pos__",
+    "__reversed__", "__round__", "__setitem__",
 }  # fmt: skip
 _ORDINARY_STORES = {"data", "grad", "requires_grad", "training"}
 _CODE_IN_TEXT = re.compile(r"\b(?:compile|delattr|eval|exec|getattr|globals|setattr|vars) *\(|^(?:eval|exec|getattr)$")
-_HIDDEN_IN_TEXT = re.compile(r"__\w+__|\b(?:f_back|f_globals|f_locals|tb_frame|gi_frame)\b")
+_HIDDEN_IN_TEXT = re.compile(r"__\w+__|\b(?:f_back|f_globals|f_locals|tb_frame|gi_frame)\b|\.ipynb\b|\bkdcourse/keys\b")
+_CHECKS = "kdcourse.checks"  # as a whole it holds all right answers; its functions are imported by name
+_NOT_LOOKED_AT = "a cell that cannot be looked at, too deep for Python's parser"
 
 
 def suspicious(sources: list[str]) -> list[str]:
@@ -68,8 +80,13 @@ def suspicious(sources: list[str]) -> list[str]:
     """
     trees = list(_trees(sources))
     look = _Look(trees)
+    if len(trees) < len(sources) and any(map(_is_too_deep, sources)):
+        look.tell(_NOT_LOOKED_AT)
     for tree in trees:
-        look.visit(tree)
+        try:
+            look.visit(tree)
+        except RecursionError:
+            look.tell(_NOT_LOOKED_AT)
     return list(look.found)
 
 
@@ -109,6 +126,17 @@ def _trees(sources: list[str]) -> Iterator[ast.Module]:
             continue  # it will not run either
 
 
+def _is_too_deep(source: str) -> bool:
+    """Whether the parser gave up for the depth of a cell; a learner's cell may raise that limit, and then it runs."""
+    try:
+        ast.parse(plain_python(source))
+    except (MemoryError, RecursionError):
+        return True
+    except (SyntaxError, ValueError):
+        pass
+    return False
+
+
 class _Look(ast.NodeVisitor):
     """Visits all cells of a submission, and collects what to tell."""
 
@@ -133,7 +161,7 @@ class _Look(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             self.modules.add(alias.asname or alias.name.split(".")[0])
-            if _is_odd_module(alias.name):
+            if alias.name == _CHECKS or _is_odd_module(alias.name):
                 self.tell(f"imports {alias.name}")
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
@@ -143,7 +171,9 @@ class _Look(ast.NodeVisitor):
         for alias in node.names:
             is_module = f"{module}.{alias.name}" in sys.modules
             (self.modules if is_module else self.from_modules).add(alias.asname or alias.name)
-            if alias.name in _ATTRIBUTES or (_is_odd_module(f"{module}.{alias.name}") and not _is_odd_module(module)):
+            whole = f"{module}.{alias.name}"
+            odd = whole == _CHECKS or (_is_odd_module(whole) and not _is_odd_module(module))
+            if odd or _is_odd_attribute(alias.name) or (is_module and alias.name in _OF_MODULES):
                 self.tell(f"imports {alias.name} from {module}")
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -160,7 +190,8 @@ class _Look(ast.NodeVisitor):
         if not isinstance(node.ctx, ast.Load) and self._is_odd_store(node, name):
             self.tell(f"sets {ast.unparse(node)}")
         private = node.attr.startswith("_") and not _is_dunder(node.attr) and name not in ("self", "cls")
-        if node.attr in _ATTRIBUTES or private or (_is_dunder(node.attr) and node.attr not in _ORDINARY_DUNDERS):
+        odd = _is_odd_attribute(node.attr) or (node.attr in _OF_MODULES and name in self.modules)
+        if odd or private or (_is_dunder(node.attr) and node.attr not in _ORDINARY_DUNDERS):
             self.tell(f"uses .{node.attr}")
         if name == "kdcourse" and {"grading", "checks", "commands"} & set(ast.unparse(node).split(".")):
             self.tell(f"uses {ast.unparse(node)}")
@@ -183,7 +214,7 @@ class _Look(ast.NodeVisitor):
             if node.func.attr == "wraps" and len(node.args) + len(node.keywords) > 1:
                 self.tell("calls .wraps with names of its own")
         for keyword in node.keywords:
-            if keyword.arg in ("allow_pickle", "weights_only"):
+            if keyword.arg in ("allow_pickle", "check_invariants", "weights_only"):
                 self.tell(f"sets {keyword.arg}")
         self.generic_visit(node)
 
@@ -202,7 +233,8 @@ class _Look(ast.NodeVisitor):
                 self.tell(f"a text with {word}")
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        if node.name in _ANSWERING or node.name.startswith("check_"):
+        odd = _is_dunder(node.name) and node.name not in _ORDINARY_DUNDERS | _OPERATORS
+        if odd or node.name.startswith("check_"):
             self.tell(f"defines {node.name}")
         self._inside(node)
 
@@ -257,9 +289,14 @@ def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__") and len(name) > 4
 
 
+def _is_odd_attribute(name: str) -> bool:
+    """Whether a name is on the list, or one of those that put a hook on every module or optimizer of torch's."""
+    return name in _ATTRIBUTES or name.startswith(("register_module_", "register_optimizer_"))
+
+
 def _is_odd_module(name: str) -> bool:
     words = name.split(".")
-    if words[0] not in _ORDINARY_IMPORTS or any(word in _ATTRIBUTES for word in words):
+    if words[0] not in _ORDINARY_IMPORTS or any(word in _ATTRIBUTES or word in _OF_MODULES for word in words[1:]):
         return True
     if words[0] == "IPython":
         return words[1:2] != ["display"]
