@@ -143,7 +143,10 @@ def dist_loss(
         log_q = log_soften(student, temperature)  # (B, K)
         log_p = log_soften(teacher, temperature)  # (B, K)
         rows = tuple(_standardize_rows(log_probs.exp()) for log_probs in (log_q, log_p))
-        columns = tuple(_standardize_columns(_largest_is_one(log_probs)) for log_probs in (log_q, log_p))
+        columns = tuple(
+            _standardize_columns(_digits_of_a_sure_class(_largest_is_one(log_probs), log_probs)[0])
+            for log_probs in (log_q, log_p)
+        )
     between_classes, between_samples = _mean_distance(*rows), _mean_distance(*columns)
     return beta * between_classes + gamma * between_samples
 
@@ -180,11 +183,32 @@ def _standardize_flat(
     # Correlation ignores a factor, so numbers of any size are brought to the size of 1.
     rows = over_largest(temperature * (ratios / temperature).expm1(), dim=1)
     columns = over_largest(temperature * (below / temperature).expm1(), dim=0)
+    log_probs = ratios / temperature - math.log(logits.shape[1])
+    columns, sure = _digits_of_a_sure_class(columns, log_probs)
+    by_columns, varies = _standardize_columns(columns)
     rounding = 8 * torch.finfo(logits.dtype).eps * logits.detach().abs().amax(dim=1, keepdim=True)  # (B, 1)
     return (
         (_standardize_rows(rows)[0], _range(ratios, dim=1) > rounding),
-        (_standardize_columns(columns)[0], (_range(ratios, dim=0) > rounding.amax()).squeeze(0)),
+        (by_columns, torch.where(sure, varies, (_range(ratios, dim=0) > rounding.amax()).squeeze(0))),
     )
+
+
+def _digits_of_a_sure_class(columns: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace the column of a class that every sample takes for sure: 1 - 1e-9 is 1 in float32, and 1e-9 is not 0.
+
+    Correlation ignores an offset, so 1 - p may stand for p, with the sign turned. There is one such class at most.
+
+    Returns
+    -------
+    tuple of Tensor
+        The columns (B, K), and which of them was replaced (K,).
+    """
+    log_probs = log_probs.expand_as(columns)
+    classes = torch.arange(columns.shape[1], device=columns.device)
+    surest = classes == log_probs.detach().amin(dim=0).argmax()  # (K,)
+    sure = surest & (log_probs.detach() > math.log(0.9)).all(dim=0)
+    others = log_probs.masked_fill(surest, -math.inf).logsumexp(dim=1, keepdim=True)  # (B, 1) log(1 - p)
+    return torch.where(sure, -_largest_is_one(others), columns), sure
 
 
 def _range(numbers: Tensor, *, dim: int) -> Tensor:

@@ -85,6 +85,33 @@ def test_dist_in_float32_is_exact_where_predictions_are_nearly_uniform_or_nearly
         )
 
 
+def test_dist_in_float32_keeps_the_digits_of_a_class_that_every_sample_takes_for_sure():
+    """1 - 1e-9 is 1 in float32, so the column of such a class was rounding; its correlation is that of the others."""
+    generator = torch.Generator().manual_seed(1)
+    far = 0
+    for _ in range(300):
+        batch, classes = (int(torch.randint(2, high, (1,), generator=generator)) for high in (9, 12))
+        size, other, exponent = torch.rand(3, generator=generator).tolist()
+        student, teacher = (torch.randn(batch, classes, generator=generator) * 10 ** (6 * n - 2) for n in (size, other))
+        student[:, 0] += 25 * student.abs().amax() * (exponent > 0.5)
+        settings = {"temperature": 10 ** (2 * exponent - 0.3)}
+        single, exact = (
+            dist_loss(student, teacher, **settings),
+            dist_loss(student.double(), teacher.double(), **settings),
+        )
+        far += abs(float(single - exact)) > 1e-3
+    assert far == 0
+    student = torch.tensor([[20.0, 0.0], [25.0, 0.0], [22.0, 1.0]], requires_grad=True)
+    teacher = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+    loss = dist_loss(student, teacher, beta=0)
+    loss.backward()
+    columns = [logits.double().softmax(dim=1).T for logits in (student.detach(), teacher)]
+    wanted = [1 - torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(*columns, strict=True)]
+    assert loss.item() == pytest.approx(float(sum(wanted)) / 2, abs=1e-5)
+    assert student.grad.isfinite().all()
+    assert (student.grad.abs() > 1e-4).any()
+
+
 @pytest.mark.parametrize("constant", ["student", "teacher", "both"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dist_of_columns_and_rows_that_differ_by_rounding_alone_has_no_gradient(constant, dtype):
