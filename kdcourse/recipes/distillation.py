@@ -97,7 +97,21 @@ def distill_from_logits(
     settings: Mapping[str, Any] | None = None,
     make_batches: Callable[..., Minibatches] = Minibatches,
 ) -> History:
-    """Do what ``distill`` does once the teacher has spoken; ``settings`` and ``make_batches`` are those of ``fit``."""
+    """Do what ``distill`` does once the teacher has spoken; ``settings`` and ``make_batches`` are those of ``fit``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from kdcourse.training.options import DEFAULTS
+    >>> images, labels = torch.rand(8, 2), torch.arange(8) % 2
+    >>> student, teacher = nn.Linear(2, 2), nn.Linear(2, 2)
+    >>> history = distill_from_logits(
+    ...     student, teacher, predict_logits(teacher, images), (images, labels), temperature=4.0, alpha=0.9,
+    ...     objective=soft_target_objective, options=DEFAULTS | {"epochs": 3, "batch_size": 4},
+    ... )
+    >>> history.steps
+    6
+    """
     batch_size, epochs, drop_last = options["batch_size"], options["epochs"], options["drop_last"]
     steps = len(Minibatches(*data, batch_size=batch_size, epochs=epochs, drop_last=drop_last))
     for step in range(steps):  # before training, not in the middle of it

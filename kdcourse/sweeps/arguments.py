@@ -38,7 +38,15 @@ def check_seeds(values: Iterable[int]) -> list[int]:
 
 
 def check_baselines(baselines: Sequence[str], label_smoothing: float) -> None:
-    """Raise unless the baselines are known and label smoothing is a share."""
+    """Raise unless the baselines are known and label smoothing is a share.
+
+    Examples
+    --------
+    >>> check_baselines(["no_teacher"], 0.1)
+    >>> check_baselines(["no_teacher"], 1.0)
+    Traceback (most recent call last):
+    ValueError: label_smoothing must be one number in (0, 1), got 1.0: ...
+    """
     unknown = [name for name in baselines if name not in BASELINES]
     if isinstance(baselines, str) or unknown or len(set(baselines)) != len(baselines):
         raise ValueError(f"baselines must be a list from {list(BASELINES)}, got {baselines!r}.")
@@ -50,14 +58,31 @@ def check_baselines(baselines: Sequence[str], label_smoothing: float) -> None:
 
 
 def check_counts(axis: Axis) -> None:
-    """Raise unless all values are positive integers."""
+    """Raise unless all values are positive integers.
+
+    Examples
+    --------
+    >>> check_counts(Axis("epochs", {5: 5, 10: 10}, numeric=True))
+    >>> check_counts(Axis("epochs", {0: 0}, numeric=True))
+    Traceback (most recent call last):
+    ValueError: epochs must be a positive integer, got 0.
+    """
     for value in axis.values.values():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{axis.name} must be a positive integer, got {value!r}.")
 
 
 def check_knobs(axes: Mapping[str, Axis], *, shares: bool) -> None:
-    """Raise if a temperature is not positive, or an alpha not a share: as tensors the losses would let them pass."""
+    """Raise if a temperature is not positive, or an alpha not a share: as tensors the losses would let them pass.
+
+    Examples
+    --------
+    >>> alpha = {"alpha": Axis("alpha", {0.5: 0.5, 2.0: 2.0}, numeric=True)}
+    >>> check_knobs(alpha, shares=False)  # of an objective whose alpha is no share
+    >>> check_knobs(alpha, shares=True)
+    Traceback (most recent call last):
+    ValueError: alpha must be in [0, 1], got 2...
+    """
     for name, check in (("temperature", check_temperature), ("alpha", check_alpha)):
         if name in axes and axes[name].numeric and (name == "temperature" or shares):
             for value in axes[name].values.values():
@@ -65,7 +90,15 @@ def check_knobs(axes: Mapping[str, Axis], *, shares: bool) -> None:
 
 
 def check_executor(executor: Any) -> None:
-    """Raise unless groups can be trained there."""
+    """Raise unless groups can be trained there.
+
+    Examples
+    --------
+    >>> check_executor("processes")
+    >>> check_executor("threads")
+    Traceback (most recent call last):
+    ValueError: executor must be 'processes', an executor of concurrent.futures or its like, or None, got 'threads': ...
+    """
     if executor not in (None, "processes") and not isinstance(executor, Executor):
         raise ValueError(
             f"executor must be 'processes', an executor of concurrent.futures or its like, or None, got {executor!r}: "
@@ -74,7 +107,15 @@ def check_executor(executor: Any) -> None:
 
 
 def check_factory(make_student: Any) -> None:
-    """Raise unless it is a function that builds a student."""
+    """Raise unless it is a function that builds a student.
+
+    Examples
+    --------
+    >>> check_factory(lambda: nn.Linear(2, 3))
+    >>> check_factory(nn.Linear(2, 3))
+    Traceback (most recent call last):
+    ValueError: make_student must be a function that builds a student, got Linear. ...
+    """
     if isinstance(make_student, nn.Module) or not callable(make_student):
         raise ValueError(
             f"make_student must be a function that builds a student, got {type(make_student).__name__}. Every seed "
@@ -120,7 +161,17 @@ def read_splits(data: Any) -> tuple[Tensors, dict[str, Tensors]]:
 
 
 def cache_logits(axis: Axis, train: Tensors, seeds: list[int], *, augmented: bool) -> Axis:
-    """Return the teacher axis with logits in place of models."""
+    """Return the teacher axis with logits in place of models.
+
+    Examples
+    --------
+    >>> import torch
+    >>> train = torch.rand(6, 2), torch.arange(6)
+    >>> teachers = Axis("teacher", {"none": None, "small": nn.Linear(2, 3)}, numeric=False)
+    >>> logits = cache_logits(teachers, train, [0, 1], augmented=False).values
+    >>> logits["none"], logits["small"].shape
+    (None, torch.Size([6, 3]))
+    """
     if augmented:
         check_nothing_cached(train)
     values = {name: _teacher_logits(value, train, seeds) for name, value in axis.values.items()}

@@ -31,6 +31,12 @@ class Axis:
         Numbers can share a program, as a tensor with one value per arm.
     bare : bool
         An arm's label holds the value alone, without ``name=``.
+
+    Examples
+    --------
+    >>> axis = Axis("temperature", {2: 2, 8: 8}, numeric=True)
+    >>> axis.varied, axis.label(8)
+    (True, 'temperature=8')
     """
 
     name: str
@@ -50,7 +56,13 @@ class Axis:
 
 @dataclass
 class Arm:
-    """One point of the grid: what the table shows of it."""
+    """One point of the grid: what the table shows of it.
+
+    Examples
+    --------
+    >>> Arm("temperature=4", "epochs=5", {"temperature": 4, "epochs": 5}).label
+    'temperature=4, epochs=5'
+    """
 
     method: str
     budget: str
@@ -73,6 +85,12 @@ class Group:
     arms : list of Arm
     numbers : dict from str to list of float
         Values of the numeric knobs that differ, one per arm.
+
+    Examples
+    --------
+    >>> group = Group({}, numbers={"temperature": [2.0, 8.0], "alpha": [0.5, 0.5]})
+    >>> group.knobs(torch.zeros(1))
+    {'temperature': tensor([2., 8.]), 'alpha': 0.5}
     """
 
     choices: dict[str, Any]
@@ -144,6 +162,14 @@ def make_groups(method: list[Axis], budget: list[Axis], *, named: str) -> list[G
         optimizer has one learning rate, a program one count of epochs.
     named : str
         The arms' name where no axis of ``method`` varies.
+
+    Examples
+    --------
+    >>> method, budget = [make_axis("temperature", [2, 8])], [make_axis("epochs", [5, 10])]
+    >>> for group in make_groups(method, budget, named="distilled"):  # a program for each number of epochs
+    ...     print(group.choices, [arm.label for arm in group.arms])
+    {'epochs': 5} ['temperature=2, epochs=5', 'temperature=8, epochs=5']
+    {'epochs': 10} ['temperature=2, epochs=10', 'temperature=8, epochs=10']
     """
     groups: dict[tuple, Group] = {}
     stacked = [axis.name for axis in method if axis.numeric]

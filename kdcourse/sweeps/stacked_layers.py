@@ -13,7 +13,14 @@ from torch.overrides import TorchFunctionMode
 
 
 def linear(module: nn.Linear, inputs: Tensor) -> Tensor:
-    """Apply a linear layer whose weights may be those of many students; stands in for ``nn.Linear.forward``."""
+    """Apply a linear layer whose weights may be those of many students; stands in for ``nn.Linear.forward``.
+
+    Examples
+    --------
+    >>> layer, inputs = nn.Linear(2, 3), torch.rand(4, 2)
+    >>> torch.equal(linear(layer, inputs), layer(inputs))
+    True
+    """
     batched = torch._C._functorch.is_batchedtensor(module.weight)
     if not batched or torch.is_autocast_enabled(inputs.device.type):
         return F.linear(inputs, module.weight, module.bias)
@@ -25,6 +32,11 @@ class StackedLinear(torch.autograd.Function):
 
     What ``vmap`` makes of ``F.linear`` copies the inputs once per arm and transposes every gradient of the weights;
     this does neither.
+
+    Examples
+    --------
+    >>> StackedLinear.apply(torch.rand(5, 4, 2), torch.rand(5, 3, 2), torch.rand(5, 3)).shape
+    torch.Size([5, 4, 3])
     """
 
     @staticmethod
@@ -88,6 +100,12 @@ class DifferencesOnly(TorchFunctionMode):
 
     Under two levels of ``vmap`` these three fail where the input has both levels and the target only the outer one
     (a student of each arm against the teacher's features); subtraction has no such trouble.
+
+    Examples
+    --------
+    >>> with DifferencesOnly():
+    ...     F.mse_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]))
+    tensor(2.5000)
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:

@@ -39,6 +39,15 @@ class Stack:
         One per seed; all arms of a seed start from it.
     arms : int
         A.
+
+    Examples
+    --------
+    >>> programs = [Program(lambda: nn.Linear(2, 3), {}, seed=seed, device=torch.device("cpu")) for seed in range(4)]
+    >>> stack = Stack(programs, arms=5)
+    >>> stack.weights["student.weight"].shape, len(stack.students())
+    (torch.Size([4, 5, 3, 2]), 20)
+    >>> next(stack.logits(torch.rand(7, 2), lambda student, images: student(images))).shape
+    torch.Size([4, 5, 7, 3])
     """
 
     def __init__(self, programs: Sequence[Program], *, arms: int) -> None:
@@ -137,7 +146,14 @@ class Stack:
 
 
 class Loop:
-    """The same students, one after the other through ``kdcourse.training.train``; used like ``Stack``."""
+    """The same students, one after the other through ``kdcourse.training.train``; used like ``Stack``.
+
+    Examples
+    --------
+    >>> loop = Loop([Program(lambda: nn.Linear(2, 3), {}, seed=0, device=torch.device("cpu"))], arms=2)
+    >>> next(loop.logits(torch.rand(7, 2), lambda student, images: student(images))).shape
+    torch.Size([1, 2, 7, 3])
+    """
 
     def __init__(self, programs: Sequence[Program], *, arms: int) -> None:
         self.shape = (len(programs), arms)
