@@ -1,6 +1,7 @@
 """Masked words: what a masked language model has to guess. Chapter 09."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,3 +74,37 @@ def mask_words(
     labels = torch.where(chosen, input_ids, -100)
     masked = torch.where(chosen & (fate < 0.8), mask_id, input_ids)
     return torch.where(chosen & (fate >= 0.9), ordinary[drawn], masked), labels
+
+
+class WordMasker:
+    """``mask_words`` with a generator of its own; a checkpoint keeps its place, so a resumed run hides the same words.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the texts are.
+    seed : int
+
+    Examples
+    --------
+    >>> masker = WordMasker(torch.device("cpu"), 0)
+    >>> words, real = torch.tensor([[5, 6, 7, 0]]), torch.tensor([[1, 1, 1, 0]])
+    >>> masked, labels = masker(words, real, mask_id=3, vocabulary_size=8, special_ids=[0])
+    >>> masked.shape
+    torch.Size([1, 4])
+    """
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
+        """Hide words, other ones at each call; arguments as in ``mask_words``."""
+        return mask_words(input_ids, attention_mask, generator=self.generator, **settings)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return where the random choices stand."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from there."""
+        self.generator.set_state(state["generator"])

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Unpack
 
-import torch
 from torch import Tensor, nn
 
-from ..data import mask_words
+from ..data.masking import WordMasker
 from ..hashing import content_hash
 from ..objectives import distilbert_objective
 from ..training import History, TrainingOptions
@@ -78,6 +77,7 @@ def distilbert(
 
     Examples
     --------
+    >>> import torch
     >>> from transformers import BertConfig, BertForMaskedLM
     >>> tiny = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
     >>> teacher, student = (BertForMaskedLM(BertConfig(num_hidden_layers=n, **tiny)) for n in (4, 2))
@@ -90,16 +90,16 @@ def distilbert(
         raise ValueError(f"data must be (input_ids, attention_mask), got {len(data)} tensors: words are hidden here.")
     if initialize:
         layer_map = init_student_from_teacher(student, teacher, layer_map)
-    masker = _Masker(data[0].device, options["seed"])
+    masker = WordMasker(data[0].device, options["seed"])
     triple = partial(
         distilbert_objective, teacher=teacher, temperature=temperature, kd_weight=kd_weight, mlm_weight=mlm_weight,
         cosine_weight=cosine_weight,
     )  # fmt: skip
 
     def objective(student: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
-        masked, labels = mask_words(
+        masked, labels = masker(
             input_ids, attention_mask, mask_id=mask_id, vocabulary_size=vocabulary_size, special_ids=special_ids,
-            probability=probability, generator=masker.generator,
+            probability=probability,
         )  # fmt: skip
         return triple(student, masked, attention_mask, labels)
 
@@ -116,16 +116,3 @@ def distilbert(
             "teacher": content_hash(teacher.state_dict()) if options["checkpoint"] else "",
         },
     )  # fmt: skip
-
-
-class _Masker:
-    """Owns which words are hidden; a checkpoint keeps its place, so that a resumed run hides the same ones."""
-
-    def __init__(self, device: torch.device, seed: int) -> None:
-        self.generator = torch.Generator(device).manual_seed(seed)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.generator.set_state(state["generator"])
