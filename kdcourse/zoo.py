@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -380,7 +381,7 @@ def _definitions(recipe: Teacher, device: torch.device, seed: int) -> Material:
     masker = WordMasker(device, seed)
     masking = {"mask_id": tokenizer.mask_token_id, "vocabulary_size": VOCABULARY, "special_ids": range(len(SPECIAL))}
 
-    def objective(student: nn.Module, input_ids: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def objective(student: Any, input_ids: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
         masked, words = masker(input_ids, real, **masking)
         output = student(masked, real)
         hidden = words != -100  # (B, L): only these go through the large decoder
@@ -408,7 +409,7 @@ def _scenes(recipe: Teacher, device: torch.device, seed: int) -> Material:
         found = [{key: value.cpu() for key, value in part.items()} for part in detect(model, scenes.test.images)]
         return {**mean_average_precision(found, scenes.test.targets), "test_scenes": len(scenes.test.targets)}
 
-    def prepare(model: nn.Module) -> None:
+    def prepare(model: Any) -> None:
         single = make_scenes(load_mnist().train, 20_000, objects=(1, 1), size=48, clutter=2, seed=seed)
         labels = torch.cat([target["labels"][:1] for target in single.targets])
         body = model.backbone.body
@@ -421,7 +422,11 @@ def _scenes(recipe: Teacher, device: torch.device, seed: int) -> Material:
             optimizer.step()
 
     packed = tuple(tensor.to(device) for tensor in scenes.train.packed())
-    return Material(packed, objective, measure, prepare=prepare, normalized=lambda model: model.backbone)
+    return Material(packed, objective, measure, prepare=prepare, normalized=_backbone)
+
+
+def _backbone(model: Any) -> nn.Module:
+    return model.backbone
 
 
 MATERIALS = {"digits": _digits, "scenes": _scenes, "definitions": _definitions}

@@ -109,8 +109,8 @@ def load_definitions(*, held_out: int = 4000) -> Definitions:
     while 0 < cut < len(training) and training[cut][2] == training[cut - 1][2]:
         cut += 1
     test = sorted((row for row in rows if row[0] == "test"), key=_mixed)
-    parts = (_spread(training[cut:]), _spread(training[:cut]), _spread(test))
-    return Definitions(*(_split(part, kinds) for part in parts), kinds)
+    first, second, third = (_split(_spread(part), kinds) for part in (training[cut:], training[:cut], test))
+    return Definitions(first, second, third, kinds)
 
 
 def _mixed(row: tuple[str, ...]) -> tuple[bytes, str]:

@@ -152,8 +152,8 @@ def train_tokenizer(texts: Sequence[str], path: Path, *, vocabulary: int = VOCAB
     tokenizer.decoder = decoders.WordPiece()
     trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    ends = [(name, tokenizer.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
-    tokenizer.post_processor = processors.BertProcessing(*ends)
+    start, end = (("[CLS]", SPECIAL.index("[CLS]")), ("[SEP]", SPECIAL.index("[SEP]")))
+    tokenizer.post_processor = processors.BertProcessing(end, start)
     tokenizer.save(str(path))
 
 

@@ -1,6 +1,6 @@
 """BERT-family classifiers of definitions, with a head that guesses hidden words. Chapter 09; needs ``transformers``."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,13 @@ class BertForDefinitions(BertPreTrainedModel):
     torch.Size([3, 24])
     """
 
-    _tied_weights_keys: ClassVar = {"words.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}
+    _tied_weights_keys = {"words.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"}  # noqa: RUF012
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.bert = BertModel(config, add_pooling_layer=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, int(config.num_labels or 2))
         self.words = BertOnlyMLMHead(config)
         self.post_init()
 
@@ -39,7 +39,7 @@ class BertForDefinitions(BertPreTrainedModel):
         """Return the layer whose weights are those of the word embeddings."""
         return self.words.predictions.decoder
 
-    def set_output_embeddings(self, layer: nn.Module) -> None:
+    def set_output_embeddings(self, layer: nn.Linear) -> None:
         """Replace that layer."""
         self.words.predictions.decoder = layer
 
@@ -110,7 +110,7 @@ def make_bert(
             attention_probs_dropout_prob=dropout,
             max_position_embeddings=64,
             type_vocab_size=1,
-            num_labels=kinds,
+            num_labels=kinds,  # type: ignore[call-arg]
             pad_token_id=0,
         )
     )

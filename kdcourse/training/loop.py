@@ -1,6 +1,6 @@
 """The training loop: a generator that does not depend on the method. Chapters 01 and 02."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +74,8 @@ def train(
     student : nn.Module
         Trained in place.
     batches : iterable of tuples of Tensor
-        Images, labels, then whatever the objective needs, sliced alike, on the student's device.
+        Images, labels, then whatever the objective needs, sliced alike, on the student's device. A part may also be a
+        list, such as a detector's images and targets.
     objective : callable
         ``objective(student, *batch) -> dict[str, Tensor]``: the weighted terms of the loss, each a scalar.
     optimizer : torch.optim.Optimizer
@@ -141,13 +142,16 @@ def sum_terms(terms: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def check_same_device(model: nn.Module, images: Tensor) -> None:
-    """Raise if model and images are on devices of different kinds.
+def check_same_device(model: nn.Module, images: Tensor | Sequence[Tensor]) -> None:
+    """Raise if model and images are on devices of different kinds; a detector takes a list of images.
 
     Examples
     --------
     >>> check_same_device(nn.Linear(2, 2), torch.rand(1, 2))
+    >>> check_same_device(nn.Linear(2, 2), [torch.rand(2)])
     """
+    if not isinstance(images, Tensor):
+        images = images[0]
     kinds = {parameter.device.type for parameter in model.parameters()}
     if kinds and kinds != {images.device.type}:
         raise ValueError(

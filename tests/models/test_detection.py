@@ -1,0 +1,109 @@
+"""Detectors of digits: anchors match digits, pictures keep their size, the metric is COCO's."""
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from kdcourse.data import load_mnist
+from kdcourse.data.scenes import SceneBatches, make_scenes
+from kdcourse.models import capture
+from kdcourse.models.detection import (
+    LEVELS,
+    detect,
+    make_detector,
+    make_student_detector,
+    make_teacher_detector,
+    mean_average_precision,
+)
+from kdcourse.training import train
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return make_scenes(load_mnist().test, 60, seed=5)
+
+
+@pytest.mark.trap(93)
+def test_pictures_are_not_enlarged_and_grey_values_not_changed():
+    detector, image = make_student_detector(), torch.rand(1, 96, 96)
+    images, _ = detector.transform([image])
+    torch.testing.assert_close(images.tensors[0], image)
+
+
+@pytest.mark.trap(94)
+def test_nearly_every_digit_of_a_scene_is_matched_by_an_anchor(scenes):
+    detector = make_student_detector()
+    images, targets = detector.transform(list(scenes.images), list(scenes.targets))
+    features = list(detector.backbone(images.tensors).values())
+    (anchors, *_) = detector.anchor_generator(images, features)
+    best = torch.cat([box_iou(target["boxes"], anchors).amax(dim=1) for target in targets])
+    assert (best > detector.proposal_matcher.low_threshold).float().mean() > 0.9
+
+
+def test_the_pyramid_has_three_levels_at_strides_8_16_and_32():
+    with torch.no_grad():
+        levels = make_teacher_detector().backbone(torch.rand(2, 1, 96, 96))
+    assert [(name, *map(int, level.shape)) for name, level in levels.items()] == [
+        (name, 2, 64, side, side) for name, side in zip(LEVELS, (12, 6, 3), strict=True)
+    ]
+
+
+def test_teacher_and_student_have_the_same_anchors_in_the_same_order():
+    images, _ = make_teacher_detector().transform([torch.rand(1, 96, 96)])
+    found = []
+    for detector in (make_teacher_detector(), make_student_detector()):
+        with torch.no_grad():
+            found.append(detector.anchor_generator(images, list(detector.backbone(images.tensors).values()))[0])
+    torch.testing.assert_close(*found)
+
+
+def test_the_loop_trains_a_detector_on_lists_of_images_and_targets(scenes):
+    student = make_student_detector()
+
+    def objective(student, images, targets):
+        return student(images, targets)
+
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
+    steps = list(train(student, SceneBatches(scenes.take(4), batch_size=2), objective, optimizer))
+    assert [sorted(step.terms) for step in steps] == [["bbox_regression", "classification"]] * 2
+
+
+def test_a_scene_without_a_digit_trains_too():
+    empty = make_scenes(load_mnist().test, 2, objects=(0, 0))
+    losses = make_student_detector().train()(list(empty.images), list(empty.targets))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_detecting_restores_the_mode_and_gives_a_result_per_picture(scenes):
+    detector = make_student_detector().train()
+    assert len(detect(detector, scenes.images[:5], batch_size=2)) == 5
+    assert detector.training
+
+
+def test_features_of_the_pyramid_can_be_captured():
+    detector = make_student_detector().eval()
+    names = [f"backbone.fpn.layer_blocks.{number}" for number in range(3)]
+    with capture(detector, *names) as seen:
+        detector([torch.rand(1, 96, 96)])
+    assert [tuple(seen[name].shape) for name in names] == [(1, 24, n, n) for n in (12, 6, 3)]
+
+
+@pytest.mark.trap(95)
+def test_the_metric_is_one_for_the_truth_and_falls_with_each_mistake(scenes):
+    pytest.importorskip("torchmetrics")
+    truth = [{**target, "scores": torch.ones(len(target["labels"]))} for target in scenes.targets]
+    assert mean_average_precision(truth, scenes.targets) == {"mAP": 1.0, "AP50": 1.0}
+    shifted = [{**found, "boxes": found["boxes"] + 2} for found in truth]
+    worse = mean_average_precision(shifted, scenes.targets)
+    assert 0 < worse["mAP"] < 0.9
+    wrong = [{**found, "labels": (found["labels"] + 1) % 10} for found in truth]
+    assert mean_average_precision(wrong, scenes.targets)["mAP"] < 0.1
+
+
+def test_the_metric_needs_a_target_for_each_picture(scenes):
+    with pytest.raises(ValueError, match="got 60 for 0 pictures"):
+        mean_average_precision([], scenes.targets)
+
+
+def test_a_detector_takes_torchvisions_settings():
+    assert make_detector(width=8, blocks=1, channels=16, score_thresh=0.3).score_thresh == 0.3
