@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.resnet import BasicBlock
+from torchvision.ops import box_iou
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from .modes import evaluating
@@ -108,6 +109,117 @@ def make_student_detector() -> RetinaNet:
     155564
     """
     return make_detector(width=8, blocks=1, channels=24)
+
+
+class DetectorOutputs(NamedTuple):
+    """What a detector says before anything is thrown away: the places at which a student can listen.
+
+    Attributes
+    ----------
+    levels : dict of Tensor
+        The pyramid's maps (B, C, H, W) by stride.
+    class_logits : Tensor, shape (B, A, 10)
+        For each of A anchors.
+    boxes : Tensor, shape (B, A, 4)
+        Regression outputs, relative to the anchors.
+    anchors : tuple of Tensor, each of shape (A, 4)
+        Boxes of the anchors in pixels, one tensor per picture.
+    targets : list of dict
+        As they came, in the scale of the pictures inside.
+
+    Examples
+    --------
+    >>> outputs = run_detector(make_student_detector(), [torch.rand(1, 96, 96)])
+    >>> outputs.class_logits.shape, list(outputs.levels)
+    (torch.Size([1, 1134, 10]), ['8', '16', '32'])
+    """
+
+    levels: dict[str, Tensor]
+    class_logits: Tensor
+    boxes: Tensor
+    anchors: tuple[Tensor, ...]
+    targets: list[dict[str, Tensor]]
+
+
+def run_detector(
+    detector: RetinaNet, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+) -> DetectorOutputs:
+    """Run transform, backbone and head by hand: ``detector(images)`` gives losses or final boxes only.
+
+    Parameters
+    ----------
+    detector : RetinaNet
+    images : sequence of Tensor, shape (1, H, W)
+    targets : sequence of dict, optional
+        True ``boxes`` and ``labels``.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, another number of targets, or a box without area.
+
+    Examples
+    --------
+    >>> run_detector(make_student_detector(), [torch.rand(1, 96, 96)]).boxes.shape
+    torch.Size([1, 1134, 4])
+    """
+    if len(images) == 0 or (targets is not None and len(targets) != len(images)):
+        raise ValueError(
+            f"a detector needs images, and one target for each, got {len(images)} images and "
+            f"{'no' if targets is None else len(targets)} targets."
+        )
+    for place, target in enumerate(targets or ()):
+        if (target["boxes"][:, 2:] <= target["boxes"][:, :2]).any():
+            raise ValueError(f"target {place} has a box of no area: x2 must be above x1, and y2 above y1.")
+    batch, moved = detector.transform(list(images), None if targets is None else [dict(t) for t in targets])
+    levels = detector.backbone(batch.tensors)
+    heads = detector.head(list(levels.values()))
+    anchors = detector.anchor_generator(batch, list(levels.values()))
+    return DetectorOutputs(dict(levels), heads["cls_logits"], heads["bbox_regression"], tuple(anchors), moved or [])
+
+
+def match_anchors(detector: RetinaNet, outputs: DetectorOutputs) -> Tensor:
+    """Return which object each anchor has to find, as the detector's own loss sees it.
+
+    Parameters
+    ----------
+    detector : RetinaNet
+    outputs : DetectorOutputs
+        With targets.
+
+    Returns
+    -------
+    Tensor of int64, shape (B, A)
+        Place of the object among the picture's targets; below 0 for background and for anchors in between.
+
+    Examples
+    --------
+    >>> target = {"boxes": torch.tensor([[10.0, 10.0, 30.0, 40.0]]), "labels": torch.tensor([7])}
+    >>> detector = make_student_detector()
+    >>> (match_anchors(detector, run_detector(detector, [torch.rand(1, 96, 96)], [target])) >= 0).any()
+    tensor(True)
+    """
+    rows = []
+    for anchors, target in zip(outputs.anchors, outputs.targets, strict=True):
+        if len(target["boxes"]) == 0:
+            rows.append(torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device))
+        else:
+            rows.append(detector.proposal_matcher(box_iou(target["boxes"], anchors)))
+    return torch.stack(rows)
+
+
+def detector_losses(detector: RetinaNet, outputs: DetectorOutputs) -> dict[str, Tensor]:
+    """Return torchvision's own losses on the labels, ``classification`` and ``bbox_regression``, for given outputs.
+
+    Examples
+    --------
+    >>> target = {"boxes": torch.tensor([[10.0, 10.0, 30.0, 40.0]]), "labels": torch.tensor([7])}
+    >>> detector = make_student_detector()
+    >>> sorted(detector_losses(detector, run_detector(detector, [torch.rand(1, 96, 96)], [target])))
+    ['bbox_regression', 'classification']
+    """
+    heads = {"cls_logits": outputs.class_logits, "bbox_regression": outputs.boxes}
+    return detector.compute_loss(outputs.targets, heads, list(outputs.anchors))
 
 
 @torch.no_grad()

@@ -10,10 +10,13 @@ from kdcourse.models import capture
 from kdcourse.models.detection import (
     LEVELS,
     detect,
+    detector_losses,
     make_detector,
     make_student_detector,
     make_teacher_detector,
+    match_anchors,
     mean_average_precision,
+    run_detector,
 )
 from kdcourse.training import train
 
@@ -107,3 +110,40 @@ def test_the_metric_needs_a_target_for_each_picture(scenes):
 
 def test_a_detector_takes_torchvisions_settings():
     assert make_detector(width=8, blocks=1, channels=16, score_thresh=0.3).score_thresh == 0.3
+
+
+def test_running_by_hand_gives_the_losses_that_the_detector_gives(scenes):
+    detector, part = make_student_detector().train(), scenes.take(3)
+    for module in detector.modules():  # the statistics of a batch must not change between the two
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    right = detector(list(part.images), list(part.targets))
+    found = detector_losses(detector, run_detector(detector, list(part.images), part.targets))
+    torch.testing.assert_close(found, right)
+
+
+def test_foreground_is_a_small_part_of_the_anchors_and_every_object_has_some(scenes):
+    detector = make_student_detector()
+    matched = match_anchors(detector, run_detector(detector, list(scenes.images), scenes.targets))
+    assert (matched >= 0).float().mean() < 0.05
+    for row, target in zip(matched, scenes.targets, strict=True):
+        assert set(row[row >= 0].tolist()) == set(range(len(target["labels"])))
+
+
+def test_a_scene_without_a_digit_matches_no_anchor():
+    empty = make_scenes(load_mnist().test, 1, objects=(0, 0))
+    detector = make_student_detector()
+    assert (match_anchors(detector, run_detector(detector, list(empty.images), empty.targets)) == -1).all()
+
+
+def test_a_box_of_no_area_is_refused_with_its_place(scenes):
+    wrong = {"boxes": torch.tensor([[5.0, 5.0, 5.0, 9.0]]), "labels": torch.tensor([1])}
+    with pytest.raises(ValueError, match="target 1 has a box of no area"):
+        run_detector(make_student_detector(), list(scenes.images[:2]), [scenes.targets[0], wrong])
+
+
+@pytest.mark.parametrize(("images", "targets"), [(0, None), (2, 1)])
+def test_images_and_targets_must_fit(scenes, images, targets):
+    part = None if targets is None else scenes.targets[:targets]
+    with pytest.raises(ValueError, match="one target for each"):
+        run_detector(make_student_detector(), list(scenes.images[:images]), part)

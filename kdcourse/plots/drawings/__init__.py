@@ -4,17 +4,20 @@ from .answers import draw_cohort, draw_generations, draw_schedule, draw_soft_tar
 from .features import draw_attention_transfer, draw_exits, draw_fitnets, draw_hooks
 from .representations import draw_crd, draw_info_nce, draw_triplet
 from .svg import Drawing
+from .tasks import draw_detection, draw_language
 
 __all__ = [
     "Drawing",
     "draw_attention_transfer",
     "draw_cohort",
     "draw_crd",
+    "draw_detection",
     "draw_exits",
     "draw_fitnets",
     "draw_generations",
     "draw_hooks",
     "draw_info_nce",
+    "draw_language",
     "draw_schedule",
     "draw_soft_targets",
     "draw_teacher_and_student",
