@@ -8,6 +8,7 @@ from ..training import Knobs
 from .canvas import Canvas, Shown
 from .explorers import (
     AttentionExplorer,
+    BoxesExplorer,
     ExitsExplorer,
     GenerationsExplorer,
     HelloSlider,
@@ -22,6 +23,7 @@ from .trainers import CohortTrainer, LiveTrainer, Mark, ScheduleEditor, Schedule
 
 __all__ = [
     "AttentionExplorer",
+    "BoxesExplorer",
     "Canvas",
     "CohortTrainer",
     "ExitsExplorer",

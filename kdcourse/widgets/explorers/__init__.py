@@ -1,9 +1,10 @@
 """Widgets that show what one formula or one network does: a slider moves, a picture follows. Nothing is trained.
 
-Chapters 00, 01 and 03 to 06, one file for each explorer.
+Chapters 00, 01 and 03 to 06 and 08, one file for each explorer.
 """
 
 from .attention import AttentionExplorer
+from .boxes import BoxesExplorer
 from .exits import ExitsExplorer, count_exit_multiply_adds
 from .generations import GenerationsExplorer
 from .hello import HelloSlider, hello_slider
@@ -13,6 +14,7 @@ from .temperature import TemperatureExplorer
 
 __all__ = [
     "AttentionExplorer",
+    "BoxesExplorer",
     "ExitsExplorer",
     "GenerationsExplorer",
     "HelloSlider",
