@@ -80,7 +80,7 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int = 64) -> Tok
     Examples
     --------
     >>> encode(load_tokenizer(), ["a large cat", "an act of kindness"]).attention_mask.sum(dim=1)
-    tensor([5, 6])
+    tensor([5, 7])
     """
     if isinstance(texts, str) or len(texts) == 0:
         raise ValueError(f"texts must be a list of at least one string, got {texts!r:.60}.")

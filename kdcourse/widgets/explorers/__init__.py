@@ -1,12 +1,13 @@
 """Widgets that show what one formula or one network does: a slider moves, a picture follows. Nothing is trained.
 
-Chapters 00, 01 and 03 to 06 and 08, one file for each explorer.
+Chapters 00, 01 and 03 to 06, 08 and 09, one file for each explorer.
 """
 
 from .attention import AttentionExplorer
 from .boxes import BoxesExplorer
 from .exits import ExitsExplorer, count_exit_multiply_adds
 from .generations import GenerationsExplorer
+from .heads import HeadsExplorer
 from .hello import HelloSlider, hello_slider
 from .negatives import NegativesExplorer
 from .relations import RelationExplorer
@@ -17,6 +18,7 @@ __all__ = [
     "BoxesExplorer",
     "ExitsExplorer",
     "GenerationsExplorer",
+    "HeadsExplorer",
     "HelloSlider",
     "NegativesExplorer",
     "RelationExplorer",
