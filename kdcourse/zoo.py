@@ -9,24 +9,21 @@ import math
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from . import models
 from ._files import check_writable, write_atomically
 from .data import jitter, load_mnist, minibatches
-from .data.batches import Minibatches, Transform
-from .data.masking import WordMasker
+from .data.batches import Transform
 from .objectives import label_objective
-from .training import Objective, Step, count_errors, fit
+from .training import Step, count_errors, fit
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,6 @@ class Teacher:
     max_norm: float | None = None
     average: float = 0.999
     bfloat16: bool = False
-    weight_decay: float = 0.0
-    task: str = "digits"
     settings_chosen: str = "the first that were tried"
 
 
@@ -80,64 +75,7 @@ TEACHERS = {
         epochs=10,
         augment=jitter,
     ),
-    "scenes_teacher": Teacher(
-        lambda: _detection().make_teacher_detector(),
-        "a RetinaNet over a ResNet-18 of width 16 for scenes of digits, its body first trained on single digits",
-        epochs=8,
-        batch_size=16,
-        learning_rate=1e-3,
-        warm_up=0.1,
-        task="scenes",
-    ),
-    "definitions_teacher": Teacher(
-        lambda: _language().make_bert(layers=4, width=256),
-        "a BERT of 4 layers and width 256 for the kind of a definition, hidden words beside it with weight .3",
-        epochs=16,
-        batch_size=64,
-        learning_rate=5e-4,
-        warm_up=0.1,
-        held_out=4000,
-        bfloat16=True,
-        weight_decay=0.01,
-        task="definitions",
-        settings_chosen="the first that were tried",
-    ),
 }
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a teacher's training needs beyond its settings.
-
-    Attributes
-    ----------
-    train : tuple of Tensor
-        What `fit` slices.
-    objective : callable
-    measure : callable
-        From a model to its score on the test samples, a dict of numbers.
-    prepare : callable, optional
-        Called with the new model before it is trained.
-    normalized : callable
-        From a model to the part whose batch statistics are taken anew after averaging; it takes images.
-    make_batches : callable
-    parts : dict
-        What the objective remembers.
-
-    Examples
-    --------
-    >>> images, labels = torch.rand(4, 1, 28, 28), torch.arange(4)
-    >>> Material((images, labels), label_objective, lambda model: {"test_errors": 4}).parts
-    {}
-    """
-
-    train: tuple[Tensor, ...]
-    objective: Objective
-    measure: Callable[[nn.Module], dict[str, float]]
-    prepare: Callable[[nn.Module], None] = lambda model: None
-    normalized: Callable[[nn.Module], nn.Module] = lambda model: model
-    make_batches: Callable[..., Minibatches] = Minibatches
-    parts: dict = field(default_factory=dict)
 
 
 def load(name: str, *, device: str | torch.device = "cpu", folder: str | Path | None = None) -> nn.Module:
@@ -260,7 +198,7 @@ def train_teacher(
     >>> train_teacher("resnet")
     Traceback (most recent call last):
     ...
-    ValueError: there is no teacher 'resnet'. The package ships hinton_teacher, ...
+    ValueError: there is no teacher 'resnet'. The package ships hinton_teacher, teacher_mlp, teacher_cnn.
     """
     from safetensors.torch import save
 
@@ -270,23 +208,19 @@ def train_teacher(
     check_writable(weights, size=2**23)
     epochs = recipe.epochs if epochs is None else epochs
     device = torch.device(device)
-    material = MATERIALS[recipe.task](recipe, device, seed)
+    mnist = load_mnist(device=device, held_out=recipe.held_out)
     torch.manual_seed(seed)
     student = recipe.make().to(device)
-    material.prepare(student)
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    make_optimizer = torch.optim.AdamW if recipe.weight_decay else torch.optim.Adam
-    optimizer = make_optimizer(
-        student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    steps = epochs * math.ceil(len(material.train[0]) / recipe.batch_size)
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
+    steps = epochs * math.ceil(len(mnist.train.labels) / recipe.batch_size)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=steps, pct_start=recipe.warm_up
     )
 
-    def objective(student: nn.Module, *batch: Tensor) -> dict[str, Tensor]:
+    def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
-            return material.objective(student, *batch)
+            return label_objective(student, images, labels)
 
     def after_step(step: Step) -> None:
         scheduler.step()
@@ -297,7 +231,7 @@ def train_teacher(
     start = time.perf_counter()
     fit(
         student,
-        material.train,
+        mnist.train,
         objective,
         optimizer,
         epochs=epochs,
@@ -305,16 +239,14 @@ def train_teacher(
         seed=seed,
         augment=recipe.augment,
         after_step=after_step,
-        parts={"scheduler": scheduler, "average": average, **material.parts},
+        parts={"scheduler": scheduler, "average": average},
         checkpoint=checkpoint,
-        evaluate=lambda _: material.measure(average.module),
-        make_batches=material.make_batches,
+        evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
         progress=progress,
     )
     # Averaged weights need statistics of their own: those of the weights on the way make a good CNN guess.
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in average.modules()):
-        batches = minibatches(*material.train, batch_size=recipe.batch_size, augment=recipe.augment)
-        update_bn(batches, material.normalized(average.module))
+    batches = minibatches(*mnist.train, batch_size=recipe.batch_size, augment=recipe.augment)
+    update_bn(batches, average.module)
     seconds = time.perf_counter() - start
     state = {
         key: value.half() if value.is_floating_point() else value for key, value in average.module.state_dict().items()
@@ -327,8 +259,9 @@ def train_teacher(
         "command": f"kdcourse zoo train {name} --seed {seed} --epochs {epochs}",
         "seed": seed,
         "epochs": epochs,
-        "training_images": len(material.train[0]),
-        **material.measure(stored),
+        "training_images": len(mnist.train.labels),
+        "test_errors": count_errors(stored, *mnist.test),
+        "test_images": len(mnist.test.labels),
         "parameters": models.count_parameters(stored),
         "seconds": round(seconds, 1),
         "torch": torch.__version__,
@@ -342,94 +275,6 @@ def train_teacher(
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_atomically(weights.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
     return record
-
-
-def _language():  # type: ignore[no-untyped-def]
-    """The models of chapter 09, loaded when they are asked for: they need ``transformers``."""
-    from .models import language
-
-    return language
-
-
-def _detection():  # type: ignore[no-untyped-def]
-    """The models of chapter 08, loaded when they are asked for: torchvision's detectors take a second."""
-    from .models import detection
-
-    return detection
-
-
-def _digits(recipe: Teacher, device: torch.device, seed: int) -> Material:
-    mnist = load_mnist(device=device, held_out=recipe.held_out)
-    size = len(mnist.test.labels)
-    return Material(
-        mnist.train,
-        label_objective,
-        lambda model: {"test_errors": count_errors(model, *mnist.test), "test_images": size},
-    )
-
-
-def _definitions(recipe: Teacher, device: torch.device, seed: int) -> Material:
-    """Definitions, their kinds, and hidden words: the same masked text serves both terms."""
-    from .data.definitions import load_definitions
-    from .data.tokens import SPECIAL, VOCABULARY, LengthBatches, encode, load_tokenizer
-
-    definitions, tokenizer = load_definitions(held_out=recipe.held_out), load_tokenizer()
-    train, test = (
-        (*(tensor.to(device) for tensor in encode(tokenizer, split.texts)), split.labels.to(device))
-        for split in (definitions.train, definitions.test)
-    )
-    masker = WordMasker(device, seed)
-    masking = {"mask_id": tokenizer.mask_token_id, "vocabulary_size": VOCABULARY, "special_ids": range(len(SPECIAL))}
-
-    def objective(student: Any, input_ids: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        masked, words = masker(input_ids, real, **masking)
-        output = student(masked, real)
-        hidden = words != -100  # (B, L): only these go through the large decoder
-        guessed = student.word_logits(output["last_hidden_state"][hidden])  # (hidden words, vocabulary)
-        ce = F.cross_entropy(output.logits.float(), labels)
-        return {"ce": ce, "words": 0.3 * F.cross_entropy(guessed.float(), words[hidden])}
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        return {"test_errors": _language().count_kind_errors(model, *test), "test_definitions": len(test[2])}
-
-    return Material(train, objective, measure, make_batches=LengthBatches, parts={"masker": masker})
-
-
-def _scenes(recipe: Teacher, device: torch.device, seed: int) -> Material:
-    """Scenes of digits; the body of the detector first learns to classify single digits."""
-    from .data.scenes import load_scenes, make_scenes, unpacked
-    from .models.detection import detect, mean_average_precision
-
-    scenes = load_scenes(train=20_000, held_out=1, test=1000, seed=seed)
-
-    def objective(student: nn.Module, *batch: Tensor) -> dict[str, Tensor]:
-        return student(*unpacked(*batch))
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        found = [{key: value.cpu() for key, value in part.items()} for part in detect(model, scenes.test.images)]
-        return {**mean_average_precision(found, scenes.test.targets), "test_scenes": len(scenes.test.targets)}
-
-    def prepare(model: Any) -> None:
-        single = make_scenes(load_mnist().train, 20_000, objects=(1, 1), size=48, clutter=2, seed=seed)
-        labels = torch.cat([target["labels"][:1] for target in single.targets])
-        body = model.backbone.body
-        head = nn.Linear(128, 10)
-        optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=2e-3)
-        for images, digits in minibatches(single.images, labels, batch_size=64, epochs=4):
-            optimizer.zero_grad()
-            last = list(body(images.to(device)).values())[-1]
-            F.cross_entropy(head(last.mean(dim=(2, 3))), digits.to(device)).backward()
-            optimizer.step()
-
-    packed = tuple(tensor.to(device) for tensor in scenes.train.packed())
-    return Material(packed, objective, measure, prepare=prepare, normalized=_backbone)
-
-
-def _backbone(model: Any) -> nn.Module:
-    return model.backbone
-
-
-MATERIALS = {"digits": _digits, "scenes": _scenes, "definitions": _definitions}
 
 
 @torch.no_grad()
