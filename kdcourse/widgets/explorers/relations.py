@@ -244,7 +244,7 @@ class RelationExplorer(Shown):
 
     def _place_points(self, points: Tensor) -> None:
         self._dots.set_data(*points.T.numpy())
-        self._ways.set_segments(torch.stack([self._points, points], dim=1).numpy())
+        self._ways.set_segments(list(torch.stack([self._points, points], dim=1).numpy()))
         avoid, middles = torch.cat([points, self._points]), self._middles(points)  # (2B, 2), (C, 2)
         places = place_labels(middles, fixed=self._beside, avoid=avoid, gap=GAP).clamp(-0.97 * REACH, 0.97 * REACH)
         for text, place in zip(self._digits, places.tolist(), strict=True):
