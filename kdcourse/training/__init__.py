@@ -8,6 +8,7 @@ from ..models.modes import evaluating
 from .devices import choose_threads, pick_device, threads_asked_for
 from .evaluation import accuracy, count_errors, predict_logits
 from .fitting import History, Stateful, fit
+from .gradients import gradient_length
 from .loop import Knobs, Objective, Step, train
 from .options import MakeOptimizer, TrainingOptions, make_adam
 from .schedules import WithProgress
@@ -26,6 +27,7 @@ __all__ = [
     "count_errors",
     "evaluating",
     "fit",
+    "gradient_length",
     "make_adam",
     "pick_device",
     "predict_logits",
