@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercise 03: feature distillation
 #
-# You write the attention transfer of chapter 03, repair a hint stage that teaches nothing, read maps of a network that was never
-# trained, and measure what a weight is worth.
+# In chapter 03 attention transfer refused maps of different sizes. Here you write one that takes them. Then you repair a hint stage that
+# teaches nothing, read maps of a network that was never trained, and measure what a weight is worth.
 #
 # **You need** chapter 03. **Time** about 55 minutes, 17 points.
 #
@@ -34,44 +34,51 @@ from kdcourse.training import evaluating
 mnist, teacher = load_mnist(), zoo.load("teacher_cnn")
 
 # %% [markdown] locked="task1_text"
-# ## Task 1: attention transfer
+# ## Task 1: attention transfer between layers of any size
 #
-# **Minutes** 15 · **Difficulty** 2/5 · **Importance** 5/5 · **Points** 5
+# **Minutes** 15 · **Difficulty** 3/5 · **Importance** 5/5 · **Points** 5
 #
-# **Objective** Compare *where* two networks are active, whatever their numbers of channels.
+# **Objective** Compare *where* two networks are active, whatever their channels, and whatever their resolution.
 #
-# Write `my_attention_map(features)`: from (B, C, H, W) to one vector per image, (B, H·W). Square the activations, add up the
-# channels, and scale each image's map to length 1.
+# The map of a 14 × 14 layer and that of a 7 × 7 layer cannot be subtracted. But each position of the smaller one stands for a
+# block of 2 × 2 positions of the larger one, so the larger map can be brought to the smaller size.
 #
-# Then `my_attention_transfer_loss(student_layers, teacher_layers)`: two lists of feature maps, as many of each. For every
-# layer take the mean, over batch and positions, of the squared difference of the two maps; add the layers up. The teacher gets no
-# gradient, and lists of different lengths are a `ValueError`.
+# Write `my_attention_map(features, size)`: from (B, C, H, W) to one vector per image, (B, h·w), where `size` is (h, w), and H and W are
+# multiples of them. Square the activations and add up the channels. Then replace each block of positions by its mean. At the
+# end scale each image's map to length 1.
+#
+# Then write `my_attention_transfer_loss(student_layers, teacher_layers)`: two lists of feature maps, as many of each. In each pair
+# the larger map is brought to the size of the smaller one, on whichever side it is. For every pair take the mean, over batch
+# and positions, of the squared difference of the two maps. Add the pairs up. The teacher gets no gradient, and lists of different
+# lengths are a `ValueError`.
 #
 # <details><summary>Hint 1</summary>
 #
-# Flatten the positions before you normalise: the vector that gets length 1 is the whole map.
+# `F.adaptive_avg_pool2d(maps, size)` takes the mean of each block. What cancels if you give it the features instead of the map
+# of squares?
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `zip(a, b, strict=True)` raises where the lengths differ.
+# The smaller of two sizes is that of the layer with fewer rows. `zip(a, b, strict=True)` raises where the lengths differ.
 # </details>
 #
 # **Reference** Chapter 03, attention transfer; Zagoruyko and Komodakis (2017), arXiv:1612.03928, section 3.1; traps 20 and 22.
 
 
 # %% solution="task1_attention_map" asks="attention_map"
-def my_attention_map(features):
+def my_attention_map(features, size):
     ### BEGIN SOLUTION
     energy = features.square().sum(dim=1)  # (B, H, W)
-    return F.normalize(energy.flatten(1), dim=1)  # (B, H·W)
+    blocks = F.adaptive_avg_pool2d(energy, size)  # (B, h, w)
+    return F.normalize(blocks.flatten(1), dim=1)  # (B, h·w)
     ### END SOLUTION
     raise NotImplementedError("Task 1: my_attention_map is not written yet")
 
 
 # %% check="task1_map_check" points=2
-check_attention_map(my_attention_map)
+check_attention_map(my_attention_map, pooled=True)
 ### BEGIN HIDDEN TESTS
-check_attention_map(my_attention_map, seed=2017)
+check_attention_map(my_attention_map, pooled=True, seed=2017)
 ### END HIDDEN TESTS
 
 
@@ -80,7 +87,8 @@ def my_attention_transfer_loss(student_layers, teacher_layers):
     ### BEGIN SOLUTION
     loss = 0
     for student, teacher in zip(student_layers, teacher_layers, strict=True):
-        difference = my_attention_map(student) - my_attention_map(teacher.detach())  # (B, H·W)
+        size = min(student.shape[2:], teacher.shape[2:])  # (h, w) of the layer with fewer rows
+        difference = my_attention_map(student, size) - my_attention_map(teacher.detach(), size)  # (B, h·w)
         loss = loss + difference.square().mean()
     return loss
     ### END SOLUTION
@@ -88,9 +96,9 @@ def my_attention_transfer_loss(student_layers, teacher_layers):
 
 
 # %% check="task1_loss_check" points=3
-check_attention_transfer_loss(my_attention_transfer_loss)
+check_attention_transfer_loss(my_attention_transfer_loss, pooled=True)
 ### BEGIN HIDDEN TESTS
-check_attention_transfer_loss(my_attention_transfer_loss, seed=2017)
+check_attention_transfer_loss(my_attention_transfer_loss, pooled=True, seed=2017)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task2_text"
@@ -100,9 +108,9 @@ check_attention_transfer_loss(my_attention_transfer_loss, seed=2017)
 #
 # **Objective** Find mistakes in a stage whose loss falls, so that nothing looks wrong.
 #
-# This is the first stage of FitNets: `student` and `teacher` are the networks up to the guided layer and up to the hint,
-# `regressor` carries the student's channels to the teacher's, `batches` holds images. It has **three** mistakes. The loss
-# should be the mean squared error to the teacher's features as they are, and the optimizer stays plain SGD.
+# This is the first stage of FitNets. `student` and `teacher` are the networks up to the guided layer and up to the hint. The
+# `regressor` carries the student's channels to the teacher's, and `batches` holds images. The function has **three** mistakes. The
+# loss should be the mean squared error to the teacher's features as they are, and the optimizer stays plain SGD.
 #
 # ```python
 # def broken_hint_stage(student, regressor, teacher, batches, *, lr):
@@ -162,8 +170,8 @@ check_hint_stage(repaired_hint_stage, seed=2015)
 #
 # **Objective** Know what a map that looks right proves, and what the loss on it can see.
 #
-# The cell below draws attention maps of the trained teacher and of a student with **random weights**. It prints how the two
-# feature losses between a student's features and the teacher's change when the student's are multiplied by a factor.
+# The cell below draws attention maps of the trained teacher and of a student with **random weights**. Then it multiplies the student's
+# features by a factor and prints the two feature losses to the teacher.
 #
 # 1. The student's map follows the digit. Why?
 #    (a) the teacher's attention was transferred to it  (b) it does not, the bright positions have nothing to do with the digit
@@ -230,9 +238,10 @@ check_attention_picture(answers)
 #
 # **Objective** Compare two terms of a loss by what the student feels of them.
 #
-# A student feels the *gradient* of a term, not its value. Write `push(loss, parameters)`: the Euclidean length of the gradient of
-# `loss` in all `parameters` together, as one number. Parameters that the loss does not reach count 0; the graph must stay
-# usable for the next loss; and nothing may be left behind in `.grad`.
+# A student feels the *gradient* of a term, not its value. The chapter measured it with `gradient_length`; here you write that
+# yourself. `push(loss, parameters)` returns the Euclidean length of the gradient of `loss` in all `parameters` together, as one number.
+# Parameters that the loss does not reach count 0. The graph must stay usable for the next loss. Nothing may be left
+# behind in `.grad`.
 #
 # The cell after it takes a fresh student and one batch. Set `weight` so that the attention term pushes as hard as the labels.
 #
@@ -249,7 +258,7 @@ check_attention_picture(answers)
 # **Reference** Chapter 03, on weights; trap 23.
 
 
-# %% solution="task4_push"
+# %% solution="task4_push" asks="gradient_length"
 def push(loss, parameters):
     ### BEGIN SOLUTION
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
@@ -290,8 +299,9 @@ check_balancing_weight(weight, labels_term, attention_term, weights)
 #
 # **Objective** Judge by held-out images and paired seeds whether a regressor has to learn.
 #
-# The next cell runs *your* hint stage with the real teacher, four seeds. In each pair one regressor may learn and the other is
-# frozen; both start from the same weights and see the same images. It reports the hint loss on 200 held-out images.
+# The chapter compared a learning and a forgotten regressor on the training images, once. The next cell runs *your* hint stage with
+# four seeds. In each pair one regressor may learn and the other is frozen. Both start from the same weights and see the same
+# images. It reports the hint loss on 200 held-out images.
 #
 # Set `verdict` to `"better"`, `"worse"` or `"unclear"` for the learning regressor, measured against the frozen one.
 #

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from kdcourse.checks import (
     check_hint_verdict,
     check_push,
 )
+from kdcourse.checks.slips.features import POOLED
 
 
 class AlwaysEqual:
@@ -340,3 +342,82 @@ def test_stubs_are_not_mistakes():
             check(stub)
     with pytest.raises(NotImplementedError, match="no answer yet"):
         check_attention_picture([None, None, None])
+
+
+def blocks(features, size):
+    return F.adaptive_avg_pool2d(features.square().sum(1), size)
+
+
+def pooled(features, size):
+    return F.normalize(blocks(features, size).flatten(1))
+
+
+def in_reshaped_blocks(features, size):
+    b, _, high, wide = features.shape
+    h, w = size
+    a = features.pow(2).mean(1).reshape(b, h, high // h, w, wide // w).mean((2, 4)).reshape(b, -1)
+    return a / a.norm(dim=1, keepdim=True)
+
+
+def in_numpy(features, size):
+    h, w = size
+    a = (features.numpy() ** 2).sum(1)
+    rows = [block.mean(axis=1) for block in np.split(a, h, axis=1)]
+    cells = np.stack([part.mean(axis=-1) for row in rows for part in np.split(row, w, axis=-1)], axis=1)
+    return cells / np.linalg.norm(cells, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("right", [pooled, in_reshaped_blocks, in_numpy])
+def test_a_right_map_of_another_size_passes(right):
+    for seed in range(3):
+        check_attention_map(right, pooled=True, seed=seed)
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_each_wrong_map_of_another_size_is_told_its_own_mistake(name):
+    for wrong in POOLED[name].wrong:
+        with pytest.raises(CheckFailed) as failed:
+            check_attention_map(wrong, pooled=True, seed=1)
+        assert str(failed.value) == POOLED[name].message
+
+
+def resized(students, teachers, *, distance=F.mse_loss, image=pooled, detach=True):
+    total = 0
+    for s, t in zip(students, teachers, strict=True):
+        size = s.shape[2:] if s.shape[2] < t.shape[2] else t.shape[2:]
+        total = total + distance(image(s, size), image(t.detach() if detach else t, size))
+    return total
+
+
+def only_pools_the_teacher(students, teachers):
+    return sum(
+        F.mse_loss(pooled(s, s.shape[2:]), pooled(t.detach(), s.shape[2:]))
+        for s, t in zip(students, teachers, strict=True)
+    )
+
+
+def test_a_right_transfer_between_sizes_passes():
+    for seed in range(3):
+        check_attention_transfer_loss(resized, pooled=True, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (only_pools_the_teacher, "brought to the student's size"),
+        (lambda s, t: resized(s, t) / len(s), "mean over layers"),
+        (lambda s, t: resized(s, t, detach=False), "gradient reaches the teacher"),
+        (lambda s, t: resized([x.detach() for x in s], t), "No gradient reaches the student"),
+        (lambda s, t: resized(s, t, image=lambda f, size: blocks(f, size).flatten(1)), "maps are not normalised"),
+        (
+            lambda s, t: resized(s, t, image=lambda f, size: plain_map(F.adaptive_avg_pool2d(f, size))),
+            "before they are",
+        ),
+        (lambda s, t: resized(s[: len(t)], t[: len(s)]), "zip stops"),
+        (transfer, "raised RuntimeError"),
+    ],
+)
+def test_each_wrong_transfer_between_sizes_is_told_its_own_mistake(wrong, told):
+    for seed in range(3):
+        with pytest.raises(CheckFailed, match=told):
+            check_attention_transfer_loss(wrong, pooled=True, seed=seed)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...losses import attention_map, attention_transfer_loss
-from . import Slip, mapped
+from . import Slip, Slips, mapped
 
 
 def _energy(features: Tensor) -> Tensor:
@@ -105,9 +105,113 @@ MAP = {
 }  # fmt: skip
 
 
+def pooled_map(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the attention map of each image, brought to a smaller size before it is scaled: (B, h·w)."""
+    return F.normalize(F.adaptive_avg_pool2d(_energy(features), size).flatten(1), dim=1)
+
+
+def _resized(
+    energy: Callable[[Tensor], Tensor] = _energy,
+    pool: Callable[[Tensor, tuple[int, int]], Tensor] = F.adaptive_avg_pool2d,
+    scale: Callable[[Tensor], Tensor] = lambda maps: F.normalize(maps, dim=1),
+) -> Callable:
+    return lambda features, size: scale(pool(energy(features), tuple(size)).flatten(1))
+
+
+def _interpolated(mode: str, **knobs: Any) -> Callable:
+    return lambda maps, size: F.interpolate(maps[:, None], size=tuple(size), mode=mode, **knobs)[:, 0]
+
+
+def _of_map(*names: str, **parts: Callable) -> dict[str, Slip]:
+    """Carry mistakes of the map over to the resized one, each made by other parts of it."""
+    return {name: Slip(MAP[name].message, _resized(**{part: make})) for name in names for part, make in parts.items()}
+
+
+POOLED = {
+    "size ignored": Slip(
+        "`size` is not used: the map has as many positions as the layer. Bring it to (h, w) first.",
+        lambda f, size: attention_map(f),
+    ),
+    "features pooled": Slip(
+        "The features are averaged over positions before they are squared, so activations of opposite sign cancel. "
+        "Bring the map of squares to its size, not the features.",
+        lambda f, size: attention_map(F.adaptive_avg_pool2d(f, tuple(size))),
+    ),
+    "scaled before": Slip(
+        "The map is scaled to length 1 first and made smaller afterwards, so its length is no longer 1. Scale it at "
+        "the end.",
+        lambda f, size: F.adaptive_avg_pool2d(
+            attention_map(f).unflatten(1, f.shape[2:]), tuple(size)).flatten(1),
+    ),
+    "strongest position": Slip(
+        "Of each block of positions the strongest one was kept. Asked for is the mean of the block.",
+        _resized(pool=F.adaptive_max_pool2d),
+    ),
+    "positions left out": Slip(
+        "One position of each block was kept and the others were left out. Asked for is the mean of the block.",
+        _resized(pool=_interpolated("nearest")),
+        _resized(pool=_interpolated("nearest-exact")),
+        _resized(pool=lambda maps, size: maps[:, : size[0], : size[1]]),
+    ),
+    "interpolated": Slip(
+        "The map was interpolated between positions, so some count more than others. Asked for is the mean of each "
+        "block.",
+        _resized(pool=_interpolated("bilinear")),
+        _resized(pool=_interpolated("bilinear", align_corners=True)),
+        _resized(pool=_interpolated("bicubic")),
+    ),
+    "size swapped": Slip(
+        "Height and width are exchanged: `size` is (h, w).",
+        _resized(pool=lambda maps, size: F.adaptive_avg_pool2d(maps, (size[1], size[0]))),
+    ),
+    "square": Slip(
+        "A single number of `size` was used for both sides. It is (h, w).",
+        _resized(pool=lambda maps, size: F.adaptive_avg_pool2d(maps, size[0])),
+        _resized(pool=lambda maps, size: F.adaptive_avg_pool2d(maps, size[1])),
+    ),
+    **_of_map("not normalised", scale=lambda maps: maps),
+    "not normalised, summed": Slip(MAP["not normalised"].message, _resized(lambda f: f.square().sum(dim=1),
+                                                                           scale=lambda maps: maps)),
+    **_of_map("mean before square", energy=lambda f: f.mean(dim=1).square()),
+    **_of_map("no square", energy=lambda f: f.mean(dim=1)),
+    **_of_map("absolute", energy=lambda f: f.abs().mean(dim=1)),
+    **_of_map("norm", energy=lambda f: f.norm(dim=1)),
+    **_of_map("fourth powers", energy=lambda f: f.square().square().sum(dim=1)),
+    **_of_map("strongest channel", energy=lambda f: f.square().amax(dim=1)),
+    **_of_map("one channel", energy=lambda f: f[:, 0].square()),
+    **_of_map("across the batch", scale=lambda maps: F.normalize(maps, dim=0)),
+    **_of_map("whole batch", scale=lambda maps: maps / maps.norm()),
+    **_of_map("sum 1", scale=lambda maps: F.normalize(maps, p=1, dim=1)),
+    **_of_map("largest 1", scale=lambda maps: maps / maps.amax(dim=1, keepdim=True)),
+    **_of_map("softmax", scale=lambda maps: maps.softmax(dim=1)),
+    **_of_map("squared length", scale=lambda maps: maps / maps.square().sum(dim=1, keepdim=True)),
+    "a picture": Slip(MAP["a picture"].message, lambda f, size: pooled_map(f, size).unflatten(1, tuple(size))),
+    "transposed": Slip(MAP["transposed"].message, lambda f, size: pooled_map(f.transpose(2, 3), (size[1], size[0]))),
+    "before flattening": Slip(MAP["before flattening"].message, *(
+        lambda f, size, dim=dim: F.normalize(F.adaptive_avg_pool2d(_energy(f), tuple(size)), dim=dim).flatten(1)
+        for dim in (1, 2))),
+}  # fmt: skip
+
+
+def smaller_size(student: Tensor, teacher: Tensor) -> tuple[int, int]:
+    """Return height and width of the smaller of two layers."""
+    small = student if student.shape[2] <= teacher.shape[2] else teacher
+    return small.shape[2], small.shape[3]
+
+
 def _per_layer(distance: Callable[[Tensor, Tensor], Tensor], *, image: Callable = attention_map) -> Callable:
     def wrong(students: list[Tensor], teachers: list[Tensor]) -> Tensor:
         return torch.stack([distance(image(s), image(t)) for s, t in zip(students, teachers, strict=True)]).sum()
+
+    return wrong
+
+
+def _per_resized_layer(
+    distance: Callable[[Tensor, Tensor], Tensor], *, image: Callable = pooled_map, size: Callable = smaller_size
+) -> Callable:
+    def wrong(students: list[Tensor], teachers: list[Tensor]) -> Tensor:
+        pairs = [(s, t, size(s, t)) for s, t in zip(students, teachers, strict=True)]
+        return torch.stack([distance(image(s, to), image(t, to)) for s, t, to in pairs]).sum()
 
     return wrong
 
@@ -116,45 +220,75 @@ def _mean_square(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().mean()
 
 
-TRANSFER = {
-    "mean over layers": Slip(
-        "The loss is a mean over layers. Asked for is their sum, so that the weight of a layer does not depend on how "
-        "many others there are.",
-        lambda s, t: attention_transfer_loss(s, t) / len(s),
+def pooled_transfer_loss(student_layers: list[Tensor], teacher_layers: list[Tensor]) -> Tensor:
+    """Return attention transfer where the larger map of a pair is brought to the size of the smaller one."""
+    return _per_resized_layer(_mean_square)(student_layers, [teacher.detach() for teacher in teacher_layers])
+
+
+def _transfer(per_layer: Callable, right: Callable, maps: Slips) -> dict[str, Slip]:
+    """Return the mistakes of the loss, with maps of the layers' sizes or with resized ones."""
+    return {
+        "mean over layers": Slip(
+            "The loss is a mean over layers. Asked for is their sum, so that the weight of a layer does not depend on "
+            "how many others there are.",
+            lambda s, t: right(s, t) / len(s),
+        ),
+        "sum over positions": Slip(
+            "The squares are summed over positions: H·W times too large, and the usual weight of 1000 no longer fits. "
+            "Take their mean.",
+            per_layer(lambda s, t: (s - t).square().sum(dim=1).mean()),
+        ),
+        "sum over all": Slip("Everything is summed, images too: twice the batch would mean twice the step.",
+                             per_layer(lambda s, t: (s - t).square().sum())),
+        "sum over images": Slip("The loss is summed over the batch: twice the images would mean twice the step.",
+                                per_layer(lambda s, t: (s - t).square().mean(dim=1).sum())),
+        "norm": Slip(
+            "This is the norm of the difference, not its square, as the paper prints it. Asked for is the squared "
+            "form.",
+            per_layer(lambda s, t: (s - t).norm(dim=1).mean()),
+            per_layer(lambda s, t: (s - t).norm()),
+        ),
+        "absolute": Slip("Absolute differences were taken. Asked for are squared ones.",
+                         per_layer(lambda s, t: (s - t).abs().mean())),
+        "first layer": Slip("Only the first layer counts: does the return stand inside the loop?",
+                            lambda s, t: right(s[:1], t[:1])),
+        "last layer": Slip("Only the last layer counts: the terms of the others were overwritten.",
+                           lambda s, t: right(s[-1:], t[-1:])),
+        "half": Slip("The squares are halved. Asked for is their plain mean.",
+                     per_layer(lambda s, t: _mean_square(s, t) / 2)),
+        "Huber": Slip("This is the Huber loss. Asked for is the mean of squared differences.",
+                      per_layer(F.smooth_l1_loss)),
+        "cosine": Slip("The maps are compared by their cosine. Asked for is the mean of squared differences.",
+                       per_layer(lambda s, t: (1 - (s * t).sum(dim=1)).mean())),
+        "not normalised": Slip(
+            "The maps are not normalised: features of another scale would cost, though they look at the same places.",
+            *(per_layer(_mean_square, image=image) for name in maps if name.startswith("not normalised")
+              for image in maps[name].wrong),
+        ),
+        **mapped(maps, lambda image: per_layer(_mean_square, image=image), "mean before square", "absolute", "softmax",
+                 "sum 1", "norm", "no square", prefix="map: "),
+    }  # fmt: skip
+
+
+TRANSFER = _transfer(_per_layer, attention_transfer_loss, MAP)
+POOLED_TRANSFER = {
+    **_transfer(_per_resized_layer, pooled_transfer_loss, POOLED),
+    **mapped(POOLED, lambda image: _per_resized_layer(_mean_square, image=image), "features pooled", "scaled before",
+             "strongest position", "interpolated", "positions left out", prefix="map: "),
+    "teacher's size": Slip(
+        "Every map was brought to the teacher's size. Where the teacher's is the larger one, the student's positions "
+        "were repeated: bring the larger map to the size of the smaller one.",
+        _per_resized_layer(_mean_square, size=lambda s, t: t.shape[2:]),
     ),
-    "sum over positions": Slip(
-        "The squares are summed over positions: H·W times too large, and the usual weight of 1000 no longer fits. Take "
-        "their mean.",
-        _per_layer(lambda s, t: (s - t).square().sum(dim=1).mean()),
+    "student's size": Slip(
+        "Every map was brought to the student's size. Where the student's is the larger one, the teacher's positions "
+        "were repeated: bring the larger map to the size of the smaller one.",
+        _per_resized_layer(_mean_square, size=lambda s, t: s.shape[2:]),
     ),
-    "sum over all": Slip("Everything is summed, images too: twice the batch would mean twice the step.",
-                         _per_layer(lambda s, t: (s - t).square().sum())),
-    "sum over images": Slip("The loss is summed over the batch: twice the images would mean twice the step.",
-                            _per_layer(lambda s, t: (s - t).square().mean(dim=1).sum())),
-    "norm": Slip(
-        "This is the norm of the difference, not its square, as the paper prints it. Asked for is the squared form.",
-        _per_layer(lambda s, t: (s - t).norm(dim=1).mean()),
-        _per_layer(lambda s, t: (s - t).norm()),
+    "one position": Slip(
+        "The maps were brought to a single position, where every map is 1: nothing is left to compare.",
+        _per_resized_layer(_mean_square, size=lambda s, t: (1, 1)),
     ),
-    "absolute": Slip("Absolute differences were taken. Asked for are squared ones.",
-                     _per_layer(lambda s, t: (s - t).abs().mean())),
-    "first layer": Slip("Only the first layer counts: does the return stand inside the loop?",
-                        lambda s, t: attention_transfer_loss(s[:1], t[:1])),
-    "last layer": Slip("Only the last layer counts: the terms of the others were overwritten.",
-                       lambda s, t: attention_transfer_loss(s[-1:], t[-1:])),
-    "half": Slip("The squares are halved. Asked for is their plain mean.",
-                 _per_layer(lambda s, t: _mean_square(s, t) / 2)),
-    "Huber": Slip("This is the Huber loss. Asked for is the mean of squared differences.",
-                  _per_layer(F.smooth_l1_loss)),
-    "cosine": Slip("The maps are compared by their cosine. Asked for is the mean of squared differences.",
-                   _per_layer(lambda s, t: (1 - (s * t).sum(dim=1)).mean())),
-    "not normalised": Slip(
-        "The maps are not normalised: features of another scale would cost, though they look at the same places.",
-        _per_layer(_mean_square, image=MAP["not normalised"].wrong[0]),
-        _per_layer(_mean_square, image=MAP["not normalised"].wrong[1]),
-    ),
-    **mapped(MAP, lambda image: _per_layer(_mean_square, image=image), "mean before square", "absolute", "softmax",
-             "sum 1", "norm", "no square", prefix="map: "),
 }  # fmt: skip
 
 

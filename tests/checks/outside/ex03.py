@@ -2,6 +2,8 @@
 
 # ruff: noqa: B905, E501 (answers as learners write them)
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -327,8 +329,61 @@ PUSH = {
     ),
     "times loss": (lambda loss, p: push_by_parts(loss, p) * loss.item(), ""),
 }
+
+
+def resized_by_avg_pool(features, size):
+    kernel = features.shape[2] // size[0], features.shape[3] // size[1]
+    maps = F.avg_pool2d(features.pow(2).mean(1, keepdim=True), kernel).flatten(1)
+    return maps / maps.norm(dim=1, keepdim=True)
+
+
+def resized_by_unfold(features, size):
+    h, w = features.shape[2] // size[0], features.shape[3] // size[1]
+    blocks = features.pow(2).sum(1).unfold(1, h, h).unfold(2, w, w)
+    return F.normalize(blocks.sum((-1, -2)).reshape(len(features), -1))
+
+
+def resized_in_loops(features, size):
+    b, _, high, wide = features.shape
+    out = torch.zeros(b, *size, dtype=torch.float64)
+    for i in range(high):
+        for j in range(wide):
+            out[:, i * size[0] // high, j * size[1] // wide] += features[:, :, i, j].double().pow(2).sum(1)
+    out = out.reshape(b, -1)
+    return out / out.square().sum(1, keepdim=True).sqrt()
+
+
+def resized(energy=lambda f: f.pow(2).sum(1), pool=F.adaptive_avg_pool2d, scale=lambda m: F.normalize(m.flatten(1))):
+    return lambda features, size: scale(pool(energy(features), size))
+
+
+RESIZED = {
+    "size ignored": (lambda f, size: map_by_einsum(f), "`size` is not used"),
+    "pool, then square": (resized(energy=lambda f: f, pool=lambda f, s: F.adaptive_avg_pool2d(f, s).pow(2).sum(1)), "before they are squared"),
+    "normalise, then pool": (
+        lambda f, s: F.adaptive_avg_pool2d(map_by_einsum(f).unflatten(1, f.shape[2:]), s).flatten(1), "scaled to length 1 first"),
+    "max pool": (resized(pool=F.adaptive_max_pool2d), "the strongest one was kept"),
+    "strided": (resized(pool=lambda m, s: m[:, :: m.shape[1] // s[0], :: m.shape[2] // s[1]]), "the others were left out"),
+    "cropped": (resized(pool=lambda m, s: m[:, : s[0], : s[1]]), "the others were left out"),
+    "bilinear": (resized(pool=lambda m, s: F.interpolate(m[:, None], s, mode="bilinear")[:, 0]), "interpolated between positions"),
+    "swapped": (resized(pool=lambda m, s: F.adaptive_avg_pool2d(m, s[::-1])), "Height and width are exchanged"),
+    "no unit length": (resized(scale=lambda m: m.flatten(1)), "The maps are not normalised"),
+    "abs": (resized(energy=lambda f: f.abs().sum(1)), "This is the map of absolute values"),
+    "square of the sum": (resized(energy=lambda f: f.sum(1).pow(2)), "averaged first and squared afterwards"),
+    "sum 1": (resized(scale=lambda m: m.flatten(1) / m.flatten(1).sum(1, keepdim=True)), "The entries sum to 1"),
+    "picture": (resized(scale=lambda m: F.normalize(m.flatten(1)).unflatten(1, m.shape[1:])), "The map is still a picture"),
+    "over images": (resized(scale=lambda m: F.normalize(m.flatten(1), dim=0)), "Each position is compared across the batch"),
+    "median of the block": (
+        resized(pool=lambda m, s: m.reshape(len(m), s[0], m.shape[1] // s[0], s[1], -1).transpose(2, 3).flatten(3).median(-1).values), ""),
+    "in place": (lambda f, s: F.normalize(F.adaptive_avg_pool2d(f.pow_(2).sum(1), s).flatten(1)), "changes the tensor `f` in place"),
+}  # fmt: skip
 TASKS = {
     "map": (check_attention_map, MAP, [map_by_einsum, map_in_a_loop, map_in_numpy]),
+    "resized map": (
+        partial(check_attention_map, pooled=True),
+        RESIZED,
+        [resized_by_avg_pool, resized_by_unfold, resized_in_loops],
+    ),
     "transfer": (check_attention_transfer_loss, TRANSFER, [transfer_with_mse, transfer_expanded, transfer_in_double]),
     "stage": (check_hint_stage, STAGE, [stage_right, stage_by_hand, stage_two_optimizers]),
     "push": (check_gradient_length, PUSH, [push_by_parts, push_and_clean, push_in_numpy]),
