@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Exercise 14: features and logits together
 #
-# The second exercise of the source text: combine feature distillation with soft targets, and compare with each alone. You write the
-# objective, the run and the search for its weights, on held-out images; the test images speak once, at the end, against both
-# methods alone and both baselines.
+# In chapter 03 a feature term on top of soft targets made no difference that eight seeds could show. Here are another student and
+# only 400 images. Do features *and* logits together beat each of them alone? You write the objective, the run, and the search for its
+# weights on held-out images. The test images are used once, at the end, against both methods alone and both baselines.
 #
 # **You need** chapters 02 and 03. **Time** about 60 minutes, 19 points.
 #
@@ -40,7 +40,7 @@ from kdcourse.training import count_errors, evaluating, fit
 #
 # **Minutes** 12 · **Difficulty** 3/5 · **Importance** 5/5 · **Points** 5
 #
-# **Objective** Put three terms beside each other so that each has a weight of its own.
+# **Objective** Combine three terms so that each has a weight of its own.
 #
 # Write `my_objective(student, images, labels, teacher_logits, teacher_features, *, regressor, temperature, alpha, feature_weight)`. The
 # student is an `nn.Sequential`: `student[:-1](images)` are its features, and `student[-1]` makes logits of them. Return a dict with
@@ -49,7 +49,8 @@ from kdcourse.training import count_errors, evaluating, fit
 # - `"kd"`: $\alpha$ times the distillation loss,  `"ce"`: $1 - \alpha$ times the cross-entropy with the labels,
 # - `"feature"`: `feature_weight` times the hint loss between the regressed features and the teacher's.
 #
-# With $\alpha = 0$ features are alone beside the labels, with a feature weight of 0 the logits are: one function serves all arms.
+# With $\alpha = 0$ the student learns from labels and features, with a feature weight of 0 from labels and logits. So one function
+# serves all arms. Chapter 03 left soft targets and labels to `soft_target_objective`; here you write both terms yourself.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -57,10 +58,10 @@ from kdcourse.training import count_errors, evaluating, fit
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The regressor stands between the student's features and the comparison. It is called like a function.
+# Call the regressor like a function, on the student's features. Compare what it returns with the teacher's.
 # </details>
 #
-# **Reference** Chapter 03, FitNets and "together"; chapter 02, the objective; traps 18 and 21.
+# **Reference** Chapter 03, FitNets and the mixtures; chapter 02, the objective; traps 18 and 21.
 
 
 # %% solution="task1_objective" asks="soft_target_objective hint_objective distillation_loss"
@@ -93,8 +94,8 @@ check_combined_objective(my_objective, seed=2015)
 # **Objective** Make runs of one seed differ by nothing but the method.
 #
 # Write `my_run(make_student, make_regressor, objective, data, *, seed, epochs)`. It calls `torch.manual_seed(seed)`, makes the student, *then* the
-# regressor, trains both, and returns the student. `data` is a tuple of tensors, which `fit` hands to the objective in batches of 100; the order of
-# samples has the run's seed, too. The objective needs the regressor as its keyword `regressor`. The optimizer is `make_adam` with `lr=1e-2`.
+# regressor, trains both, and returns the student. `data` is a tuple of tensors. `fit` hands them to the objective in batches of 100, in an order that
+# has the run's seed, too. The objective needs the regressor as its keyword `regressor`. The optimizer is `make_adam` with `lr=1e-2`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -102,7 +103,7 @@ check_combined_objective(my_objective, seed=2015)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `partial(objective, regressor=regressor)` is the objective with one keyword filled in. And who learns, beside the student?
+# `partial(objective, regressor=regressor)` is the objective with one keyword filled in. Which parameters learn, apart from the student's?
 # </details>
 #
 # **Reference** Chapter 03, "The regressor must learn, too"; chapter 02 on pairs; trap 21.
@@ -134,9 +135,9 @@ check_training_run(my_run, seed=2015)
 #
 # **Objective** Choose weights without spending the test images.
 #
-# Write `my_search(candidates, run, data, *, seeds)`. `candidates` is a list of dicts such as `{"alpha": 0.5, "feature_weight": 1.0}`;
-# `run(seed=…, **candidate)` trains and returns a student; `data` has the splits `"train"`, `"held_out"` and `"test"`, each a pair of images and labels. Return
-# the candidate with the fewest errors on held-out images, a mean over all seeds.
+# Write `my_search(candidates, run, data, *, seeds)`. `candidates` is a list of dicts such as `{"alpha": 0.5, "feature_weight": 1.0}`.
+# `run(seed=…, **candidate)` trains and returns a student. `data` has the splits `"train"`, `"held_out"` and `"test"`, each a pair of images
+# and labels. Return the candidate with the fewest errors on held-out images, as a mean over all seeds.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -174,11 +175,12 @@ check_weight_search(my_search, seed=2015)
 #
 # **Objective** Give every arm the same chance.
 #
-# Fill in the candidates of the three arms: `"logits"` (feature weight 0), `"features"` ($\alpha$ = 0) and `"both"`. At least three for each arm, and as many
-# for one as for another. The cells below search with your functions, on 400 images and two seeds that are not used again, at $T = 4$, and count errors
-# on 2,500 held-out images. The teacher is the course's convolutional network, its features the 64 numbers in front of its last layer; the student is a
-# small network of another kind, with 32.
-# More candidates take longer: part of a second each.
+# Fill in the candidates of the three arms: `"logits"` (feature weight 0), `"features"` ($\alpha$ = 0) and `"both"`. Each arm needs at least three, and all
+# arms the same number. The cells below search with your functions, on 400 images and two seeds that are not used again, at $T = 4$, and count errors
+# on 2,500 held-out images.
+#
+# The teacher is the course's convolutional network, and its features are the 64 numbers before its last layer. The student is a small network of
+# another kind, without convolutions, with 32 features. More candidates take longer, part of a second each.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -186,7 +188,7 @@ check_weight_search(my_search, seed=2015)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The teacher's features have a mean square near 1, so the hint loss is near 1 at the start. The labels' term begins at 2.3.
+# The teacher's features have a mean square near 1, so the hint loss is near 1 at the start. The cross-entropy begins at 2.3.
 # </details>
 #
 # **Reference** Chapter 03 on weights.
@@ -231,9 +233,8 @@ print(chosen)
 #
 # **Objective** Say what the combination gains, against what, and how surely.
 #
-# The next cells train four seeds of every arm with the chosen weights, and both baselines at the same budget, and print the errors of 10,000 test images. Set
-# `verdicts`: features and logits together, measured against each other arm: `"better"`, `"worse"` or `"unclear"`, from the 95 % interval of the differences
-# seed by seed.
+# The next cells train four seeds of every arm with the chosen weights, and both baselines at the same budget. They print the errors of 10,000 test images. Set
+# `verdicts`: is `"both"` `"better"`, `"worse"` or `"unclear"` against each other arm, by the 95 % interval of the differences seed by seed?
 #
 # <details><summary>Hint 1</summary>
 #
