@@ -172,27 +172,28 @@ check_angle_loss(repaired_angle_loss, seed=2019)
 #
 # **Objective** Read what a loss leaves free.
 #
-# The cell below takes the teacher's embeddings of sixty digits as a perfect student, and moves that student: turned, enlarged,
-# moved by one vector, stretched along one direction, or with one sample pulled far away. A number is the loss as a share of what a
-# student gets that has nothing to do with the teacher (the same points in another order).
+# The cell below takes the teacher's embeddings of sixty digits as a perfect student, and changes that student: every number doubled and its
+# sign changed; the batch mean subtracted, from the student alone; only the first or only the last 32 of its 64 numbers kept; stretched along one
+# direction. A number in the picture is the loss as a share of what a student gets that has nothing to do with the teacher (the same
+# points in another order).
 #
-# 1. Which losses notice that all points were moved by the same vector?
+# 1. A layer in front of the student's embedding subtracts the batch mean. Which losses call this student wrong?
 #    (a) distance and angle  (b) Gram and similarity-preserving  (c) all four
-# 2. One sample was pulled far away. Why does the angle loss mind least?
-#    (a) what it compares is bounded, however far the sample goes  (b) it does not look at this sample
-#    (c) it uses the Huber loss
+# 2. Half of the numbers were thrown away, and every loss stays far below 1. What does that say?
+#    (a) either half of the 64 numbers holds most of the relations  (b) the losses do not look at the other half
+#    (c) each loss is divided by the number of coordinates
 # 3. Which change is free under every one of the four?
-#    (a) being moved  (b) being stretched along one direction  (c) being turned and enlarged
+#    (a) subtracting the mean  (b) being stretched along one direction  (c) every number doubled, with the other sign
 #
 # Write the three letters into `answers`.
 #
 # <details><summary>Hint 1</summary>
 #
-# Read the picture by rows for questions 1 and 3.
+# Read the picture by rows.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# In which range is a cosine?
+# Subtracting the mean moves all points by one vector. Changing every sign mirrors each coordinate.
 # </details>
 #
 # **Reference** Chapter 04, "Who sees what?"
@@ -205,14 +206,12 @@ with evaluating(teacher):
 points, generator = embeddings[:60], torch.Generator().manual_seed(0)
 centred = points - points.mean(dim=0)
 axis = torch.linalg.svd(centred).Vh[0]  # (64,) along which the points spread most
-stray = points.clone()
-stray[0] += 4 * centred[0]
 changed = {
-    "turned": points @ torch.linalg.qr(torch.randn(64, 64, generator=generator)).Q,
-    "enlarged": 3 * points,
-    "moved": points + points.std(dim=0).norm() * F.normalize(torch.ones(64), dim=0),
+    "-2 x": -2 * points,
+    "mean subtracted": centred,
+    "first 32 numbers": points[:, :32],
+    "last 32 numbers": points[:, 32:],
     "stretched": points + 2 * (centred @ axis)[:, None] * axis,
-    "one stray": stray,
     "another order": points[torch.randperm(60, generator=generator)],
 }
 relations = {
@@ -229,7 +228,7 @@ ax = plots.matrix(
 )  # fmt: skip
 show(
     ax,
-    alt="Heat map, six changes by four losses: turned and enlarged are 0 everywhere; moved is 0 for distance and angle only.",
+    alt="Heat map, six changes by four losses: -2 x is 0 everywhere; the mean subtracted is 0 for distance and angle only.",
 )
 
 # %% solution="task4_answers"

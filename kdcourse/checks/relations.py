@@ -114,26 +114,26 @@ QUESTIONS = (
     Question(
         right="b",
         wrong={
-            "a": "read the row 'moved' under these two: it is 0.",
-            "c": "read the whole row 'moved': not every number in it is different from 0.",
+            "a": "read the row 'mean subtracted' under these two: it is 0.",
+            "c": "read the whole row 'mean subtracted': not every number in it is different from 0.",
         },
-        because="inner products are taken from the origin, differences of points are not",
+        because="inner products are taken from the origin, and subtracting the mean moves the points against it",
     ),
     Question(
         right="a",
         wrong={
-            "b": "all four losses see all sixty samples; compare with the column 'distance'.",
-            "c": "the Huber loss is on distances too, and there the stray sample costs most.",
+            "b": "compare the rows of the two halves: whichever is thrown away, the losses stay small.",
+            "c": "no loss is: distances are divided by their mean, Gram matrices and their rows by their length.",
         },
-        because="however far the sample goes, the cosines of its triplets stay between -1 and 1",
+        because="the 64 numbers repeat much of each other, so either half gives nearly the same relations",
     ),
     Question(
         right="c",
         wrong={
-            "a": "look for rows that are 0 from end to end.",
-            "b": "this row has the largest numbers of all.",
+            "a": "look for a row that is 0 from end to end.",
+            "b": "this row has no 0 at all.",
         },
-        because="all four compare shapes up to size and direction; a student of any width may place them as it likes",
+        because="all four compare shapes up to size, turns and mirrors; a student may place them as it likes",
     ),
 )
 
