@@ -170,7 +170,8 @@ class Shown:
         """Keep an error and show it in the status line."""
         self.errors.append(error)
         text = html.escape(f"{type(error).__name__}: {error}")
-        self.status.value = f'<span role="alert" style="color: #d1242f"><b>Stopped.</b> {text}</span>'
+        border = "border-left: 4px solid #d1242f; padding-left: 0.8em"
+        self.status.value = f'<div role="alert" style="{border}"><b>Stopped.</b> {text}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # Written here, because ipywidgets 7 and 8 do it in different ways. Without a kernel the sentence is left.

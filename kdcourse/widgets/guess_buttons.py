@@ -7,7 +7,7 @@ import ipywidgets
 
 from ..guesses import LETTERS, find_guess
 
-GOOD, BAD = "#1c7a43", "#b3261e"
+GOOD, BAD = "#1c7a43", "#d1242f"  # of a line beside the text: as text no colour is read on both white and black
 
 
 class GuessButtons:
@@ -57,8 +57,8 @@ class GuessButtons:
             button.icon = "check" if number == self.guess.answer else "times" if number == place else ""
         colour, word = (GOOD, "Yes.") if right else (BAD, f"Not quite: it is ({self.guess.letter}).")
         self.reply.value = (
-            f'<span role="status"><strong style="color: {colour}">{word}</strong> '
-            f"{html.escape(self.guess.because)}</span>"
+            f'<div role="status" style="border-left: 4px solid {colour}; padding-left: 0.8em; line-height: 1.5">'
+            f"<strong>{word}</strong> {html.escape(self.guess.because)}</div>"
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..comparing import check_values
 from ..failures import CheckFailed
 from ..slips import Slips
 
-WRITTEN, WRONG, OPEN = "#1c7a43", "#b3261e", "#8a5a00"
+WRITTEN, WRONG, OPEN = "#1c7a43", "#d1242f", "#8a5a00"
 
 
 class Turn(NamedTuple):
