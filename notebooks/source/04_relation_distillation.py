@@ -200,7 +200,7 @@ if device.type == "cpu":
     assert to_itself["64 digits, moved by 20"].max() > 5 * to_itself["64 digits"].max()
 
 # %% [markdown]
-# <details><summary><b>Trap 32: `torch.cdist` above 25 rows</b></summary>
+# <details><summary><b>Trap 32: <code>torch.cdist</code> above 25 rows</b></summary>
 #
 # It silently changes to a faster formula, $\|x\|^2 + \|y\|^2 - 2xy$, whose large terms cancel only up to rounding.
 # Small distances suffer most, and they suffer more the further the embeddings lie from the origin.
@@ -494,7 +494,8 @@ similarity_rows = check("04.rows", similarity_rows)
 
 # %% [markdown]
 # Normalising makes this matrix unsymmetric: how much a 4 resembles a 9 depends on what else the 4 resembles. Here is
-# the teacher's, for the fifteen digits, beside the student's.
+# the teacher's, for the fifteen digits, beside the student's. Bright means alike here; on the map of distances, dark
+# did.
 
 # %%
 rows = {"teacher": similarity_rows(few_t), "untrained student": similarity_rows(few_s)}
@@ -890,8 +891,9 @@ rows = {name: table.set_index("arm") for name, table in tables.items()}
 assert (rows["KD"].difference[both].abs() < gain / 2).all()
 
 # %% [markdown]
-# **Alone**, a relation is about as good as soft targets. **Together**, little is added, and how much depends on the
-# relation. Compare angles and the Gram matrix, each beside soft targets:
+# **Alone**, no relation is far from soft targets: the difference is less than half of what soft targets gain over no
+# teacher. **Together**, they change that gain by less than half, too, and how much depends on the relation. Compare
+# angles and the Gram matrix, each beside soft targets:
 
 # %%
 print(in_words(tables["KD + Gram"]))
@@ -1044,13 +1046,13 @@ assert wide["no_teacher"].verdict["Gram ÷ B²"] == "unclear"
 #
 # **What changed** from 1,000 to 3,000 images, compared with the run that is stored with this page:
 #
-# - *Distances* and *angles* alone were as good as soft targets, as far as one could see. With 3,000 images both are
-#   **better** than soft targets, by 54.5 and 64 errors.
+# - Against soft targets, *distances* and *angles* alone were unclear. With 3,000 images both are **better** than soft
+#   targets, by 54.5 and 64 errors.
 # - The *Gram matrix* was better than label smoothing. With 3,000 images that is unclear, and beside soft targets the
 #   Gram matrix makes more errors than soft targets alone.
 # - The *similarity-preserving* loss beside soft targets was better than soft targets. With 3,000 images that is
 #   unclear.
-# - Do soft targets add to angles? Hardly: 562.7 errors with them, 558.5 without.
+# - Do soft targets add to angles? No: 562.7 errors with them, 558.5 without.
 # - The loss that is normalised twice was too small to matter. At full size its interval is longer, and the verdict is
 #   unclear.
 #
@@ -1063,9 +1065,8 @@ assert wide["no_teacher"].verdict["Gram ÷ B²"] == "unclear"
 # - A comparison of Gram matrices is not angle-wise, and normalised twice it does nothing at weight 1. A batch of
 #   another size is another weight for the similarity-preserving loss.
 # - Memory is $B^2$ if you let it be; broadcasting makes it $B^2 D$, and all angles at once $B^3$.
-# - With few images, distances or angles alone are at least as good as soft targets; with 3,000 images they are
-#   better. The Gram matrix is the weakest of the four. Soft targets and a relation together are hardly better than
-#   the better of the two.
+# - With 3,000 images, distances or angles alone are better than soft targets; with 1,000 that is unclear. The Gram
+#   matrix is the only one that is not clearly better than label smoothing. Soft targets added nothing to angles.
 #
 # ## Think, then try
 #
@@ -1097,7 +1098,7 @@ assert wide["no_teacher"].verdict["Gram ÷ B²"] == "unclear"
 # <details><summary>Answer</summary>
 #
 # *Moved by 1* becomes a dot. *Each image scaled by its own factor* is still seen (1.19 instead of 1.69). The result
-# has a name: one minus it, up to a factor 2, is the linear centred kernel alignment of Kornblith et al. (2019).
+# has a name: one minus half of this loss is the linear centred kernel alignment (CKA) of Kornblith et al. (2019).
 #
 # </details>
 #
