@@ -98,7 +98,7 @@ assert abs(mean_cosine[1]) < 0.02
 
 # %% [markdown]
 # As they are, two images have a cosine of nearly a half on average, although unrelated things should have 0. Centred,
-# they have.
+# they do.
 #
 # ## Part 1: InfoNCE and its queue
 #
@@ -387,7 +387,7 @@ assert 0 < none < 0.005
 #
 # A queue is easy to get wrong in four ways.
 #
-# **First: what is in it before anything was pushed?** Many programs start with `torch.randn(16384, 128)`, noise.
+# **First: what is in it before anything was pushed?** A common start is `torch.randn(16384, 128)`, noise.
 
 # %%
 guess("05.noise-rows")
@@ -539,7 +539,7 @@ assert torch.equal(before, queue.vectors)
 # Measuring changed the training. The second look cost more than the first, because the batch met its own twins. Ours
 # writes in training mode only.
 #
-# Many programs also read their pointer with `int(…)`. On a GPU, Python then waits in every step until all earlier work
+# A pointer is often read with `int(…)`. On a GPU, Python then waits in every step until all earlier work
 # is done. `EmbeddingQueue` keeps its count on the device and never reads it. You can see that without a GPU: on PyTorch's
 # `meta` device a tensor has a shape and no values, so `int(…)` raises an error there, and our push and loss run.
 #
@@ -644,19 +644,19 @@ print("chosen:", ", ".join(chosen), f"and T = {temperature:g}")
 
 # %% [markdown]
 # **The comparison.** For each seed all students have the same initial weights and the same batches, for the same number
-# of steps. Mixtures take the values just chosen. Two more arms differ from *InfoNCE, queue* in one thing each: one keeps
-# its false negatives *in*, one has *no queue*.
+# of steps. Mixtures take the values just chosen. Two more arms differ from *InfoNCE* in one thing each: one keeps its false
+# negatives, one has no queue.
 
 # %%
 arms = {"KD": partial(objective, weights={"KD": 0.9}, temperature=temperature)}
-arms["L2 on features"] = partial(objective, weights=weights["L2"])
-arms["InfoNCE, queue"] = partial(objective, weights=weights["InfoNCE"])
-for name, method in {"L2 on features": "L2", "InfoNCE, queue": "InfoNCE"}.items():
-    arms[f"KD + {name}"] = partial(arms["KD"], weights={"KD": 0.9} | weights[method])
-arms["InfoNCE, queue, false negatives in"] = partial(arms["InfoNCE, queue"], known=False)
-arms["InfoNCE, no queue"] = partial(arms["InfoNCE, queue"], queued=False)
+arms["L2"] = partial(objective, weights=weights["L2"])
+arms["InfoNCE"] = partial(objective, weights=weights["InfoNCE"])
+for name in ("L2", "InfoNCE"):
+    arms[f"KD + {name}"] = partial(arms["KD"], weights={"KD": 0.9} | weights[name])
+arms["InfoNCE with false negatives"] = partial(arms["InfoNCE"], known=False)
+arms["InfoNCE without queue"] = partial(arms["InfoNCE"], queued=False)
 runs = judge(objective=arms, parts=make_parts(negatives), keep_models=True)
-print(in_words(compare(runs), "InfoNCE, queue"))
+print(in_words(compare(runs), "InfoNCE"))
 
 # %% [markdown]
 # So it helps, against no teacher. Is it worth its negatives? The squared error needs none. On the left are comparisons
@@ -666,41 +666,47 @@ print(in_words(compare(runs), "InfoNCE, queue"))
 record = read_record("chapter05")
 full = pd.concat(map(pd.DataFrame, record["comparisons"].values()))
 full = full.drop_duplicates(["arm", "baseline"]).set_index(["arm", "baseline"])
-short = {
-    "no_teacher": "no teacher", "label_smoothing": "label smoothing", "L2 on features": "L2",
-    "InfoNCE, queue": "InfoNCE", "KD + InfoNCE, queue": "KD + InfoNCE",
-    "InfoNCE, queue, false negatives in": "false negatives in", "InfoNCE, no queue": "no queue",
-    "CRD, false negatives in": "false negatives in", "CRD, positive from memory": "from memory",
+new_names = {  # the record's names, and ours
+    "L2 on features": "L2", "KD + L2 on features": "KD + L2", "InfoNCE, queue": "InfoNCE",
+    "KD + InfoNCE, queue": "KD + InfoNCE", "InfoNCE, no queue": "InfoNCE without queue",
+    "InfoNCE, queue, false negatives in": "InfoNCE with false negatives",
+    "CRD, false negatives in": "CRD with false negatives",
 }  # fmt: skip
+full = full.rename(index=new_names)
 
 
+# %% tags=["plumbing"]
 def did_it_hold(*pairs):
     """Draw comparisons of this run beside the same ones of the full-size record."""
     now = [compare(runs, baseline=b).set_index("arm").loc[a] for a, b in pairs]
-    panels = {"this run": now, "full size: 10,000 images": [full.loc[pair] for pair in pairs]}
-    names = [f"{short.get(a, a)} − {short.get(b, b)}" for a, b in pairs]
+    big = [full.loc[pair] for pair in pairs]
+    panels = {f"this run: {samples:,} images": now, "full size: 10,000 images": big}
+    names = [f"{a} − {b}".replace("_", " ") for a, b in pairs]
     for title, rows in panels.items():
         table = pd.DataFrame([row[["difference", "low", "high"]] for row in rows]).astype(float)
         panels[title] = table.assign(arm=names)
-    return plots.did_it_hold(panels)
+    figure = plots.did_it_hold(panels)
+    for ax in figure.axes:
+        ax.set(xlabel="difference in test errors (of 10,000)")
+    return figure
 
 
 # %%
-rivals = ("no_teacher", "label_smoothing", "KD", "L2 on features")
-pairs = [("InfoNCE, queue", rival) for rival in rivals]
-show(did_it_hold(*pairs, ("KD + InfoNCE, queue", "KD")), alt="05.infonce-held")
-print(in_words(compare(runs, baseline="L2 on features"), "InfoNCE, queue"))
-print(in_words(compare(runs, baseline="KD"), "KD + InfoNCE, queue"))
+rivals = ("no_teacher", "label_smoothing", "KD", "L2")
+pairs = [("InfoNCE", rival) for rival in rivals]
+show(did_it_hold(*pairs, ("KD + InfoNCE", "KD")), alt="05.infonce-held")
+print(in_words(compare(runs, baseline="L2"), "InfoNCE"))
+print(in_words(compare(runs, baseline="KD"), "KD + InfoNCE"))
 
 # %% tags=["claims"]
 now = {rival: compare(runs, baseline=rival).set_index("arm") for rival in rivals}
-assert now["no_teacher"].difference["InfoNCE, queue"] < -50
-assert now["L2 on features"].difference["InfoNCE, queue"] > 20
-big = full.loc["InfoNCE, queue"]
+assert now["no_teacher"].difference["InfoNCE"] < -50
+assert now["L2"].difference["InfoNCE"] > 20
+big = full.loc["InfoNCE"]
 assert round(big.baseline_mean["no_teacher"]) == 550
 assert round(big["mean"]["no_teacher"]) == 383
-assert big.high["no_teacher"] < 0 < min(big.low["L2 on features"], big.low["KD"])
-assert big.verdict["label_smoothing"] == full.verdict["KD + InfoNCE, queue", "KD"] == "unclear"
+assert big.high["no_teacher"] < 0 < min(big.low["L2"], big.low["KD"])
+assert big.verdict["label_smoothing"] == full.verdict["KD + InfoNCE", "KD"] == "unclear"
 
 # %% [markdown]
 # At full size, InfoNCE makes 166 errors fewer than no teacher. Against label smoothing, which costs nothing and knows
@@ -714,15 +720,20 @@ assert big.verdict["label_smoothing"] == full.verdict["KD + InfoNCE, queue", "KD
 # **Queue and false negatives.** Two more pairs, which differ in one thing each:
 
 # %%
-left_out, kept_in = "InfoNCE, queue", "InfoNCE, queue, false negatives in"
-show(did_it_hold((left_out, kept_in), ("InfoNCE, no queue", left_out)), alt="05.infonce-pairs")
+left_out, kept_in = "InfoNCE", "InfoNCE with false negatives"
+show(did_it_hold((left_out, kept_in), ("InfoNCE without queue", left_out)), alt="05.infonce-pairs")
 print(in_words(compare(runs, baseline=kept_in), left_out))
-print(in_words(compare(runs, baseline=left_out), "InfoNCE, no queue"))
+print(in_words(compare(runs, baseline=left_out), "InfoNCE without queue"))
 
 # %% tags=["claims"]
-assert full.verdict[left_out, kept_in] == full.verdict["InfoNCE, no queue", left_out] == "unclear"
+assert (
+    full.verdict[left_out, kept_in] == full.verdict["InfoNCE without queue", left_out] == "unclear"
+)
 assert [round(full.loc[left_out, kept_in][end]) for end in ("low", "high")] == [-33, 15]
-assert [round(full.loc["InfoNCE, no queue", left_out][end]) for end in ("low", "high")] == [-28, 40]
+assert [round(full.loc["InfoNCE without queue", left_out][end]) for end in ("low", "high")] == [
+    -28,
+    40,
+]
 assert compare(runs, baseline=kept_in).set_index("arm").difference[left_out] < 0
 
 # %% [markdown]
@@ -759,7 +770,7 @@ close.rename("mean cosine within a class").round(2).to_frame()
 # %% tags=["claims"]
 assert close[kept_in] < close[left_out] - 0.06
 assert close[kept_in] < close["no_teacher"] + 0.04
-assert close[left_out] < close["L2 on features"] < close["the teacher itself"]
+assert close[left_out] < close["L2"] < close["the teacher itself"]
 
 # %% [markdown]
 # The teacher draws its classes together, and so do its students, the squared error most of all. False negatives tear
@@ -793,9 +804,9 @@ draw_crd()
 #
 # - It asks *whether* a pair belongs together, not *which* of many does.
 # - It has a memory with **one place for each image of the data set**, one for the student and one for the teacher.
-# - Both sides are projected by a *head*, a linear layer that learns.
+# - Both sides are projected by a *head*, a linear layer that learns. The teacher is frozen, but its head learns too.
 #
-# What many programs call CRD has only the heads. It is InfoNCE with a queue, which is useful, but something else.
+# A class called CRD that has only the heads is InfoNCE with a queue: useful, but something else.
 #
 # ### The critic
 #
@@ -956,7 +967,7 @@ mine = refresh(old, index, of_s, momentum=0.5)
 changed = (crd.student_memory != old).any(dim=1).nonzero().flatten()
 print(f"rows that changed: {changed[0]} to {changed[-1]}, those of the batch and no others")
 differs = (mine - crd.student_memory).abs().max()
-print(f"by hand and by the package: no entry differs by more than {differs:.0e}")
+print(f"by hand and by the package: the largest difference is {differs:.7f}")
 
 # %% tags=["claims"]
 torch.testing.assert_close(crd.student_memory, mine)
@@ -1121,6 +1132,7 @@ for (name, one), role in zip(watched.items(), ("kd", "fork", "student"), strict=
     ax = plots.curve(range(1, epochs + 1), one["cosine"], role=role, label=name, ax=ax)
     print(f"{name}: at the end {one['cosine'][-1]:.2f}, {one['errors']} held-out errors of 5,000")
 ax.set(xlabel="epoch", ylabel="mean cosine in the memory", ylim=(-0.05, 1.02))
+ax.legend(loc=(0.2, 0.14), frameon=False, fontsize=9)
 show(ax, alt="05.collapse")
 
 # %% tags=["claims"]
@@ -1287,7 +1299,7 @@ assert errors.filter(like="L2").max() < errors_crd.min()
 # Even the worst of part 1's three weights of the squared error made fewer errors than the best of these.
 #
 # Now CRD, alone and with soft targets. Two more arms differ from CRD in one thing each: one keeps its false negatives
-# *in*, one takes its *positive from memory*.
+# *in*, one takes its positive from the memory.
 
 # %%
 guess("05.lead-without-labels")
@@ -1296,7 +1308,7 @@ guess("05.lead-without-labels")
 arms_crd = {"CRD": partial(crd_objective, weights={"CRD": weight})}
 both = {"KD": 0.9, "CRD": weight}
 arms_crd["KD + CRD"] = partial(crd_objective, weights=both, temperature=temperature)
-arms_crd["CRD, false negatives in"] = partial(arms_crd["CRD"], known=False)
+arms_crd["CRD with false negatives"] = partial(arms_crd["CRD"], known=False)
 arms_crd["CRD, positive from memory"] = partial(arms_crd["CRD"], from_memory=True)
 more_runs = judge(objective=arms_crd, parts=make_parts(negatives), baselines=(), keep_models=True)
 runs = pd.concat([runs, more_runs], ignore_index=True)
@@ -1310,12 +1322,12 @@ print(in_words(compare(runs, baseline="KD"), "KD + CRD"))
 
 # %% tags=["claims"]
 now = {rival: compare(runs, baseline=rival).set_index("arm").difference for rival in rivals}
-assert now["L2 on features"]["CRD"] > 20
+assert now["L2"]["CRD"] > 20
 assert now["no_teacher"]["CRD"] < -50
 assert now["KD"]["CRD"] > 0
 assert now["label_smoothing"]["CRD"] < 20
 assert now["KD"]["KD + CRD"] < 25
-assert (full.low["CRD"][["label_smoothing", "L2 on features", "KD"]] > 0).all()
+assert (full.low["CRD"][["label_smoothing", "L2", "KD"]] > 0).all()
 assert full.high["CRD"]["no_teacher"] < 0 < full.low["KD + CRD"]["KD"]
 
 # %% [markdown]
@@ -1333,7 +1345,7 @@ assert full.high["CRD"]["no_teacher"] < 0 < full.low["KD + CRD"]["KD"]
 # ### What false negatives did
 
 # %%
-in_crd, of_old = "CRD, false negatives in", "CRD, positive from memory"
+in_crd, of_old = "CRD with false negatives", "CRD, positive from memory"
 show(did_it_hold(("CRD", in_crd), (in_crd, "no_teacher"), (of_old, "CRD")), alt="05.crd-pairs")
 print(in_words(compare(runs, baseline=in_crd), "CRD"))
 print(in_words(compare(runs, baseline="no_teacher"), in_crd))
@@ -1359,7 +1371,7 @@ close.rename("mean cosine within a class").round(2).to_frame()
 
 # %% tags=["claims"]
 assert close[in_crd] < close["CRD"] - 0.03
-assert close["CRD"] < close["L2 on features"]
+assert close["CRD"] < close["L2"]
 assert round(full.difference["CRD"][in_crd]) == -78
 
 # %% [markdown]
@@ -1374,10 +1386,10 @@ about_full = (
 )
 comparisons = {
     "against the baselines": compare(runs),
-    "against L2 on features": compare(runs, baseline="L2 on features"),
+    "against L2 on features": compare(runs, baseline="L2"),
     "against KD alone": compare(runs, baseline="KD"),
 }
-pairs = [("CRD", in_crd), (left_out, kept_in), ("InfoNCE, no queue", left_out), (of_old, "CRD")]
+pairs = [("CRD", in_crd), (left_out, kept_in), ("InfoNCE without queue", left_out), (of_old, "CRD")]
 one_by_one = [compare(runs[runs.arm.isin(pair)], baseline=pair[1]) for pair in pairs]
 comparisons["pair by pair"] = pd.concat(one_by_one, ignore_index=True)
 

@@ -1,12 +1,15 @@
 # mypy: disable-error-code="no-untyped-def"
 """What is written in chapter 05: InfoNCE's square and its push; CRD's probability and its memory."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
 from ..cases import Case, new_generator, random_sizes, random_tensor
+from ..failures import CheckFailed
 from ..slips import Slip
-from . import compared
+from . import Turn, compared
 
 
 def info_nce(cosines, temperature):
@@ -67,6 +70,22 @@ def _memories() -> list[Case]:
     return cases
 
 
+def _as_tensor(turn: Turn, cases: Callable[[], list[Case]], *, learns: bool = False) -> Turn:
+    """Let a check also ask for a tensor, since the chapter goes on with it, and for a gradient where one is needed."""
+
+    def verify(function: Callable) -> str:
+        verified = turn.verify(function)
+        (first, *others), knobs = cases()[0].copied()
+        value = function(first.requires_grad_(learns), *others, **knobs)
+        if not isinstance(value, torch.Tensor):
+            raise CheckFailed(f"The numbers are right, but a tensor is needed, not a {type(value).__name__}.")
+        if learns and not value.requires_grad:
+            raise CheckFailed("The numbers are right, but no gradient flows through them: is something detached?")
+        return verified
+
+    return turn._replace(verify=verify)
+
+
 def _scores(change):
     return lambda cosines, temperature: -change(cosines / temperature)
 
@@ -103,6 +122,14 @@ INFO_NCE_SLIPS = {
         "The temperature multiplies. It divides: a small τ makes the softmax sharper.",
         lambda cosines, temperature: info_nce(cosines, 1 / temperature),
     ),
+    "temperature outside": Slip(
+        "The temperature divides the loss. It divides the cosines, before the softmax.",
+        lambda cosines, temperature: info_nce(cosines, 1) / temperature,
+    ),
+    "softmax twice": Slip(
+        "A softmax is taken twice: log_softmax and cross_entropy take scores.",
+        _scores(lambda x: x.softmax(dim=1).log_softmax(dim=1).diagonal()),
+    ),
     "first column": Slip(
         "The first candidate was taken for the positive of every anchor. The positive of anchor i is candidate i.",
         _scores(lambda x: x.log_softmax(dim=1)[:, 0]),
@@ -136,6 +163,10 @@ PUSH_SLIPS = {
     "positive": Slip(
         "The positive is pushed away like a negative. Subtract 1 from its share, on the diagonal: then it is pulled.",
         lambda cosines, temperature: (cosines / temperature).softmax(dim=1) / temperature,
+    ),
+    "shares alone": Slip(
+        "These are the shares. The positive's is lessened by 1, and all are divided by τ.",
+        lambda cosines, temperature: (cosines / temperature).softmax(dim=1),
     ),
     "sign": Slip(
         "The sign is the other way round: this is the step that lowers the loss. Asked for is the gradient.",
@@ -199,6 +230,15 @@ CRITIC_SLIPS = {
     "one negative": Slip(
         "The noise is 1/M, as if there were one negative for each real pair. There are N of them.",
         _critic(noise=lambda n, m: 1 / m),
+    ),
+    "no noise": Slip(
+        "The noise, N/M, is missing below, or 1 stands in its place.",
+        _critic(h=lambda r, n: r),
+        _critic(noise=lambda n, m: 1),
+    ),
+    "softmax": Slip(
+        "A softmax lets the pairs compete. Each pair is a question of its own: yes or no?",
+        lambda cosine, z, *, negatives, images, temperature: (cosine / temperature).softmax(dim=0),
     ),
     "odds": Slip(
         "These are odds, real divided by noise, which have no upper end. A probability divides by the sum of both.",
@@ -273,33 +313,47 @@ REFRESH_SLIPS = {
 }
 
 TURNS = {
-    "05.info-nce": compared(
-        info_nce,
+    "05.info-nce": _as_tensor(
+        compared(
+            info_nce,
+            _squares,
+            slips=INFO_NCE_SLIPS,
+            verified="Each anchor's loss agrees on three random squares, at τ = 0.01 too.",
+            note="`log_softmax` and not `softmax().log()`: at a small τ a share is rounded to 0, and its logarithm is "
+            "minus infinity.",
+        ),
         _squares,
-        slips=INFO_NCE_SLIPS,
-        verified="Each anchor's loss agrees on three random squares, at τ = 0.01 too.",
-        note="`log_softmax` and not `softmax().log()`: at a small τ a share is rounded to 0, and its logarithm is "
-        "minus infinity.",
+        learns=True,
     ),
-    "05.push": compared(
-        push,
+    "05.push": _as_tensor(
+        compared(
+            push,
+            _squares,
+            slips=PUSH_SLIPS,
+            verified="The gradient agrees on three random squares: negatives are pushed, the positive is pulled.",
+            note="Each row adds up to 0: what the negatives are pushed away, the positive is pulled near.",
+        ),
         _squares,
-        slips=PUSH_SLIPS,
-        verified="The gradient agrees on three random squares: negatives are pushed, the positive is pulled.",
-        note="Each row adds up to 0: what the negatives are pushed away, the positive is pulled near.",
     ),
-    "05.critic": compared(
-        critic,
+    "05.critic": _as_tensor(
+        compared(
+            critic,
+            _critic_cases,
+            slips=CRITIC_SLIPS,
+            verified="The probability agrees for three settings of Z, N, M and τ.",
+            note="N and M are easily swapped. More negatives must make a pair harder to believe.",
+        ),
         _critic_cases,
-        slips=CRITIC_SLIPS,
-        verified="The probability agrees for three settings of Z, N, M and τ.",
-        note="N and M are easily swapped. More negatives must make a pair harder to believe.",
+        learns=True,
     ),
-    "05.refresh": compared(
-        refresh,
+    "05.refresh": _as_tensor(
+        compared(
+            refresh,
+            _memories,
+            slips=REFRESH_SLIPS,
+            verified="The rows of the batch move and have length 1, all others stay, for three momenta.",
+            note="Without the last `F.normalize` the rows shrink, and a shorter negative pushes less.",
+        ),
         _memories,
-        slips=REFRESH_SLIPS,
-        verified="The rows of the batch move and have length 1, all others stay, for three momenta.",
-        note="Without the last `F.normalize` the rows shrink, and a shorter negative pushes less.",
     ),
 }

@@ -113,7 +113,10 @@ class NegativesExplorer(Shown):
         key = [("positive", "student"), ("negatives", "no_teacher"), ("false negatives: its class", "kd")]
         for place, (text, role) in zip((0.16, 0.25, 0.35), key, strict=True):
             self.canvas.figure.text(place, 0.045, f"■ {text}", color=COLORS[role], fontsize=8.5, va="center")
-        self._rest = self.canvas.figure.text(0.725, 0.045, "", color=INK, fontsize=8.5, va="center", ha="right")
+        # In Axes, since a still picture leaves out what moves in the figure itself.
+        self._rest = self._strip.axes.text(
+            0.725, 0.045, "", color=INK, fontsize=8.5, va="center", ha="right", transform=self.canvas.figure.transFigure
+        )
         self._make_curve()
         self.canvas.moving(self._own, self._name, self._strip, *self._frames, *self._digits, self._rest)
         self.canvas.moving(*self._bars, *self._numbers, self._chance, self._guessing, self._curve, self._dot)
