@@ -97,23 +97,34 @@ def _add_distill(commands: Any) -> None:
     distill = _add(
         commands,
         "distill",
-        "train students with and without a teacher on MNIST, compare them, draw a picture",
-        description="Train students on MNIST from the labels, from smoothed labels and from a teacher, and compare.",
+        "see when a teacher helps, or compare students at one setting, on MNIST",
+        description="""\
+Train students on MNIST from the labels, from smoothed labels and from a teacher, and compare them with intervals.
+Without a setting it asks when a teacher helps: two shapes of student, from 300 training images to all 55,000.
+With any of --temperature, --alpha, --epochs, --teacher or --student it makes that one comparison, on all images.""",
         examples="""\
-  kdcourse distill                                  # under a minute on two cores
-  kdcourse distill --temperature 8 --alpha 0.9      # another temperature, more of the teacher
-  kdcourse distill --student hinton --seeds 5       # Hinton's student, and narrower intervals
+  kdcourse distill                                  # when does a teacher help? A minute on two cores
+  kdcourse distill --images 1000 5000 --seeds 5     # the same at other sizes, and narrower intervals
+  kdcourse distill --temperature 4 --alpha 0.7      # one comparison at these settings
   kdcourse distill --teacher teacher_cnn --student cnn --epochs 3""",
     )
-    distill.add_argument("--temperature", type=float, default=4.0, help="T > 0; softens teacher and student")
-    distill.add_argument("--alpha", type=float, default=0.7, help="share of the teacher's term, from 0 to 1")
-    distill.add_argument("--epochs", type=_count, default=5, help="passes over the training images")
+    distill.add_argument(
+        "--images", type=_images, nargs="+", help="numbers of training images; 300 to 55,000 if absent"
+    )
+    distill.add_argument("--steps", type=_count, help="steps of each student; about 800 if absent")
+    distill.add_argument("--temperature", type=float, help="one comparison: T > 0; 4 if absent")
+    distill.add_argument(
+        "--alpha", type=float, help="one comparison: share of the teacher's term, 0 to 1; 0.7 if absent"
+    )
+    distill.add_argument("--epochs", type=_count, help="one comparison: passes over all images; 5 if absent")
+    distill.add_argument("--teacher", help="one comparison: a name that kdcourse zoo lists; teacher_mlp if absent")
+    distill.add_argument(
+        "--student", choices=STUDENTS, help="one comparison: 784-128-10, Hinton's 2×800, or a CNN; mlp if absent"
+    )
     distill.add_argument("--seed", type=_seed, default=0, help="first seed of weights and sample order")
     distill.add_argument("--seeds", type=_few, default=3, help="students per method; 2 or more give an interval")
-    distill.add_argument("--teacher", default="teacher_mlp", help="name of a trained teacher; kdcourse zoo lists them")
-    distill.add_argument("--student", default="mlp", choices=STUDENTS, help="784-128-10, Hinton's 2×800, or a CNN")
     distill.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-    distill.add_argument("--threads", type=_count, help="CPU threads; chosen by a short timing if absent")
+    distill.add_argument("--threads", type=_count, help="CPU threads; 1 keeps all in one process; chosen if absent")
     distill.add_argument("--picture", type=_path, default=Path("distill.png"), help="file for the picture, a .png")
 
 
@@ -227,6 +238,10 @@ def _count(text: str) -> int:
 
 def _few(text: str) -> int:
     return _whole(text, "a positive integer", 1, 1000)
+
+
+def _images(text: str) -> int:
+    return _whole(text, "a positive integer", 1, 55_000)
 
 
 def _seed(text: str) -> int:

@@ -1,4 +1,8 @@
-"""``kdcourse distill``: students with and without a teacher, compared with intervals, as a table and a picture."""
+"""``kdcourse distill``: students with and without a teacher, compared with intervals, as a table and a picture.
+
+Without settings it asks when a teacher helps, in ``when_it_helps``. With any of ``SETTINGS`` it makes one
+comparison, here.
+"""
 
 import argparse
 import time
@@ -16,10 +20,13 @@ from .._files import check_writable, write_atomically
 from ..data import load_mnist
 from ..sweeps import compare, mean_interval, sweep
 from ..training import choose_threads, count_errors, evaluating, pick_device
+from . import when_it_helps
 from .console import say
 
 STUDENTS = {"mlp": models.make_student_mlp, "hinton": models.make_hinton_student, "cnn": models.make_student_cnn}
 ARMS = {"no_teacher": "plain", "label_smoothing": "label smoothing"}
+# One comparison has these settings; any of them on the command line asks for one.
+SETTINGS = {"temperature": 4.0, "alpha": 0.7, "epochs": 5, "teacher": "teacher_mlp", "student": "mlp"}
 
 
 @dataclass(frozen=True)
@@ -42,20 +49,53 @@ class Report:
 
 def run(options: argparse.Namespace) -> int:
     """Train, print the table, draw the picture; what cannot be written is found before anything trains."""
-    check_temperature(options.temperature)
-    check_alpha(options.alpha)
+    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    if given and (options.images or options.steps):
+        raise ValueError(
+            f"--images and --steps belong to the question when a teacher helps, and --{next(iter(given))} to one "
+            "comparison: leave out one of them."
+        )
+    settings = SETTINGS | given
+    check_temperature(settings["temperature"])
+    check_alpha(settings["alpha"])
     device = pick_device(options.device)
     if options.picture.suffix.lower() != ".png" or not options.picture.absolute().parent.is_dir():
         raise ValueError(f"the picture must be a .png in a folder that exists, got {options.picture}.")
     check_writable(options.picture, size=2**17)
     choose_threads(options.threads)
     seeds = range(options.seed, options.seed + options.seeds)
-    title = f"T = {options.temperature:g}, alpha = {options.alpha:g}, {options.epochs} epochs"
-    teacher = _load_or_train(options.teacher, device)
+    if given:
+        return _compare_once(options, settings, seeds, device)
+    return _ask_when(options, seeds, device)
+
+
+def _ask_when(options: argparse.Namespace, seeds: Sequence[int], device: torch.device) -> int:
+    steps = options.steps or when_it_helps.STEPS
+    say(  # first: standard output may be a full disk
+        f"When does a teacher help? Test errors of 10,000, means of {len(seeds)} students; T = "
+        f"{when_it_helps.TEMPERATURE:g}, alpha = {when_it_helps.ALPHA:g}, about {steps:,} steps for each, {device}.\n"
+    )
+    study = when_it_helps.study(
+        zoo.load(when_it_helps.TEACHER, device=device),
+        images=options.images or when_it_helps.IMAGES,
+        steps=steps,
+        seeds=seeds,
+        device=device,
+        processes=options.threads != 1,
+    )
+    say(study.to_text())
+    study.draw(options.picture)  # after the table: whatever happens to the picture, the result is on the screen
+    say(f"\nPicture: {options.picture}")
+    return 0
+
+
+def _compare_once(options: argparse.Namespace, settings: dict, seeds: Sequence[int], device: torch.device) -> int:
+    title = f"T = {settings['temperature']:g}, alpha = {settings['alpha']:g}, {settings['epochs']} epochs"
+    teacher = _load_or_train(settings["teacher"], device)
     say(f"{title}, seeds {', '.join(map(str, seeds))}, {device}\n")  # first: standard output may be a full disk
     report = distillation_report(
-        STUDENTS[options.student], teacher, temperature=options.temperature, alpha=options.alpha,
-        epochs=options.epochs, seeds=seeds, device=device,
+        STUDENTS[settings["student"]], teacher, temperature=settings["temperature"], alpha=settings["alpha"],
+        epochs=settings["epochs"], seeds=seeds, device=device,
     )  # fmt: skip
     say(report.text)
     draw(report, options.picture)  # after the table: whatever happens to the picture, the result is on the screen

@@ -1,0 +1,243 @@
+"""``kdcourse distill`` without settings: when does a teacher help? Two shapes of student, few images to all of them.
+
+How the settings were chosen, on held-out images, is recorded by ``experiments/distill.py``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from .. import models
+from .._files import write_atomically
+from ..data import MNIST, load_mnist
+from ..sweeps import compare, mean_interval, sweep
+from ..training import count_errors, predict_logits
+
+TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 2e-3, 64
+STUDENTS = {"784-128-10": models.make_student_mlp, "784-300-300-10": partial(models.make_hinton_student, 300)}
+METHODS = {"no_teacher": "plain", "label_smoothing": "smoothed", "distilled": "distilled"}
+IMAGES, STEPS, SEEDS = (300, 2_000, 10_000, 55_000), 800, (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Students of several shapes, trained on few and on many images, with a teacher and without.
+
+    Attributes
+    ----------
+    runs : pd.DataFrame
+        A row per student: ``student``, ``images``, ``arm``, ``seed``, ``steps``, ``test_errors``.
+    teacher_errors : int
+    """
+
+    runs: pd.DataFrame
+    teacher_errors: int
+
+    def comparison(self) -> pd.DataFrame:
+        """Return the paired differences of the distilled students from each baseline, for each shape and size."""
+        parts = []
+        for (student, images), runs in self.runs.groupby(["student", "images"], sort=False):
+            table = compare(runs, baseline=["plain", "smoothed"])
+            parts.append(table[table["arm"] == "distilled"].assign(student=student, images=images))
+        return pd.concat(parts, ignore_index=True)
+
+    def verdicts(self) -> dict[tuple[str, int], str]:
+        """Say for each shape and size whether a teacher helps.
+
+        It is better if it beats both baselines, worse if either beats it, else unclear.
+        """
+        words = {}
+        for (student, images), rows in self.comparison().groupby(["student", "images"], sort=False):
+            of_both = set(rows["verdict"])
+            words[student, images] = "better" if of_both == {"better"} else "worse" if "worse" in of_both else "unclear"
+        return words
+
+    def to_text(self) -> str:
+        """Return the table of mean errors, then every difference with its interval, then the answer."""
+        means = self.runs.groupby(["student", "arm", "images"])["test_errors"].mean()
+        images = list(self.runs["images"].unique())
+        shapes, arms = list(self.runs["student"].unique()), list(METHODS.values())
+        lines = [
+            "images".rjust(8) + "".join(f"   {shape:^29}" for shape in shapes),
+            " " * 8 + ("   " + "".join(f"{arm:>9} " for arm in arms).rstrip().ljust(29)) * len(shapes),
+        ]
+        for count in images:
+            cells = ["".join(f"{means[shape, arm, count]:9,.0f} " for arm in arms).ljust(29) for shape in shapes]
+            lines.append(f"{count:8,}" + "".join(f"   {cell[:29]}" for cell in cells))
+        table = "\n".join(line.rstrip() for line in lines)
+        if self.runs["seed"].nunique() < 2:
+            return f"{table}\n\nOne seed has no interval, so this run claims nothing. Try --seeds 3."
+        return f"{table}\n\n{self._differences()}\n\n{self._answers()}"
+
+    def draw(self, path: Path) -> None:
+        """Draw errors against images, a panel per shape; the PNG is written atomically."""
+        picture = draw_study(self)
+        from .. import plots
+
+        write_atomically(path, lambda temporary: temporary.write_bytes(plots.to_png(picture)))
+
+    def _differences(self) -> str:
+        lines, before = [], None
+        for row in self.comparison().to_dict("records"):
+            heading, before = row["student"] != before, row["student"]
+            if heading:
+                lines += ["", f"{row['student']}: distilled - baseline, paired, with the 95 % interval"]
+            lines.append(
+                f"{row['images']:8,} images  {'- ' + row['baseline']:10} {row['difference']:+8,.0f} errors "
+                f"[{row['low']:+,.0f}, {row['high']:+,.0f}]: {row['verdict']}"
+            )
+        return "\n".join(lines).lstrip("\n")
+
+    def _answers(self) -> str:
+        words = self.verdicts()
+        sentences = ["In this run:"]
+        for shape in dict.fromkeys(student for student, _ in words):
+            sizes = {
+                verdict: [f"{images:,}" for student, images in words if (student, images) in words and student == shape
+                          and words[student, images] == verdict]
+                for verdict in ("better", "unclear", "worse")
+            }  # fmt: skip
+            said = {
+                "better": "the teacher helps against both baselines at {} images",
+                "unclear": "it is unclear at {}",
+                "worse": "at {} a baseline is better",
+            }
+            parts = [said[verdict].format(_listed(counts)) for verdict, counts in sizes.items() if counts]
+            sentences.append(f"- {shape}: {'; '.join(parts)}.")
+        return "\n".join(sentences)
+
+
+def study(
+    teacher: nn.Module,
+    *,
+    students: dict[str, Callable[[], nn.Module]] = STUDENTS,
+    images: Sequence[int] = IMAGES,
+    steps: int = STEPS,
+    seeds: Sequence[int] = SEEDS,
+    temperature: float = TEMPERATURE,
+    alpha: float = ALPHA,
+    data: MNIST | None = None,
+    device: str | torch.device = "cpu",
+    processes: bool = True,
+    progress: bool = True,
+) -> Study:
+    """Train students plainly, with label smoothing and with a teacher, on few images and on many.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        Trained teacher on ``device``; it answers once for each image.
+    students : dict from str to callable
+        Factory of each shape: images (B, 1, 28, 28) to logits (B, 10).
+    images : sequence of int
+        Numbers of training images; the first ones are taken.
+    steps : int
+        Steps of 64 images for every student, up to whole passes over its images; one pass at least.
+    seeds : sequence of int
+        Seeds of the students; one of each shape, size and method per seed.
+    temperature, alpha : float
+        T > 0; the share of the teacher's term, in [0, 1].
+    data : MNIST, optional
+        The images; by default those of the package.
+    device : str or torch.device
+        Where all of them train.
+    processes : bool
+        Whether the students train on all cores, a process each; on a GPU they stay in this one.
+    progress : bool
+        Whether bars are shown on standard error.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ValueError
+        If there are no such images, or a knob is out of range.
+    """
+    mnist = load_mnist(device=device) if data is None else data
+    sizes = list(dict.fromkeys(images))
+    if not sizes or not all(1 <= count <= len(mnist.train.labels) for count in sizes):
+        raise ValueError(f"images must be numbers from 1 to {len(mnist.train.labels):,}, got {list(images)}.")
+    logits = predict_logits(teacher, mnist.train.images[: max(sizes)])  # (N, 10), once: they never change
+    parts = []
+    for count in sizes:
+        runs = sweep(
+            make_student=dict(students),
+            data={"train": mnist.train.take(count), "test": mnist.test},
+            teacher=logits[:count],
+            seeds=list(seeds),
+            epochs=max(1, round(steps / -(-count // BATCH_SIZE))),
+            batch_size=BATCH_SIZE,
+            lr=LEARNING_RATE,
+            temperature=temperature,
+            alpha=alpha,
+            executor="processes" if processes else None,
+            progress=progress,
+        )
+        shape = runs["student"] if "student" in runs else next(iter(students))  # one shape alone is no axis
+        method = runs["method"] if "method" in runs else runs["arm"]
+        parts.append(runs.assign(student=shape, images=count, arm=method.map(METHODS)))
+    columns = ["student", "images", "arm", "seed", "steps", "test_errors"]
+    runs = pd.concat(parts, ignore_index=True)[columns]
+    order = {shape: place for place, shape in enumerate(students)}
+    runs = runs.sort_values("student", key=lambda shapes: shapes.map(order), kind="stable", ignore_index=True)
+    return Study(runs, count_errors(teacher, *mnist.test))
+
+
+def draw_study(found: Study) -> Any:
+    """Return the picture: a panel per shape of student, log-log, the three methods by colour, line and marker."""
+    from .. import plots  # here: drawing is all that needs matplotlib
+    from ..plots.comparisons import VERDICTS
+    from ..plots.style import line_of, new_figure
+
+    roles = {"plain": "no_teacher", "smoothed": "label_smoothing", "distilled": "student"}
+    shapes = list(found.runs["student"].unique())
+    images = sorted(found.runs["images"].unique())
+    several = found.runs["seed"].nunique() > 1
+    figure = new_figure(width=4.4 * len(shapes), height=3.9)
+    axes = figure.subplots(1, len(shapes), sharey=True, squeeze=False)[0]
+    words = found.verdicts() if several else {}
+    for ax, shape in zip(axes, shapes, strict=True):
+        plots.tidy(ax)
+        for shift, (arm, role) in zip((0.96, 1.0, 1.04), roles.items(), strict=True):
+            runs = found.runs[(found.runs["student"] == shape) & (found.runs["arm"] == arm)]
+            errors = [runs.loc[runs["images"] == count, "test_errors"].tolist() for count in images]
+            places = [count * shift for count in images]  # side by side, so that no interval hides another
+            means = [sum(values) / len(values) for values in errors]
+            ax.plot(places, means, **line_of(role), markersize=6, label=arm)
+            if several:
+                ends = [mean_interval(values)[1:] for values in errors]
+                for place, (low, high) in zip(places, ends, strict=True):
+                    ax.plot([place, place], [max(low, 1), high], color=plots.COLORS[role], linewidth=1.4)
+        ax.axhline(found.teacher_errors, **line_of("teacher"), label="the teacher")
+        ax.set(
+            xscale="log", yscale="log", title=f"{shape}: distilled is" if several else shape, xlabel="training images"
+        )
+        ax.set_xticks(images, labels=[f"{count:,}" for count in images])
+        ax.minorticks_off()
+        for count in images:
+            if word := words.get((shape, count)):
+                ax.annotate(
+                    word, (count, 0.985), xycoords=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8.5,
+                    color=VERDICTS[word]["color"], fontweight="bold",
+                )  # fmt: skip
+        ax.set_xlim(images[0] / 1.5, images[-1] * 1.5)
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high * 1.5)  # room for the words
+    ticks = [count for count in (50, 100, 200, 500, 1000, 2000, 5000) if low <= count <= high]
+    axes[0].set_yticks(ticks, labels=[f"{count:,}" for count in ticks])
+    axes[0].set_ylabel("test errors of 10,000")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9)
+    return figure
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
