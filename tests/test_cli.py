@@ -13,7 +13,7 @@ import pytest
 
 from kdcourse import zoo
 from kdcourse.__main__ import STUDENTS, main
-from kdcourse.commands import console, distill
+from kdcourse.commands import console, distill, when_it_helps
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
         (["distill", "--temperature", "nan"], "temperature must be positive and finite, got nan"),
         (["distill", "--temperature", "1e-300"], "temperature must be at least 1e-20, got 1e-300"),
         (["distill", "--alpha", "1.5"], r"alpha must be in [0, 1], got 1.5"),
+        (["distill", "--alpha", "0.5", "--steps", "9"], "--images and --steps belong to the question"),
         (["distill", "--teacher", "einstein"], "there is no teacher 'einstein'"),
         (["distill", "--device", "abacus"], "device 'abacus' is not on this machine"),
         (["distill", "--device", "cpu:7"], "device 'cpu:7' is not on this machine; here: "),
@@ -68,6 +69,7 @@ def test_a_wrong_value_gets_one_clear_line_and_exit_code_2(arguments, message, c
         (["distill", "--epochs", "1.5"], "argument --epochs: must be a positive integer, got '1.5'"),
         (["distill", "--epochs", " 3"], "argument --epochs: must be a positive integer, got ' 3'"),
         (["distill", "--epochs", "9" * 5000], "argument --epochs: must be a positive integer, got '999"),
+        (["distill", "--images", "300", "55001"], "must be a positive integer, got '55001'; at most 55,000"),
         (["distill", "--seeds", "1000000"], "must be a positive integer, got '1000000'; at most 1,000 "),
         (["distill", "--seed", "9" * 20], "must be a whole number from 0, got '99999999999999999999'; at most 4,294,"),
         (["distill", "--seed", "-1"], "argument --seed: must be a whole number from 0, got '-1'"),
@@ -112,7 +114,8 @@ def test_the_parser_offers_the_students_that_there_are():
 
 @pytest.fixture
 def no_training(monkeypatch):
-    monkeypatch.setattr(distill, "sweep", lambda **_: pytest.fail("students were trained"))
+    for module in (distill, when_it_helps):
+        monkeypatch.setattr(module, "sweep", lambda **_: pytest.fail("students were trained"))
     monkeypatch.setattr(zoo, "train_teacher", lambda *_, **__: pytest.fail("a teacher was trained"))
 
 
@@ -120,6 +123,7 @@ def no_training(monkeypatch):
     "arguments",
     [
         ["distill", "--picture", "closed/picture.png"],
+        ["distill", "--picture", "closed/picture.png", "--epochs", "2"],
         ["zoo", "train", "teacher_mlp", "--folder", "closed"],
         ["zoo", "train", "teacher_mlp", "--folder", "closed/deeper"],
         ["zoo", "train", "teacher_mlp", "--checkpoint", "closed/teacher.pt"],
@@ -165,7 +169,7 @@ def test_a_picture_that_cannot_be_written_in_the_end_does_not_lose_the_table(tmp
 
     monkeypatch.setattr(distill, "write_atomically", full)
     picture = tmp_path / "picture.png"
-    assert main(["distill", "--picture", str(picture), "--device", "cpu", "--threads", "1"]) == 2
+    assert main(["distill", "--picture", str(picture), "--device", "cpu", "--threads", "1", "--epochs", "1"]) == 2
     written = capsys.readouterr()
     assert written.out.endswith("the table\n")
     assert written.err == f"kdcourse distill: {picture}: No space left on device\n"

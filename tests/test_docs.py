@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -162,3 +163,13 @@ def test_every_record_that_a_chapter_reads_ships_with_the_package():
     assert {"chapter03", "hinton", "losses"} <= names
     assert names <= {path.stem for path in (ROOT / "kdcourse" / "records").glob("*.json")}
     assert "benchmarks/results" not in sources
+
+
+def test_what_readme_and_chapter_00_say_of_the_command_is_what_the_record_says():
+    record = json.loads((ROOT / "experiments/results/distill.json").read_text(encoding="utf-8"))
+    words = {(row["student"], row["images"]): row["verdict"] for row in record["verdicts"]}
+    assert {word for (student, _), word in words.items() if student == "784-300-300-10"} == {"better"}
+    against = {(row["images"], row["baseline"]): row["verdict"] for row in record["comparison"]
+               if row["student"] == "784-128-10"}  # fmt: skip
+    assert "better" not in {word for (_, baseline), word in against.items() if baseline == "smoothed"}
+    assert against[55_000, "plain"] == against[55_000, "smoothed"] == "worse"

@@ -16,7 +16,10 @@ from kdcourse.results import verdict
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS, BENCHMARKS = ROOT / "experiments" / "results", ROOT / "benchmarks" / "results"
 # Records whose numbers a chapter shows: the package has a copy of each.
-SHIPPED = ("experiments/results/chapter*.json", "experiments/results/hinton.json", "benchmarks/results/losses.json")
+SHIPPED = (
+    "experiments/results/chapter*.json", "experiments/results/distill.json", "experiments/results/hinton.json",
+    "benchmarks/results/losses.json",
+)  # fmt: skip
 
 
 def read(folder: Path, name: str) -> dict:
@@ -71,22 +74,25 @@ def results() -> str:
 
 
 def newcomer() -> str:
-    """The table and the picture of ``kdcourse distill``."""
+    """What ``kdcourse distill`` says."""
     record = read(EXPERIMENTS, "distill")
+    settings = record["settings"]
     return f"""## kdcourse distill
 
-*Plain* students see the labels only. With *label smoothing* a tenth of each label is spread over all digits. Read the
-intervals: the verdict behind each is about these settings and this teacher. Chapter 01 shows how much the settings
-decide, chapter 02 has the experiment in which a teacher helps.
+*When does a teacher help?* *Plain* students see the labels only, *smoothed* ones see labels of which a tenth is spread
+over all digits, *distilled* ones see a teacher's softened answers too. The teacher is {settings["teacher"]}, T =
+{settings["temperature"]:g} and alpha = {settings["alpha"]:g}. Every student gets about {settings["steps"]:,} steps of
+{settings["batch_size"]} images; seeds {", ".join(map(str, settings["seeds"]))}.
 
 ```text
 $ {record["command"]}
 {record["table"]}
 ```
 
-![Test errors of each method, a dot per seed, the teacher's as a dashed line](images/distill.png)
+![Test errors against training images, a panel for each shape of student](images/when-a-teacher-helps.png)
 
-{record["seconds"]:.0f} s on {machine(record)}.
+{record["cpu_seconds"]:.0f} s of processor time, {record["seconds"]:.0f} s by the clock, on {machine(record)}. A load
+far above the number of cores means that other work shared them. Commit {record["commit"]}.
 """
 
 

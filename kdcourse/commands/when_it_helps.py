@@ -83,32 +83,27 @@ class Study:
         write_atomically(path, lambda temporary: temporary.write_bytes(plots.to_png(picture)))
 
     def _differences(self) -> str:
-        lines, before = [], None
-        for row in self.comparison().to_dict("records"):
-            heading, before = row["student"] != before, row["student"]
-            if heading:
-                lines += ["", f"{row['student']}: distilled - baseline, paired, with the 95 % interval"]
-            lines.append(
-                f"{row['images']:8,} images  {'- ' + row['baseline']:10} {row['difference']:+8,.0f} errors "
-                f"[{row['low']:+,.0f}, {row['high']:+,.0f}]: {row['verdict']}"
-            )
-        return "\n".join(lines).lstrip("\n")
+        lines, table = [], self.comparison()
+        for shape in table["student"].unique():
+            lines += ["", f"{shape}: distilled - baseline, paired, with the 95 % interval"]
+            for row in table[table["student"] == shape].to_dict("records"):
+                lines.append(
+                    f"{row['images']:8,} images  {'- ' + row['baseline']:10} {row['difference']:+8,.0f} errors "
+                    f"[{row['low']:+,.0f}, {row['high']:+,.0f}]: {row['verdict']}"
+                )
+        return "\n".join(lines[1:])
 
     def _answers(self) -> str:
-        words = self.verdicts()
-        sentences = ["In this run:"]
+        said = {
+            "better": "the teacher helps against both baselines at {} images",
+            "unclear": "it is unclear at {}",
+            "worse": "at {} a baseline is better",
+        }
+        sentences, words = ["In this run:"], self.verdicts()
         for shape in dict.fromkeys(student for student, _ in words):
-            sizes = {
-                verdict: [f"{images:,}" for student, images in words if (student, images) in words and student == shape
-                          and words[student, images] == verdict]
-                for verdict in ("better", "unclear", "worse")
-            }  # fmt: skip
-            said = {
-                "better": "the teacher helps against both baselines at {} images",
-                "unclear": "it is unclear at {}",
-                "worse": "at {} a baseline is better",
-            }
-            parts = [said[verdict].format(_listed(counts)) for verdict, counts in sizes.items() if counts]
+            sizes = {images: word for (student, images), word in words.items() if student == shape}
+            counts = {verdict: [f"{images:,}" for images in sizes if sizes[images] == verdict] for verdict in said}
+            parts = [said[verdict].format(_listed(images)) for verdict, images in counts.items() if images]
             sentences.append(f"- {shape}: {'; '.join(parts)}.")
         return "\n".join(sentences)
 
@@ -228,7 +223,7 @@ def draw_study(found: Study) -> Any:
                     word, (count, 0.985), xycoords=ax.get_xaxis_transform(), ha="center", va="top", fontsize=8.5,
                     color=VERDICTS[word]["color"], fontweight="bold",
                 )  # fmt: skip
-        ax.set_xlim(images[0] / 1.5, images[-1] * 1.5)
+        ax.set_xlim(images[0] / 1.9, images[-1] * 1.9)
     low, high = axes[0].get_ylim()
     axes[0].set_ylim(low, high * 1.5)  # room for the words
     ticks = [count for count in (50, 100, 200, 500, 1000, 2000, 5000) if low <= count <= high]
