@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercise 01: teacher and student
 #
-# You write the two functions with which chapter 01 looked into a teacher, repair a measurement that flatters or slanders a
-# model, read a picture of dark knowledge, and put four networks into one.
+# You write the two functions with which chapter 01 looked into a teacher, which it took from a library. You repair a wrong
+# measurement of a model, read a picture of dark knowledge, and put four networks into one.
 #
 # **You need** chapter 01. **Time** about 45 minutes, 18 points.
 #
@@ -226,7 +226,8 @@ check_dark_knowledge(answers)
 # four, on 3,000 images that nobody has labelled.
 #
 # 1. Write `ensemble_logits(all_logits)`: the logits of M members, shape (M, B, K), become logits of shape (B, K) whose softmax is
-#    the *mean of the members' probabilities*. They must stay finite for members that are very sure.
+#    the *mean of the members' probabilities*. They must stay finite for members that are very sure. The chapter took the logarithm
+#    of the vote; if all members are very sure, some mean probability is rounded to 0, and its logarithm is not finite.
 # 2. Run the cell that trains. Then set each verdict: is the distilled student `"better"` or `"worse"` than one clinic's network, than
 #    the vote of all four, and than a student that was *given* labels for the 3,000 images, trained with label smoothing? Write
 #    `"unclear"` where the interval of the paired difference holds 0.
