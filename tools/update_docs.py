@@ -74,8 +74,8 @@ def results() -> str:
 
 
 def newcomer() -> str:
-    """What ``kdcourse distill`` says."""
-    record = read(EXPERIMENTS, "distill")
+    """What ``kdcourse distill`` says, and how its settings were chosen."""
+    record, choice = read(EXPERIMENTS, "distill"), read(EXPERIMENTS, "distill_settings")
     settings = record["settings"]
     return f"""## kdcourse distill
 
@@ -93,7 +93,38 @@ $ {record["command"]}
 
 {record["cpu_seconds"]:.0f} s of processor time, {record["seconds"]:.0f} s by the clock, on {machine(record)}. A load
 far above the number of cores means that other work shared them. Commit {record["commit"]}.
+
+**How T and alpha were chosen**, at 2,000 images: {choice["rule"]}, seeds
+{" and ".join(map(str, choice["seeds"]))}, of 5,000 held-out images. One setting serves all students and sizes, so another one may be
+better for one layer and many images. The test errors beside it chose nothing.
+
+{table(["T and alpha", "geometric mean of held-out errors"], _scores(choice), align="lr")}
+
+{table(["student", "images", "setting", "held-out errors", "test errors"], _choices(choice), align="lrlrr")}
+
+`{choice["command"]}` on {machine(choice)}.
 """
+
+
+def _scores(choice: dict) -> list[list[str]]:
+    marks = {choice["chosen"]: "**"}
+    return [
+        [marks.get(name, "") + name + marks.get(name, ""), f"{score:.1f}"]
+        for name, score in sorted(choice["scores"].items(), key=lambda item: item[1])
+    ]
+
+
+def _choices(choice: dict) -> list[list[str]]:
+    return [
+        [
+            row["student"],
+            f"{row['images']:,}",
+            row["setting"],
+            f"{row['held_out_errors']:.1f}",
+            f"{row['test_errors']:.1f}",
+        ]
+        for row in sorted(choice["rows"], key=lambda row: (row["student"], row["images"], row["held_out_errors"]))
+    ]
 
 
 def _comparison(rows: list[dict]) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -26,7 +27,7 @@ from .console import say
 STUDENTS = {"mlp": models.make_student_mlp, "hinton": models.make_hinton_student, "cnn": models.make_student_cnn}
 ARMS = {"no_teacher": "plain", "label_smoothing": "label smoothing"}
 # One comparison has these settings; any of them on the command line asks for one.
-SETTINGS = {"temperature": 4.0, "alpha": 0.7, "epochs": 5, "teacher": "teacher_mlp", "student": "mlp"}
+SETTINGS: dict[str, Any] = {"temperature": 4.0, "alpha": 0.7, "epochs": 5, "teacher": "teacher_mlp", "student": "mlp"}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,10 @@ from ..sweeps import compare, mean_interval, sweep
 from ..training import count_errors, predict_logits
 
 TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 2e-3, 64
-STUDENTS = {"784-128-10": models.make_student_mlp, "784-300-300-10": partial(models.make_hinton_student, 300)}
+STUDENTS: dict[str, Callable[[], nn.Module]] = {
+    "784-128-10": models.make_student_mlp,
+    "784-300-300-10": partial(models.make_hinton_student, 300),
+}
 METHODS = {"no_teacher": "plain", "label_smoothing": "smoothed", "distilled": "distilled"}
 IMAGES, STEPS, SEEDS = (300, 2_000, 10_000, 55_000), 800, (0, 1, 2)
 
