@@ -183,7 +183,7 @@ SETTINGS = ("epochs", "width", "temperature", "batch_size", "lr", "bfloat16")
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--images", type=int, default=60_000, help="number of training images, from the start")

@@ -6,6 +6,7 @@ Chapters 00 to 12. ``show`` displays a picture with a description in words.
 from .attention import attention_grid
 from .charts import curve, matrix, probability_bars, ticks_at, training_curves
 from .comparisons import did_it_hold, intervals
+from .dots import dots
 from .images import digit_grid
 from .relations import relation_matrices
 from .showing import show, to_png
@@ -22,6 +23,7 @@ __all__ = [
     "curve",
     "did_it_hold",
     "digit_grid",
+    "dots",
     "intervals",
     "matrix",
     "new_axes",

@@ -12,7 +12,8 @@
 # - recognise six common mistakes (traps 1 to 6 of `docs/traps.md`) by the numbers they leave behind;
 # - judge by paired differences with intervals whether a teacher helped.
 #
-# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes; the machine needs about two.
+# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes, of which the machine needs two. It has
+# an opening and three parts: the loss, the trainer, and the digit 3 never seen. Each part is a good place to stop.
 #
 # Symbols: $z$ logits, $T$ [temperature](glossary:temperature), $p$ the teacher's probabilities, $q$ the student's.
 
@@ -23,6 +24,7 @@ from functools import partial
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from IPython.display import HTML
 from torch.func import vmap
 
 from kdcourse import plots, zoo
@@ -34,7 +36,7 @@ from kdcourse.objectives import with_knobs
 from kdcourse.plots import COLORS, show
 from kdcourse.plots.drawings import draw_soft_targets
 from kdcourse.records import read_record
-from kdcourse.sweeps import compare, format_comparison, sweep
+from kdcourse.sweeps import compare, format_comparison, in_words, sweep
 from kdcourse.training import Knobs, count_errors, pick_device, predict_logits
 from kdcourse.widgets import LiveTrainer, guess
 
@@ -54,19 +56,17 @@ draw_soft_targets()
 # these **held-out** images we choose knobs. The test images are for reporting, at the end.
 #
 # One confession. The teacher's own dropout and learning rate were chosen by looking at *test* errors, so the number of errors that the
-# next cell prints **flatters it**: on new digits it would do a little worse. Nothing below is judged by that number: students are compared with
-# students.
+# next cell prints **flatters it**: on new digits it would do a little worse. Nothing below is judged by that number, because students are
+# compared with students.
 
 # %%
-FULL = False  # True: the experiments of the last part at full size, more than an hour on two cores
+FULL = False  # True: part 3 with the paper's students and all images, more than half an hour
 device = pick_device()
 mnist = load_mnist(device=device)
 teacher = zoo.load("hinton_teacher", device=device)
 teacher_errors = count_errors(teacher, *mnist.test)
-print(
-    f"teacher: {count_parameters(teacher):,} parameters, {teacher_errors} errors on {len(mnist.test.labels):,} images"
-)
-print("how its settings were chosen:", zoo.provenance("hinton_teacher")["settings_chosen"])
+print(f"teacher: {count_parameters(teacher):,} parameters")
+print(f"{teacher_errors} errors on {len(mnist.test.labels):,} test images")
 
 # %% tags=["claims"]
 assert teacher_errors <= 90  # flattered, see above; the paper's teacher makes 67
@@ -83,16 +83,17 @@ guess("02.first-slider")
 
 # %%
 make_two_layers = partial(make_hinton_student, 300)
+students = {"two hidden layers": make_two_layers, "one hidden layer": make_student_mlp}
 
 
-def new_live_trainer(seed, make_student=make_two_layers, images=2000):
+def new_live_trainer(seed):
     torch.manual_seed(seed)
-    data = mnist._replace(train=mnist.train.take(images))
-    return LiveTrainer(make_student().to(device), teacher, data, knobs=Knobs(1.0, 0.9))
+    images = (2_000, len(mnist.train.labels))
+    return LiveTrainer(students, teacher, mnist, knobs=Knobs(1.0, 0.9), images=images)
 
 
 # %% [markdown]
-# Run the notebook **up to the next cell**: a kernel that is busy answers no slider. Press ▶ and wait for step 400. Then drag $T$ to 20,
+# Run the notebook **up to the next cell**, because a kernel that is busy answers no slider. Press ▶ and wait for step 400. Then drag $T$ to 20,
 # and watch the student with a teacher for the next two hundred steps. The student without one shows what would have happened.
 
 # %%
@@ -100,8 +101,15 @@ live = new_live_trainer(seed=2)
 live
 
 # %% [markdown]
-# Further things to try: $T$ back to 0.5; $\alpha$ down to 0, or up to 1, so that no label is used at all; *fork here*, which keeps a
-# second copy under knobs of its own. Without a running kernel, this is the session, recorded:
+# When you have seen it, try more:
+#
+# - $T$ back to 0.5. Or $\alpha$ down to 0, or up to 1, so that no label is used at all.
+# - *fork here* keeps a second copy of the student, under knobs of its own.
+# - *show digit* chooses the digit on the right.
+# - When does the teacher **stop helping**? Leave $T$ at 20, and choose *one hidden layer* and *all images*: the race starts again. In our run the student with a teacher was
+#   behind after 800 steps, with 5.3 % against 4.2 %. Then choose *two hidden layers*: ahead again, 2.8 % against 3.7 %. So the shape of the student matters.
+#
+# Those are single runs; `kdcourse distill` in a terminal measures both shapes over several seeds. *reset* brings everything back to this text's settings. Without a running kernel, this is the session, recorded:
 
 # %%
 recorded = new_live_trainer(seed=2)
@@ -115,7 +123,7 @@ names = {"distilled": "student", "no teacher": "no_teacher"}
 curves = {names[name]: (arm.steps, arm.errors) for name, arm in recorded.arms.items()}
 ax = plots.training_curves(curves, marks={400: "T = 20"})
 ax.set(ylabel="held-out errors, %", ylim=(0, 15))
-show(ax, alt="02.held-out-errors")
+show(ax, alt="02.one-slider-recorded")
 
 # %% tags=["claims"]
 ends = {name: arm.errors[-1] for name, arm in recorded.arms.items()}
@@ -127,44 +135,40 @@ assert abs(at_400[0] - at_400[1]) < 1
 assert ends["distilled"] < 0.75 * ends["no teacher"]
 
 # %% [markdown]
-# One run can be luck. So the same from five starts, with $T = 1$ or $T = 20$ all the way. `sweep` trains many students at once. Each
+# One run can be luck. So the same from four starts, with $T = 1$ or $T = 20$ all the way, and with larger steps, so that 400 of them are enough. `sweep` trains many students at once. Each
 # way of training is an [arm](glossary:arm). All arms of one seed start from the same weights and see the same batches, so their difference is
 # due to the method alone. `compare` takes that difference seed by seed and gives its [95 % interval](glossary:confidence-interval).
-# Two baselines get the same budget: no teacher, and [label smoothing](glossary:label-smoothing), which softens targets without
+# Two baselines get the same budget: no teacher, and [label smoothing](glossary:label-smoothing), which softens the labels without
 # knowing anything.
 
 # %%
 slider = sweep(
-    make_student=make_two_layers, seeds=range(5), epochs=40, progress=False,
-    data={"train": mnist.train.take(2000), "test": mnist.test}, teacher=teacher,
-    temperature=[1, 20], alpha=0.9, executor="processes",  # one for each core
+    make_student=make_two_layers, data={"train": mnist.train.take(2000), "test": mnist.test},
+    teacher=teacher, temperature=[1, 20], alpha=0.9, seeds=range(4), epochs=25, lr=2e-3,
+    executor="processes", progress=False,  # a process for each core
 )  # fmt: skip
+slider["arm"] = slider.arm.str.replace("temperature=", "T = ")
 table = compare(slider)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt="02.paired-differences-test")
-
-# %%
-for row in table[table.arm == "temperature=20"].itertuples():
-    interval = f"95 % interval [{row.low:+.0f}, {row.high:+.0f}], {row.n} seeds: {row.verdict}"
-    print(
-        f"T = 20 against {row.baseline.replace('_', ' ')}: {row.difference:+.0f} errors, {interval}"
-    )
+show(ax, alt="02.one-slider-four-seeds")
+print(in_words(table))
 
 # %% tags=["claims"]
 against = table.set_index(["arm", "baseline"])
-assert against.loc["temperature=20", "no_teacher"].high < -100
-assert against.loc["temperature=20", "label_smoothing"].high < 0
-assert abs(against.loc["temperature=1", "no_teacher"].difference) < 100
+assert against.loc["T = 20", "no_teacher"].high < -100
+assert against.loc["T = 20", "label_smoothing"].high < 0
+assert abs(against.loc["T = 1", "no_teacher"].difference) < 100
 
 # %% [markdown]
-# The labels did not change, the images did not change, and neither did the number of steps. What reached the student through that
-# slider? To find out, we build the loss.
+# At $T = 20$ the teacher helps, and more than smoothed labels do. At $T = 1$ it changes little. Yet the labels did not change, the images did not change,
+# and neither did the number of steps. What reached the student through that slider? To find out, we build the loss.
+
+# %% [markdown]
+# ## Part 1: the loss
 #
-# ## The loss, line by line
-#
-# Most of what follows needs only one batch: 256 held-out digits, and a student of 784-128-10 after a moment of ordinary
-# training, so that it already has opinions, and wrong ones among them.
+# Most of this part needs only one batch: 256 held-out digits, and a student of 784-128-10 after a moment of ordinary
+# training. It already has opinions, and some of them are wrong.
 
 # %%
 images, labels = mnist.held_out.take(256)
@@ -175,24 +179,19 @@ for few_images, few_labels in minibatches(*mnist.train.take(4000), batch_size=12
     optimizer.zero_grad()
     F.cross_entropy(student(few_images), few_labels).backward()
     optimizer.step()
-teacher_logits, student_logits = (
-    predict_logits(teacher, images),
-    predict_logits(student, images),
-)  # (256, 10) each
-print(
-    "errors of 256:",
-    {
-        "teacher": count_errors(teacher, images, labels),
-        "student": count_errors(student, images, labels),
-    },
-)
+
+# %%
+teacher_logits = predict_logits(teacher, images)  # (256, 10)
+student_logits = predict_logits(student, images)  # (256, 10)
+for name, model in {"teacher": teacher, "student": student}.items():
+    print(f"{name}: {count_errors(model, images, labels)} of 256 wrong")
 
 # %% [markdown]
-# ## What the teacher says
+# ### What the teacher says
 #
 # The [softmax](glossary:softmax) turns logits into probabilities, $p_i = e^{z_i/T} / \sum_j e^{z_j/T}$. Usually $T = 1$.
 # A trained teacher is so sure of itself that nine of its ten probabilities are practically zero. A larger $T$ flattens the
-# row, keeps its order, and brings the small numbers into sight: which *wrong* answers are nearly right.
+# row and keeps its order. It brings the small numbers into sight, and they say which *wrong* answers are nearly right.
 #
 # Here is the digit of our batch that the teacher is least sure of.
 
@@ -200,23 +199,22 @@ print(
 least_sure = soften(teacher_logits, temperature=1).amax(dim=1).argmin()
 bars = {f"T = {t}": soften(teacher_logits[least_sure], temperature=t) for t in (1, 4, 20)}
 ax = plots.probability_bars(bars, label=int(labels[least_sure]))
-plots.digit_grid(
-    images[least_sure][None], ax=ax.inset_axes([1.0, 0.3, 0.2, 0.5])
-)  # beside it: the digit itself
-show(ax, alt="02.probabilities-t-1")
+beside = ax.inset_axes([1.0, 0.3, 0.2, 0.5])
+plots.digit_grid(images[least_sure][None], ax=beside)
+show(ax, alt="02.probabilities-at-three-temperatures")
+for name, row in bars.items():
+    print(f"{name:6}: largest {row.max():.2f}, smallest {row.min():.5f}, sum {row.sum():.2f}")
 
-# %%
-for t in (1, 4, 20):
-    row = soften(teacher_logits[least_sure], temperature=t)
-    assert (row.argsort() == teacher_logits[least_sure].argsort()).all()  # the order never changes
-    print(f"T = {t:2}: largest {row.max():.2f}, smallest {row.min():.5f}, sum {row.sum():.2f}")
+# %% tags=["claims"]
+order = teacher_logits[least_sure].argsort()
+assert all((row.argsort() == order).all() for row in bars.values())  # the order never changes
 
 # %% [markdown]
-# ## How far is the student away?
+# ### How far is the student away?
 #
 # Two rows of ten probabilities need a distance. Distillation takes the [Kullback-Leibler
-# divergence](glossary:kullback-leibler-divergence), the extra surprise in nats when the world follows one row and you expected
-# another:
+# divergence](glossary:kullback-leibler-divergence). It is the extra surprise, in nats, of somebody who expected the row $q$ while the world follows
+# the row $p$:
 #
 # $$\mathrm{KL}(p\,\|\,q) = \sum_i p_i\,(\log p_i - \log q_i)$$
 #
@@ -236,40 +234,38 @@ def kl(p, q):  # (B, K), (B, K) -> (B,)
 kl = check("02.kl", kl)
 
 # %%
-p, q = (
-    soften(teacher_logits, temperature=4),
-    soften(student_logits, temperature=4),
-)  # (256, 10) each
-print(
-    f"KL(teacher‖student) {kl(p, q).mean():.3f}   KL(student‖teacher) {kl(q, p).mean():.3f}   KL(p‖p) {kl(p, p).mean():.3f}"
-)
+p = soften(teacher_logits, temperature=4)  # (256, 10)
+q = soften(student_logits, temperature=4)  # (256, 10)
+print(f"KL(teacher‖student) {kl(p, q).mean():.3f}")
+print(f"KL(student‖teacher) {kl(q, p).mean():.3f}")
+print(f"KL(teacher‖teacher) {kl(p, p).mean():.3f}")
 
 # %% [markdown]
-# Which of the two do we want? The one in which the *teacher* weights: wherever the teacher sees a possibility, the student
-# must see one too. Now look at what PyTorch offers, with its arguments in an order that has fooled many authors.
+# Which of the first two do we want? The one in which the *teacher* weights: wherever the teacher sees a possibility, the student
+# must see one too. Now look at what PyTorch offers. Its arguments have an order that has fooled many authors.
 
 # %%
 guess("02.kl-div-order")
 
 # %%
-found = F.kl_div(q.log(), p, reduction="none").sum(dim=-1)  # (256,)
-print(f"F.kl_div(log q, p): {found.mean():.3f}")
-torch.testing.assert_close(found, kl(p, q), rtol=1e-3, atol=1e-5)
+from_torch = F.kl_div(q.log(), p, reduction="none").sum(dim=-1)  # (256,)
+print(f"F.kl_div(log q, p): {from_torch.mean():.3f}")
+torch.testing.assert_close(from_torch, kl(p, q), rtol=1e-3, atol=1e-5)
 
 # %% [markdown]
 # <details><summary><b>Trap 1: the direction</b></summary>
 #
-# A widely read tutorial has `KL(student || teacher)` in its docstring above code that computes
+# A common mistake in texts: the docstring says `KL(student || teacher)`, and the code below it computes
 # KL(teacher‖student). The code is right, the sentence is not. Whoever "repairs" the code by the sentence trains something
-# else: with the student in front, its own certainties are weighted, and it may ignore what it never guesses. Chapter 11
-# comes back to that, where it is useful.
+# else. With the student in front, the loss is weighted by the student's own probabilities, so classes that it never predicts cost nothing. Chapter 11
+# comes back to that direction, where it is useful.
 #
 # </details>
 
 # %% [markdown]
-# ## The mean of what?
+# ### The mean of what?
 #
-# `F.kl_div` gives a loss per number, (256, 10) of them here. How they become one number, its argument `reduction` says. The
+# `F.kl_div` gives one number per class and image, here (256, 10). Its argument `reduction` says how they become one number. The
 # default is `"mean"`.
 
 # %%
@@ -278,94 +274,79 @@ guess("02.reduction")
 # %%
 right = kl(p, q).mean()
 with_mean = F.kl_div(q.log(), p, reduction="mean")
-print(
-    f"mean over images {right:.4f}   reduction='mean' {with_mean:.4f}   ratio {right / with_mean:.2f}"
-)
+print(f"mean over images  {right:.4f}")
+print(f"reduction='mean'  {with_mean:.4f}, which is {right / with_mean:.2f} times less")
 
 # %% tags=["claims"]
 assert 9.9 < right / with_mean < 10.1
 
 # %% [markdown]
-# `reduction="batchmean"` divides by the first dimension only, and is right for rows. Give it a *sequence*, logits of shape
+# `reduction="batchmean"` divides by the first dimension only. For rows that is right. But give it *sequences*, logits of shape
 # (B, L, K) with a row per token, and it divides by B alone. We fold our 256 rows into 32 "sentences" of 8 and look.
 
 # %%
 folded = F.kl_div(q.log().view(32, 8, 10), p.view(32, 8, 10), reduction="batchmean")
-print(
-    f"256 rows {F.kl_div(q.log(), p, reduction='batchmean'):.4f}   32 × 8 rows {folded:.4f}   the same digits"
-)
-ours = [
-    kd_loss(s, t, temperature=4)
-    for s, t in [
-        (student_logits, teacher_logits),
-        (student_logits.view(32, 8, 10), teacher_logits.view(32, 8, 10)),
-    ]
-]
-torch.testing.assert_close(*ours)  # the course's loss has not
+print(f"256 rows     {F.kl_div(q.log(), p, reduction='batchmean'):.4f}")
+print(f"32 × 8 rows  {folded:.4f}, from the same digits")
 
 # %% tags=["claims"]
 assert 7.9 < folded / right < 8.1  # it has grown with the length
+sequences = [logits.view(32, 8, 10) for logits in (student_logits, teacher_logits)]
+torch.testing.assert_close(
+    kd_loss(*sequences, temperature=4), kd_loss(student_logits, teacher_logits, temperature=4)
+)  # the course's loss has not
 
 # %% [markdown]
 # <details><summary><b>Trap 2: the reduction</b></summary>
 #
-# `"mean"` makes the loss $K$ times too small, so that $\alpha$ no longer means what it says;
+# `"mean"` makes the loss $K$ times too small, so $\alpha$ no longer means what it says.
 # `"batchmean"` makes it grow with the length of a sequence. PyTorch prints a warning about the first and runs on; it says
 # nothing about the second. Sum over classes, then take the mean over everything else, and there is nothing to remember.
 #
 # </details>
 
 # %% [markdown]
-# ## When a probability is exactly zero
+# ### When a probability is exactly zero
 #
-# Our `kl` takes the logarithm of a probability. Computers round small probabilities to 0, the sooner the fewer bits they
-# use. Half precision is what a GPU likes, so let us see how the same teacher fares in it.
+# Our `kl` takes the logarithm of a probability. Computers round small probabilities to 0, and the fewer bits they use, the sooner. GPUs
+# often compute in half precision, 16 bits a number. So let us see what becomes of the same teacher there.
 
 # %%
 half = teacher_logits.half().softmax(dim=-1)  # (256, 10), 16 bits a number
-zeros = (half == 0).float().mean()
-naive = kl(half, soften(student_logits, temperature=1).half())
-print(
-    f"{zeros:.0%} of the teacher's probabilities are exactly 0; {naive.isnan().sum()} of 256 divergences are NaN"
-)
+naive = kl(half, soften(student_logits, temperature=1).half())  # (256,)
+print(f"{(half == 0).float().mean():.0%} of the teacher's probabilities are exactly 0")
+print(f"{naive.isnan().sum()} of 256 divergences are not a number (NaN)")
 
 # %% tags=["claims"]
 assert naive.isnan().any()
 
 # %% [markdown]
 # $0 \cdot \log 0$ should be 0. The computer says $0 \cdot (-\infty)$, which is *not a number*, and one such digit ruins the
-# whole batch. The way out is never to leave [log space](glossary:log-space): `log_softmax` gives $\log p$ without passing
+# whole batch. The way out is to stay in [log space](glossary:log-space) all the time: `log_softmax` gives $\log p$ without passing
 # through $p$. Where $p$ is rounded to 0, $\log p$ is a harmless number such as $-20$.
 
 # %%
-log_p, log_q = (
-    F.log_softmax(teacher_logits.half().float(), dim=-1),
-    F.log_softmax(student_logits, dim=-1),
-)
+log_p = F.log_softmax(teacher_logits.half().float(), dim=-1)  # (256, 10)
+log_q = F.log_softmax(student_logits, dim=-1)  # (256, 10)
 in_log_space = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (256,)
-print(
-    f"in log space: {in_log_space.isnan().sum()} NaN, mean {in_log_space.mean():.3f}, smallest log p {log_p.min():.1f}"
-)
-saturated = kd_loss(student_logits, 1e4 * teacher_logits, temperature=1)
+print(f"in log space: {in_log_space.isnan().sum()} of 256 are NaN, mean {in_log_space.mean():.3f}")
+print(f"the smallest log p is {log_p.min():.1f}")
 
 # %% tags=["claims"]
 assert in_log_space.isfinite().all()
-assert saturated.isfinite()
+assert kd_loss(student_logits, 1e4 * teacher_logits, temperature=1).isfinite()
 
 # %% [markdown]
 # There is a second way to meet the same zero. Someone wants the other direction, KL(student‖teacher), and swaps the
-# arguments of `F.kl_div`. Now the *student's* probabilities are the target, and gradients flow through a logarithm of zero.
+# arguments of `F.kl_div`. Now the *student's* probabilities are the target, so gradients flow through a logarithm of zero.
 # The value looks healthy.
 
 # %%
 sure = (20 * student_logits).requires_grad_()  # a very sure student
-reverse = F.kl_div(
-    F.log_softmax(teacher_logits, dim=-1), sure.softmax(dim=-1), reduction="batchmean"
-)
+log_p = F.log_softmax(teacher_logits, dim=-1)  # (256, 10)
+reverse = F.kl_div(log_p, sure.softmax(dim=-1), reduction="batchmean")
 reverse.backward()
-print(
-    f"value {reverse:.2f}, finite: {reverse.isfinite().item()}; gradients that are NaN: {sure.grad.isnan().float().mean():.0%}"
-)
+print(f"value {reverse:.2f}; gradients that are NaN: {sure.grad.isnan().float().mean():.0%}")
 
 # %% tags=["claims"]
 assert reverse.isfinite()
@@ -375,32 +356,44 @@ assert sure.grad.isnan().any()
 # <details><summary><b>Trap 4: leaving log space</b></summary>
 #
 # `p * (p.log() - q.log())` is correct on paper and NaN for a sure teacher. Reverse KL through
-# a target that needs a gradient is worse: the loss is finite and the weights are NaN one step later.
+# a target that needs a gradient is worse: the loss is finite, and one step later the weights are NaN.
 #
 # </details>
 
 # %% [markdown]
-# ## Written out, it is five lines
+# ### Your turn: the whole loss
 #
-# So here is the loss as this course writes it. The factor `temperature**2` gets a part of its own below. `detach` says that
-# nothing flows into the teacher.
+# Now everything in one function:
+#
+# $$T^2 \cdot \frac{1}{B} \sum_b \mathrm{KL}\big(p^{(b)}\,\|\,q^{(b)}\big), \qquad p = \mathrm{softmax}(z^{\text{teacher}}/T),\quad q = \mathrm{softmax}(z^{\text{student}}/T)$$
+#
+# Both rows are softened with the same $T$. Stay in log space. `detach` the teacher's logits, so that no gradient flows into the teacher. The factor $T^2$ has a section of its
+# own below; for now, multiply by it. For example, logits $(2, 0)$ of a teacher and $(0, 0)$ of a student at $T = 2$ give $p = (0.73, 0.27)$, $q = (0.5, 0.5)$, a divergence of 0.111
+# and a loss of $4 \cdot 0.111 = 0.44$.
 
 
 # %%
-def my_kd_loss(student_logits, teacher_logits, *, temperature):
-    log_q = F.log_softmax(student_logits / temperature, dim=-1)  # (B, K) student
-    log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)  # (B, K) teacher
-    kl = (log_p.exp() * (log_p - log_q)).sum(dim=-1)  # (B,)
-    return temperature**2 * kl.mean()
+def my_kd_loss(student_logits, teacher_logits, *, temperature):  # (B, K), (B, K) -> a number
+    ...
 
 
+my_kd_loss = check("02.kd_loss", my_kd_loss)
+
+# %%
 for t in (1.0, 4.0, 20.0):
-    ours = my_kd_loss(student_logits, teacher_logits, temperature=t)
-    torch.testing.assert_close(ours, kd_loss(student_logits, teacher_logits, temperature=t))
-    print(f"T = {t:4}: {ours:.4f}")
+    print(f"T = {t:4}: {my_kd_loss(student_logits, teacher_logits, temperature=t):.4f}")
+
+# %% tags=["claims"]
+worked = my_kd_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]]), temperature=2.0)
+assert abs(float(worked) - 0.44) < 0.005
+for t in (1.0, 4.0, 20.0):
+    pair = (student_logits, teacher_logits)
+    torch.testing.assert_close(my_kd_loss(*pair, temperature=t), kd_loss(*pair, temperature=t))
 
 # %% [markdown]
-# Why not call `F.kl_div`? Because written out the loss reads like the formula, and because of
+# ### Thirty temperatures in one call
+#
+# Why not call `F.kl_div`? First, because written out the loss reads like the formula. Second, because of
 # [`vmap`](glossary:vmap), which runs a function once for many values of an argument. We want the loss at thirty
 # temperatures in one call. A careful author checks the input first:
 
@@ -419,24 +412,19 @@ except RuntimeError as error:
     print(str(error).split(". ")[0])
 
 # %% [markdown]
-# Inside `vmap` there is no *one* temperature to compare with 0: thirty run at once. The check must look at plain numbers and
-# let tensors pass, which is what the course's `kd_loss` does. And `F.kl_div` has no rule for `vmap`: PyTorch falls back to
+# Inside `vmap` there is no *one* temperature to compare with 0, because thirty run at once. A check must look at plain numbers and
+# let tensors pass, as the course's `kd_loss` does. `F.kl_div` fails in another way: it has no rule for `vmap`, so PyTorch falls back to
 # a slow loop and warns.
 
 # %%
-losses = vmap(lambda t: kd_loss(student_logits, teacher_logits, temperature=t))(
-    many
-)  # (30,), one call
-torch.testing.assert_close(
-    losses[7], kd_loss(student_logits, teacher_logits, temperature=float(many[7]))
-)
+losses = vmap(lambda t: kd_loss(student_logits, teacher_logits, temperature=t))(many)  # (30,)
 ax = plots.curve(many, losses, color=COLORS["kd"])
-ax.set(xlabel="temperature T", ylabel="kd_loss (nats × T²)", xscale="log")
-ax.set_xticks([0.5, 1, 2, 4, 8, 16, 32], labels=[0.5, 1, 2, 4, 8, 16, 32])
-ax.minorticks_off()
-show(ax, alt="02.loss-one-batch")
+ax.set(xlabel="temperature T", ylabel="kd_loss (nats × T²)")
+show(plots.ticks_at(ax, [0.5, 1, 2, 4, 8, 16, 32]), alt="02.loss-of-one-batch")
 
 # %% tags=["claims"]
+alone = kd_loss(student_logits, teacher_logits, temperature=float(many[7]))
+torch.testing.assert_close(losses[7], alone)
 assert 8 < many[losses.argmax()] < 20
 assert losses.max() > 10 * losses[7]  # T is 1.4 there
 
@@ -452,14 +440,22 @@ assert losses.max() > 10 * losses[7]  # T is 1.4 there
 # </details>
 
 # %% [markdown]
-# ## Why is there a $T^2$ in front?
+# ### Why is there a $T^2$ in front?
 #
-# Dividing by $T$ makes targets soft. It does something else, too. Take the derivative of $\mathrm{KL}(p\,\|\,q)$ by one of the
-# student's logits (the softmax and the logarithm cancel beautifully):
+# Dividing by $T$ makes targets soft. It does something else, too. The derivative of $\mathrm{KL}(p\,\|\,q)$ by one of the
+# student's logits is
 #
 # $$\frac{\partial\,\mathrm{KL}}{\partial z_i} = \frac{1}{T}\,(q_i - p_i)$$
 #
-# One $1/T$ is in sight. And $q_i - p_i$ depends on $T$ as well: both rows move towards $1/K$.
+# <details><summary>Where this comes from, in three lines</summary>
+#
+# Only $-\sum_j p_j \log q_j$ depends on the student, and $\log q_j = z_j/T - \log \sum_k e^{z_k/T}$.
+# The derivative of $\log q_j$ by $z_i$ is $\frac{1}{T}(1 - q_i)$ if $j = i$, and $-\frac{1}{T}\,q_i$ otherwise.
+# So the sum is $-\frac{1}{T}\big(p_i - q_i \sum_j p_j\big) = \frac{1}{T}(q_i - p_i)$, because the $p_j$ sum to 1.
+#
+# </details>
+#
+# One $1/T$ is in sight. And $q_i - p_i$ depends on $T$ as well, because both rows move towards $1/K$.
 
 # %%
 guess("02.gradient-at-16")
@@ -483,38 +479,27 @@ with_t2 = [gradient_size(kd_loss, t) for t in temperatures]
 # %%
 ax = plots.curve(temperatures, without, role="no_teacher", label="without $T^2$")
 plots.curve(temperatures, with_t2, role="kd", label="with $T^2$", ax=ax)
-ax.set(xlabel="temperature T", ylabel="gradient at the logits", xscale="log", yscale="log")
-ax.set_xticks(temperatures, labels=temperatures)
-ax.minorticks_off()
-show(ax, alt="02.gradient-size-against")
-print(
-    "without T²: "
-    + "  ".join(f"T={t}: {size:.4f}" for t, size in zip(temperatures, without, strict=True))
-)
+ax.set(xlabel="temperature T", ylabel="gradient at the logits", yscale="log")
+show(plots.ticks_at(ax, temperatures), alt="02.gradient-size")
 
 # %%
-slope = (
-    torch.tensor(without).log2().diff()
-)  # the temperatures double, so this is the slope between two points
-pd.DataFrame(
-    {"from T": temperatures[:-1], "to T": temperatures[1:], "slope without T²": slope.tolist()}
-).round(2)
-
-# %% [markdown]
-# The slope says how many times the gradient halves when $T$ doubles: $-1$ is a half left, $-2$ a quarter. At the right end it is near
-# $-2$, and that is what $T^2$ undoes. At the left end it is far from $-2$, because there the logits are not small against $T$:
-# multiplying by $T^2$ does not level the curve, it tilts it the other way.
-
-# %%
-sizes = dict(zip(temperatures, with_t2, strict=True))
-print("with T²:    " + "  ".join(f"T={t}: {size:.3f}" for t, size in sizes.items()))
+halvings = -torch.tensor(without).log2().diff()  # (6,): from each T to the next, twice as large
+sizes = {"T": temperatures, "gradient without T²": without, "with T²": with_t2}
+sizes["it halves, since the row above"] = ["", *(f"{n:.2f} times" for n in halvings.tolist())]
+pd.DataFrame(sizes).round(4).set_index("T")
 
 # %% tags=["claims"]
-assert -2.6 < slope[-2] < -1.6
-assert -2.6 < slope[-1] < -1.6
-assert slope[1] > -1.2  # 1 to 2
-assert 2 / 3 < sizes[32] / sizes[16] < 3 / 2
-assert sizes[4] / sizes[1] > 3
+loud = dict(zip(temperatures, with_t2, strict=True))
+assert 1.6 < halvings[-2] < 2.6
+assert 1.6 < halvings[-1] < 2.6
+assert halvings[1] < 1.2  # 1 to 2
+assert 2 / 3 < loud[32] / loud[16] < 3 / 2
+assert loud[4] / loud[1] > 3
+
+# %% [markdown]
+# The last column says how many times the gradient without $T^2$ halves when $T$ doubles. Once means that a half is left, twice a quarter. In the last rows it is about
+# twice, and that is what $T^2$ undoes. In the first rows it is less than once, because there the logits are not small against $T$. So
+# multiplying by $T^2$ does not level the curve there; it tilts it the other way.
 
 # %% [markdown]
 # <details><summary><b>Trap 3: "T² keeps the gradient constant."</b></summary>
@@ -525,10 +510,10 @@ assert sizes[4] / sizes[1] > 3
 #
 # </details>
 #
-# ### What the student imitates when $T$ is large
+# #### What the student imitates when $T$ is large
 #
-# For large $T$, $e^{z/T} \approx 1 + z/T$. Put that into $q_i - p_i$, with the logits of each row shifted to mean 0 (a softmax does
-# not notice a shift), and everything collapses to $T^2 \cdot \partial\,\mathrm{KL}/\partial z_i \approx (z^s_i - z^t_i)/K$:
+# For large $T$, $e^{z/T} \approx 1 + z/T$. Shift the logits of each row to mean 0, which a softmax does
+# not notice, and put the approximation into $q_i - p_i$. Then $T^2 \cdot \partial\,\mathrm{KL}/\partial z_i \approx (z^s_i - z^t_i)/K$:
 # the gradient of a plain squared error between logits.
 
 # %%
@@ -539,9 +524,7 @@ cosines = {}
 for t in (1, 4, 20, 100):
     (gradient,) = torch.autograd.grad(kd_loss(logits, teacher_logits, temperature=t), logits)
     cosines[t] = F.cosine_similarity(gradient.flatten(), difference.flatten(), dim=0).item()
-print(
-    "cosine with 'student minus teacher':", {t: round(cosine, 3) for t, cosine in cosines.items()}
-)
+    print(f"T = {t:3}: cosine of the gradient with 'student minus teacher' {cosines[t]:.3f}")
 
 # %% tags=["claims"]
 assert cosines[1] < 0.8
@@ -553,7 +536,7 @@ assert cosines[100] > 0.99
 # At $T = 1$ it is something else: there the student hears almost only about the classes that the teacher believes in.
 
 # %% [markdown]
-# ## $\alpha$: how loud is the teacher?
+# ### $\alpha$: how loud is the teacher?
 #
 # When labels are there, they get a share: $L = \alpha \cdot \mathrm{KD} + (1 - \alpha) \cdot \mathrm{CE}$, with the
 # [cross-entropy](glossary:cross-entropy) taken at $T = 1$. Without labels the soft targets stand alone.
@@ -561,15 +544,13 @@ assert cosines[100] > 0.99
 # %%
 knob = {"temperature": 4.0, "alpha": 0.7}
 both = distillation_loss(student_logits, teacher_logits, labels, **knob)
-alone = distillation_loss(
-    student_logits, teacher_logits, temperature=4.0
-)  # unlabelled images can be distilled too
-by_hand = 0.7 * kd_loss(student_logits, teacher_logits, temperature=4.0) + 0.3 * F.cross_entropy(
-    student_logits, labels
-)
-torch.testing.assert_close(both, by_hand)
-torch.testing.assert_close(alone, kd_loss(student_logits, teacher_logits, temperature=4.0))
-print(f"both terms {both:.3f}, soft targets alone {alone:.3f}")
+unlabelled = distillation_loss(student_logits, teacher_logits, temperature=4.0)
+print(f"both terms {both:.3f}, soft targets alone {unlabelled:.3f}")
+
+# %% tags=["claims"]
+ce = F.cross_entropy(student_logits, labels)
+torch.testing.assert_close(both, 0.7 * unlabelled + 0.3 * ce)
+torch.testing.assert_close(unlabelled, kd_loss(student_logits, teacher_logits, temperature=4.0))
 
 # %% [markdown]
 # $\alpha = 0.7$ reads like "seventy per cent teacher". But $\alpha$ weights *losses*, and what moves weights are *gradients*. So
@@ -580,43 +561,41 @@ guess("02.share-of-gradient")
 
 
 # %%
-def teacher_share(loss, temperature, alpha=0.5):
-    kd = alpha * gradient_size(loss, temperature)
-    ce = (1 - alpha) * gradient_size(
-        lambda logits, *ignored, temperature: F.cross_entropy(logits, labels), temperature
-    )
+def label_term(logits, teacher_logits, *, temperature):
+    return F.cross_entropy(logits, labels)
+
+
+def teacher_share(loss, temperature):  # in percent, at α = 0.5
+    kd, ce = gradient_size(loss, temperature), gradient_size(label_term, temperature)
     return 100 * kd / (kd + ce)
 
 
-losses = {"with": kd_loss, "without": kd_without_t2}
-shares = {name: [teacher_share(loss, t) for t in temperatures] for name, loss in losses.items()}
+loud = [teacher_share(kd_loss, t) for t in temperatures]
+quiet = [teacher_share(kd_without_t2, t) for t in temperatures]
 
 # %%
-ax = plots.curve(temperatures, shares["with"], role="kd", label="with $T^2$")
-plots.curve(temperatures, shares["without"], role="no_teacher", label="without $T^2$", ax=ax)
+ax = plots.curve(temperatures, loud, role="kd", label="with $T^2$")
+plots.curve(temperatures, quiet, role="no_teacher", label="without $T^2$", ax=ax)
 ax.axhline(50, color=COLORS["teacher"], linewidth=0.8, linestyle=":")
-ax.set(xlabel="temperature T", ylabel="teacher's share of gradient, %", xscale="log", ylim=(0, 100))
-ax.set_xticks(temperatures, labels=temperatures)
-ax.minorticks_off()
-show(ax, alt="02.teacher-s-share")
-
-# %%
-share = dict(zip(temperatures, shares["without"], strict=True))
-print({t: f"{s:.1f} %" for t, s in share.items()})
+ax.set(xlabel="temperature T", ylabel="teacher's share of gradient, %", ylim=(0, 100))
+show(plots.ticks_at(ax, temperatures), alt="02.teacher-share")
+print(f"α = 0.5, T = 16: {loud[5]:.0f} % with T², {quiet[5]:.0f} % without")
 
 # %% tags=["claims"]
-assert share[16] < 10
-assert min(shares["with"][3:]) > 50
+assert quiet[5] < 10
+assert min(loud[3:]) > 50
 
 # %% [markdown]
 # Forget $T^2$, and at $T = 16$ the teacher all but leaves the room, whatever $\alpha$ says. Keep it, and $\alpha$ means roughly the same
-# from $T = 4$ upwards. *Roughly*: with $T^2$ the teacher is louder than $\alpha$ reads. Treat $\alpha$ as a knob to be tuned, not as a percentage.
+# from $T = 4$ upwards. *Roughly*, because with $T^2$ the teacher is louder than $\alpha$ reads. Treat $\alpha$ as a knob to be tuned, not as a percentage.
 
 # %% [markdown]
-# ## The teacher is asked once
+# ## Part 2: the trainer
+#
+# ### The teacher is asked once
 #
 # The teacher does not change, and neither do the images. So its logits are computed once, for all images, and kept. That
-# saves most of the work of a step, and it opens a door to a quiet mistake: the cache is in the order of the *data*, while
+# saves most of the work of a step. It also makes room for a silent mistake: the cache is in the order of the *data*, while
 # batches come *shuffled*.
 
 # %%
@@ -624,54 +603,71 @@ guess("02.shuffled-cache")
 
 # %%
 cache = predict_logits(teacher, mnist.train.images)  # (55000, 10), row i belongs to image i
-shuffled = torch.randperm(len(cache), generator=torch.Generator().manual_seed(0)).to(device)
-in_order = (cache.argmax(dim=1) == mnist.train.labels[shuffled]).float().mean()
-by_index = (cache[shuffled].argmax(dim=1) == mnist.train.labels[shuffled]).float().mean()
-print(f"cache read in order {in_order:.1%}   cache read by the image's index {by_index:.1%}")
+order = torch.randperm(len(cache), generator=torch.Generator().manual_seed(0)).to(device)
+shuffled_labels = mnist.train.labels[order]
+in_order = (cache.argmax(dim=1) == shuffled_labels).float().mean()
+by_index = (cache[order].argmax(dim=1) == shuffled_labels).float().mean()
+print(f"cache read in order            {in_order:6.1%} agree with the label beside them")
+print(f"cache read by the image's index {by_index:5.1%}")
 
 # %% tags=["claims"]
 assert in_order < 0.12
 assert by_index > 0.98
 
 # %% [markdown]
-# Nothing crashes: shapes fit, and a loss comes out. Only the targets belong to other images. The remedy costs nothing: let the
-# logits be one more tensor of the batch, sliced by the same index as images and labels.
+# Nothing crashes: shapes fit, and a loss comes out. Only the targets belong to other images. The remedy costs nothing.
+#
+# ### Your turn: a batch with its cached answers
+#
+# `order` is a shuffled list of all indices, a tensor of shape (N,). Return images, labels and cached logits of the batch that holds the `size`
+# indices of `order` from place `start` on. For example, with `order = [2, 0, 3, 1]`, `start = 0` and `size = 2`, the batch is image 2, then image 0. The last batch of
+# an epoch may be shorter.
+
 
 # %%
-batch = next(iter(minibatches(mnist.train.images, mnist.train.labels, cache, batch_size=128)))
-batch_images, batch_labels, batch_logits = batch
-torch.testing.assert_close(
-    batch_logits, predict_logits(teacher, batch_images), rtol=1e-3, atol=1e-3
-)
-print([tuple(tensor.shape) for tensor in batch])
+def take_batch(images, labels, cache, order, start, size):  # -> images, labels, logits
+    ...
+
+
+take_batch = check("02.take_batch", take_batch)
+
+# %%
+batch_images, batch_labels, batch_logits = take_batch(*mnist.train, cache, order, 0, 128)
+agree = (batch_logits.argmax(dim=1) == batch_labels).float().mean()
+print(f"{len(batch_labels)} images; for {agree:.0%} the cached teacher agrees with the label")
+
+# %% tags=["claims"]
+asked_again = predict_logits(teacher, batch_images)
+torch.testing.assert_close(batch_logits, asked_again, rtol=1e-3, atol=1e-3)
 
 # %% [markdown]
-# One door is still open. If the images are [augmented](glossary:augmentation), shifted by a random pixel or two, the cache was
+# In the course, `minibatches(images, labels, cache, batch_size=128)` does this: logits are one more tensor of the batch, cut by the same index.
+#
+# One mistake is still possible. If the images are [augmented](glossary:augmentation), for example shifted by a random pixel or two, the cache was
 # computed for *other* pictures. How different is the teacher's answer?
 
 # %%
 moved = jitter(batch_images, torch.Generator().manual_seed(0), pixels=2)  # the same digits, shifted
-cached = kd_loss(predict_logits(teacher, moved), batch_logits, temperature=4)
-show(plots.digit_grid(torch.cat([batch_images[:10], moved[:10]])), alt="02.digits-below-them")
-print(f"the teacher on shifted images, against its own cached answers: kd_loss {cached:.2f}")
-print(
-    f"our student on unshifted images, for scale: {kd_loss(student_logits, teacher_logits, temperature=4):.2f}"
-)
+show(plots.digit_grid(torch.cat([batch_images[:10], moved[:10]])), alt="02.shifted-digits")
+stale = kd_loss(predict_logits(teacher, moved), batch_logits, temperature=4)
+scale = kd_loss(student_logits, teacher_logits, temperature=4)
+print(f"kd_loss of the teacher on shifted images, against its own cached answers: {stale:.2f}")
+print(f"for scale, kd_loss of our student on images that were not shifted: {scale:.2f}")
 
 # %% tags=["claims"]
-assert cached > 0.05
+assert stale > 0.05
 
 # %% [markdown]
 # <details><summary><b>Trap 6: a cache with the wrong key</b></summary>
 #
-# Key it by the sample's index, never by the batch's position. Under random augmentation
-# no such key exists, unless the augmentation itself is part of it: then run the teacher in the loop, and pay for it. A perfect
+# Key it by the image's index, never by the position in the batch. Under random augmentation
+# no such key exists, unless the augmentation itself is part of it. Otherwise run the teacher in the loop, and pay for it. A perfect
 # student, the teacher itself, would be *punished* by the stale cache you see above.
 #
 # </details>
 
 # %% [markdown]
-# ## The trainer
+# ### The loop
 #
 # An [objective](glossary:objective) takes the student and a batch, and returns the terms of the loss, already weighted, by name. Its
 # knobs, such as $T$ and $\alpha$, are keywords.
@@ -688,7 +684,7 @@ def objective(student, images, labels, teacher_logits, *, temperature, alpha, lo
 # The course has it as `kdcourse.objectives.soft_target_objective`. `with_knobs(objective, knobs)` reads the knobs anew at each step,
 # so that somebody can turn them meanwhile.
 #
-# The loop knows nothing about distillation. It is a [generator](glossary:generator): it takes one step, hands over what
+# The loop does not depend on distillation. It is a [generator](glossary:generator): it takes one step, hands over what
 # happened, and sleeps until somebody asks for the next. Whoever asks may look, draw, turn knobs, or stop.
 
 
@@ -705,15 +701,15 @@ def my_train(student, batches, objective, optimizer):
 
 
 # %% [markdown]
-# That is all of it; `kdcourse.training.train`, which the course uses from here on, is this loop with a few checks. Now ask it
-# for 300 steps, and turn the temperature in the middle. The terms stay tensors until they are drawn: reading a number from a GPU makes
+# That is all of it. `kdcourse.training.train`, which the course uses from here on, is this loop with a few checks. Now ask it
+# for 300 steps, and turn the temperature in the middle. The terms stay tensors until they are drawn, because reading a number from a GPU makes
 # everything wait.
 
 # %%
 torch.manual_seed(0)
 student, knobs, history = make_student_mlp().to(device), Knobs(temperature=2.0, alpha=0.7), []
 optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
-batches = minibatches(mnist.train.images, mnist.train.labels, cache, batch_size=128)
+batches = minibatches(*mnist.train, cache, batch_size=128)
 for index, terms in my_train(student, batches, with_knobs(objective, knobs), optimizer):
     history.append(terms)
     if index == 150:
@@ -722,98 +718,69 @@ for index, terms in my_train(student, batches, with_knobs(objective, knobs), opt
         break  # the generator simply sleeps on
 
 # %%
-steps = range(len(history))
 values = {name: torch.stack([terms[name] for terms in history]).cpu() for name in ("kd", "ce")}
-ax = plots.training_curves(
-    {name: (steps, value) for name, value in values.items()}, marks={150: "T = 8"}
-)
-ax.set(
-    ylabel="weighted term of the loss", yscale="log", ylim=(None, 60)
-)  # room for the mark's words
-show(ax, alt="02.terms-fall-over")
-print(
-    f"{count_errors(student, *mnist.held_out)} errors on {len(mnist.held_out.labels):,} held-out images after 300 steps"
-)
+curves = {name: (range(len(history)), value) for name, value in values.items()}
+ax = plots.training_curves(curves, marks={150: "T = 8"})
+ax.set(ylabel="weighted term of the loss", yscale="log", ylim=(None, 60))  # room for the mark
+show(ax, alt="02.two-terms")
 
 # %% tags=["claims"]
 assert values["kd"][151:171].mean() > values["kd"][130:150].mean()
 
 # %% [markdown]
-# At the mark the distillation term jumps, though one small step cannot have spoilt the student: a loss at another temperature is
-# *another ruler*. Two runs with different $T$ are compared by their errors, never by their losses.
-
-# %% [markdown]
-# This loop runs behind the live trainer above. Make another one there: `new_live_trainer(3, make_student_mlp, 55_000)` has the student
-# with one hidden layer, and all images. Its curves lie close together, and wobble. When one of the two is ahead, and it may well be the one
-# without a teacher, one run cannot say whether that is the knobs or the luck of a start. Hence several seeds, and *differences*.
-
-# %% [markdown]
-# ## Does $T^2$ matter for the student?
+# At the mark the distillation term jumps, though one small step cannot have spoilt the student. A loss at another temperature is
+# *another ruler*. So two runs with different $T$ are compared by their errors, never by their losses.
 #
-# Again with 2,000 images, now for the student with one hidden layer.
+# This loop runs behind the live trainer above.
+
+# %% [markdown]
+# ### Does $T^2$ matter for the student?
+#
+# Again 2,000 images, now for the student with one hidden layer, at $T = 8$ and $\alpha = 0.5$.
 
 # %%
 few = {"train": (*mnist.train.take(2000), cache[:2000]), "test": mnist.test}
+ways = {"with T²": objective, "without T²": partial(objective, loss=kd_without_t2)}
 runs = sweep(
-    make_student=make_student_mlp, data=few, seeds=range(5), epochs=20, lr=3e-3, progress=False,
-    objective={"distilled": objective}, temperature=[2, 8], loss=[kd_loss, kd_without_t2], alpha=0.5,
-    executor="processes",  # one for each core
+    make_student=make_student_mlp, data=few, objective=ways, temperature=8, alpha=0.5,
+    seeds=range(5), epochs=20, lr=3e-3, executor="processes", progress=False,
 )  # fmt: skip
+print(in_words(compare(runs, baseline="without T²"), "with T²"))
 format_comparison(compare(runs))
 
-# %% [markdown]
-# Read the interval, not the mean. One more row answers the question of this section directly: at $T = 8$, the loss with the
-# factor against the loss without it, on the same seeds.
-
-# %%
-pair = (
-    compare(runs, baseline="temperature=8, loss=kd_without_t2")
-    .set_index("arm")
-    .loc["temperature=8, loss=kd_loss"]
-)
-print(
-    f"with minus without T², at T = 8: {pair.difference:+.0f} errors, 95 % interval [{pair.low:+.0f}, {pair.high:+.0f}]"
-)
+# %% tags=["claims"]
+pair = compare(runs, baseline="without T²").set_index("arm").loc["with T²"]
 against_none = compare(runs, baseline="no_teacher").set_index("arm")
 against_smoothing = compare(runs, baseline="label_smoothing").set_index("arm")
-
-# %% tags=["claims"]
 assert pair.high < 0  # better with it
-assert (
-    against_none.loc[["temperature=8, loss=kd_loss", "label_smoothing"]].high < 0
-).all()  # both beat no teacher
-assert not (
-    against_smoothing.verdict == "better"
-).any()  # no student of a teacher beats smoothed labels here
-assert against_none.loc["temperature=8, loss=kd_without_t2"].verdict != "better"
-assert abs(against_none.loc["temperature=2, loss=kd_loss"].difference) < 60
+assert (against_none.loc[["with T²", "label_smoothing"]].high < 0).all()  # both beat no teacher
+assert not (against_smoothing.verdict == "better").any()  # no teacher beats smoothed labels here
+assert against_none.loc["without T²"].verdict != "better"
 
 # %% [markdown]
-# At $T = 8$ nothing is left of the teacher's help without the factor. At $T = 2$ the factor is only 4, and there was little help to lose: with these
-# images and steps, such students are about as good as those without a teacher.
+# Read the interval, not the mean. Without the factor nothing is left of the teacher's help. With it, the student beats the one without a teacher.
 #
-# And notice the second baseline: **label smoothing, which knows no teacher, is beaten by none of these students.** Softness
+# And notice the second baseline: **label smoothing, which knows no teacher, is beaten by neither of these students.** Softness
 # alone could be all of the gain here. A comparison without that row would have been flattering; the next ones go further.
 
 # %% [markdown]
-# ## Hinton's experiments
+# ## Part 3: a digit never seen
 #
 # The paper trains students with two hidden layers of 800 units on all 60,000 images at $T = 20$. Here they run with layers of
-# 300 on a part of the images, in a minute. Set `FULL = True` at the top for the whole thing.
+# 300 on a part of the images, in a minute. With `FULL = True` at the top they have 800 units, 55,000 images and 20 epochs, as in
+# the record at the end of this part.
 
 # %%
-hidden, samples, epochs = (800, 55_000, 50) if FULL else (300, 6_000, 10)
+hidden, samples, epochs = (800, 55_000, 20) if FULL else (300, 6_000, 10)
+make_student = partial(make_hinton_student, hidden)
 
 
-def make_student():
-    return make_hinton_student(hidden)
-
-
-def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
+def distil(split, logits, *, alpha, epochs=epochs):
     data = {"train": (*split, logits), "held_out": mnist.held_out, "test": mnist.test}
     return sweep(
-        make_student=make_student, data=data, seeds=range(seeds), epochs=epochs, lr=3e-3, keep_models=True,
-        objective={"distilled": objective}, temperature=20, alpha=alpha, executor="processes", progress=False,
+        make_student=make_student, data=data, objective={"distilled": objective},
+        temperature=20, alpha=alpha, seeds=range(3), epochs=epochs, lr=3e-3, keep_models=True,
+        executor="processes", progress=False,
     )  # fmt: skip
 
 
@@ -824,54 +791,43 @@ def distil(split, logits, *, alpha, epochs=epochs, seeds=3):
 guess("02.hinton-distilled")
 
 # %%
-runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9, seeds=3)
+runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9)
 table = compare(runs)
 ax = plots.intervals(table)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt="02.paired-differences-test-2")
-format_comparison(table)
-
-# %%
-against = table[table.arm == "distilled"].set_index("baseline")
-print(
-    {
-        name: f"{row.difference:+.0f} [{row.low:+.0f}, {row.high:+.0f}]"
-        for name, row in against.iterrows()
-    }
-)
-smoothing = table.set_index("arm").loc["label_smoothing"].difference  # against no teacher
+show(ax, alt="02.distilled-against-plain")
+print(in_words(table))
 
 # %% tags=["claims"]
+against = table[table.arm == "distilled"].set_index("baseline")
+smoothing = table.set_index("arm").loc["label_smoothing"].difference  # against no teacher
 assert against.loc["no_teacher"].high < 0
 assert against.loc["label_smoothing"].high < 0
-assert smoothing < 0.2 * against.loc["no_teacher"].difference
+assert FULL or 0.45 < smoothing / against.loc["no_teacher"].difference < 0.85
 
 # %% [markdown]
-# Distillation beats both baselines here, and again label smoothing alone goes a good part of the way from "no teacher". The
-# student had 6,000 images; its teacher had ten times as many, and ever-moving copies of them. That knowledge travels in the soft
-# targets.
+# Distillation beats both baselines here. But label smoothing alone goes about two thirds of the way from "no teacher" to "distilled"; at full size it goes a
+# third of it. The rest is knowledge. The student had 6,000 images. Its teacher had ten times as many, and saw each in ever-changing positions. What it learned there reaches the student
+# in the soft targets.
 
 # %% [markdown]
 # ### The digit 3, never seen
 #
 # Now the experiment that made the paper famous. Take every 3 out of the [transfer set](glossary:transfer-set), the images on
-# which the student learns. It meets 0, 1, 2 and 4 to 9, with the teacher's soft targets ($\alpha = 1$, no labels). It never
+# which the student learns. It meets 0, 1, 2 and 4 to 9, with the teacher's soft targets and without labels ($\alpha = 1$). It never
 # sees a 3. But the teacher, shown an 8, a 2 or a 5, says how much of a 3 there is in it.
 
 # %%
-part = mnist.train.take(55_000 if FULL else 10_000)
+part = mnist.train.take(55_000 if FULL else 8_000)
 kept = part.labels != 3
-of_3 = soften(cache[: len(kept)], temperature=4)[
-    :, 3
-]  # (N,); at T = 4, where the eye sees more than at 20
-whisper = {digit: of_3[part.labels == digit].mean().item() for digit in range(10) if digit != 3}
-for digit, share in whisper.items():
-    print(f"shown a {digit}: probability of 3 is {share:.3f}  {'▇' * round(500 * share)}")
+of_3 = soften(cache[: len(kept)], temperature=4)[:, 3]  # (N,); at 4 the eye sees more than at 20
+shares = {digit: of_3[part.labels == digit].mean().item() for digit in range(10) if digit != 3}
+for digit in sorted(shares, key=shares.get, reverse=True):
+    bar = "▇" * round(500 * shares[digit])
+    print(f"shown a {digit}: probability of 3 is {shares[digit]:.3f}  {bar}")
 
 # %% tags=["claims"]
-assert {2, 5} < set(
-    sorted(whisper, key=whisper.get)[-4:]
-)  # 2s and 5s are among the most 3-like digits
+assert set(sorted(shares, key=shares.get)[-3:]) == {2, 5, 8}
 
 # %%
 guess("02.threes-found")
@@ -881,24 +837,37 @@ without_3 = distil((part.images[kept], part.labels[kept]), cache[: len(kept)][ke
 is_3 = mnist.test.labels == 3
 
 
-def found_threes(model):
+def count_threes(model):
     return int((predict_logits(model, mnist.test.images[is_3]).argmax(dim=1) == 3).sum())
 
 
-without_3["threes found of 1010"] = [found_threes(model) for model in without_3.model]
 is_distilled = without_3.arm == "distilled"
-without_3[["arm", "seed", "test_errors", "threes found of 1010"]]
+without_3["threes found of 1010"] = [count_threes(model) for model in without_3.model]
+without_3.groupby("arm", sort=False)[["test_errors", "threes found of 1010"]].mean().round(1)
 
 # %% tags=["claims"]
 assert (without_3[is_distilled]["threes found of 1010"] > 100).all()
 assert (without_3[~is_distilled]["threes found of 1010"] == 0).all()
 
 # %% [markdown]
-# Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one. Yet many are still missed, and
-# the paper found the reason: the student knows what a 3 looks like, but has learned that it never occurs. That is one number, the
+# Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one. Here are the first ten that one student found, and the first
+# ten that it missed. Below each stands the probability that it gives to the 3; below a missed one also the digit that it chose instead.
+
+# %%
+model, threes = without_3[is_distilled].model.iloc[0], mnist.test.images[is_3]
+row = predict_logits(model, threes).softmax(dim=-1)  # (1010, 10)
+answer = row.argmax(dim=1)  # (1010,)
+chosen = torch.cat([(answer == 3).nonzero()[:10, 0], (answer != 3).nonzero()[:10, 0]])  # (20,)
+captions = [f"{p:.0%}" for p in row[chosen, 3].tolist()]
+captions[10:] = [f"{p} → {d}" for p, d in zip(captions[10:], answer[chosen][10:], strict=True)]
+show(plots.digit_grid(threes[chosen], captions=captions), alt="02.ten-found-ten-missed")
+
+# %% [markdown]
+# Many are missed, and
+# the paper found the reason. The student knows what a 3 looks like, but it has also learned that a 3 never occurs. That is one number, the
 # [bias](glossary:bias) of class 3 in the last layer. So raise it.
 #
-# By how much? The paper chose the amount that was best *on the test set*. We do not: a number chosen on the test
+# By how much? The paper chose the amount that was best *on the test set*. We do not, because a number chosen on the test
 # images is no longer a test. Our **held-out** images, threes included, are there for this.
 
 
@@ -916,15 +885,14 @@ def choose_bias(model, classes, candidates):
 
 
 candidates = [step / 4 for step in range(81)]  # 0 to 20
-bias, errors = choose_bias(without_3[is_distilled].model.iloc[0], [3], candidates)
+bias, errors = choose_bias(model, [3], candidates)
 
 # %%
 ax = plots.curve(candidates[:33], errors[:33], role="student", markevery=4)
 ax.axvline(bias, color=COLORS["kd"], linestyle="--", linewidth=1.2)
-ax.set(
-    xlabel="added to the bias of class 3", ylabel="errors on 5,000 held-out images", ylim=(0, None)
-)
-show(ax, alt="02.held-out-errors-2")
+ax.set(xlabel="added to the bias of class 3", ylabel="errors on 5,000 held-out images")
+ax.set_ylim(0, None)
+show(ax, alt="02.errors-against-bias")
 print(f"lowest at {bias}; the paper's, tuned on its test set, is 3.5")
 
 # %% [markdown]
@@ -937,24 +905,22 @@ def with_bias(runs, classes, candidates):
     table = runs[["arm", "seed", "test_errors"]].copy()
     table["bias"] = [choose_bias(model, classes, candidates)[0] for model in runs.model]
     logits = [predict_logits(model, mnist.test.images) for model in runs.model]
-    pairs = zip(logits, table.bias, strict=True)
     table["errors_with_bias"] = [
-        errors_with(row, mnist.test.labels, bias, classes) for row, bias in pairs
+        errors_with(row, mnist.test.labels, bias, classes)
+        for row, bias in zip(logits, table.bias, strict=True)
     ]
     return table
 
 
 table_3 = with_bias(without_3, [3], candidates)
+comparison = compare(table_3, metric="errors_with_bias")
+print(in_words(comparison, "distilled", unit="errors"))
 table_3.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].mean().round(1)
 
-# %%
-comparison = compare(table_3, metric="errors_with_bias")
+# %% tags=["claims"]
 distilled = comparison[comparison.arm == "distilled"]
 means = table_3.groupby("arm")[["test_errors", "errors_with_bias"]].mean()
 left = means.errors_with_bias / means.test_errors  # what the bias leaves of the errors
-format_comparison(comparison)
-
-# %% tags=["claims"]
 assert (distilled.high < 0).all()
 assert distilled["mean"].iloc[0] < 0.6 * distilled.baseline_mean.min()
 assert FULL or left["distilled"] < 0.6
@@ -962,8 +928,8 @@ assert min(left["no_teacher"], left["label_smoothing"]) > 0.65
 
 # %% [markdown]
 # The bias takes away about half of these distilled students' errors. The others have a bias to raise as well, and it brings them
-# much less: **there is little behind it.** In the paper, at full size: 206 errors, 133 of them on threes; with the bias 109, of which 14 on
-# threes, so that 98.6 % of the threes are recognised by a network that never saw one.
+# much less, because they **know little about threes**. In the paper, at full size, the student makes 206 errors, 133 of them on threes. With the bias it makes 109, of which 14 are on
+# threes: 98.6 % of the threes are recognised by a network that never saw one.
 
 # %% [markdown]
 # ### Only sevens and eights
@@ -974,55 +940,82 @@ assert min(left["no_teacher"], left["label_smoothing"]) > 0.65
 guess("02.sevens-and-eights")
 
 # %%
-kept = (mnist.train.labels == 7) | (mnist.train.labels == 8)
-only_78 = distil(
-    (mnist.train.images[kept], mnist.train.labels[kept]),
-    cache[kept],
-    alpha=1.0,
-    epochs=100 if FULL else 8,
-)
+part = mnist.train.take(55_000 if FULL else 20_000)
+kept = (part.labels == 7) | (part.labels == 8)
+split, logits_78 = (part.images[kept], part.labels[kept]), cache[: len(kept)][kept]
+only_78 = distil(split, logits_78, alpha=1.0, epochs=40 if FULL else 16)
 table_78 = with_bias(only_78, [7, 8], [-step / 4 for step in range(81)])
+comparison = compare(table_78, metric="errors_with_bias")
+print(in_words(comparison, "distilled", unit="errors"))
 table_78.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].mean().round(1)
 
-# %%
-comparison = compare(table_78, metric="errors_with_bias")
-distilled = comparison[comparison.arm == "distilled"]
-format_comparison(comparison)
-
 # %% tags=["claims"]
-assert distilled["mean"].iloc[0] < 3000
+distilled = comparison[comparison.arm == "distilled"]
+assert distilled["mean"].iloc[0] < 4000
 assert (distilled.high < 0).all()
 assert distilled.baseline_mean.min() > 6800  # of the sevens and eights alone there are 2,002
 
 # %% [markdown]
-# Two digits, eight never seen, and more than 70 % right. Without a teacher there is little more to be had than the sevens and eights themselves,
+# Two digits, eight never seen, and more than 60 % right; at full size it is 91 %. Without a teacher there is little more to be had than the sevens and eights themselves,
 # a fifth of the test. The paper reports 47.3 % errors, and 13.2 % with both biases lowered by 7.6, again tuned on the test set.
 
 # %% [markdown]
-# ## At full size
+# ### At full size
 #
-# The same three experiments with 2×800 units and all images, three seeds each, are one command, `python -m experiments.hinton`,
-# that records its numbers with seeds, versions and machine. Here is its record beside the paper: means of test errors of 10,000,
-# ours with biases from held-out images, the paper's with biases from the test set.
-#
-# Two warnings. The two transfer sets that lack classes have no baseline at full size, so they show means only. And the teacher's 61 stands in
-# this table too: it is the flattered number of this chapter's beginning, so do not read it as "better than the paper's 67".
+# The same three experiments with 2×800 units and all images, 20 epochs and three seeds each, are one command, `python -m experiments.hinton`. It records its numbers with
+# seeds, versions and machine. First: did the comparison with both baselines hold?
 
 # %%
 record = read_record("hinton")
-columns = {"paper": record["paper"], "recorded here": record["means"]}
-table = pd.DataFrame({name: pd.DataFrame(part).unstack() for name, part in columns.items()}).dropna(
-    how="all"
-)
-print(" ".join(record["command"].split()), "\n")
-for row in record["comparisons"]:
-    interval = f"95 % interval [{row['low']:+.0f}, {row['high']:+.0f}], {row['n']} seeds"
-    print(f"{row['arm']} minus {row['baseline']}: {row['difference']:+.0f} errors, {interval}")
-    assert row["high"] < 0
-table
+small, full = table[table.arm == "distilled"], pd.DataFrame(record["comparisons"])
+picture = plots.did_it_hold({"this run: 6,000 images": small, "full size: 60,000": full})
+show(picture, alt="02.did-it-hold")
+print(in_words(full, unit="errors").replace("In this run", "At full size"))
 
 # %% tags=["claims"]
-assert record["means"]["teacher"]["test_errors"] == 61
+assert (full.high < 0).all()
+means = {arm: part["test_errors"] for arm, part in record["means"].items()}
+gain = means["no_teacher"] - means["label_smoothing"]
+assert 0.3 < gain / (means["no_teacher"] - means["distilled"]) < 0.4
+assert record["settings"]["epochs"] == 20
+assert round(record["means"]["only_7_and_8"]["test_errors_with_bias"], -2) == 900
+assert [round(means[arm]) for arm in ("teacher", "without_3", "no_teacher")] == [61, 127, 143]
+
+# %% [markdown]
+# It held: at full size the differences are smaller, because all students make fewer errors, and the intervals stay left of 0. Now the paper beside our record. Two warnings belong to this picture. The two
+# transfer sets that lack classes have no baseline at full size, so it shows means only. And the teacher's 61 is the flattered number of this chapter's beginning: do not read it as
+# "better than the paper's 67".
+
+# %%
+rows = {
+    "teacher": ("teacher", "test_errors"),
+    "no teacher": ("no_teacher", "test_errors"),
+    "label smoothing": ("label_smoothing", "test_errors"),
+    "distilled": ("distilled", "test_errors"),
+    "3 never seen": ("without_3", "test_errors"),
+    "3 never seen, with bias": ("without_3", "test_errors_with_bias"),
+    "only 7 and 8": ("only_7_and_8", "test_errors"),
+    "only 7 and 8, with bias": ("only_7_and_8", "test_errors_with_bias"),
+}
+sources = {"paper": record["paper"], "recorded here": record["means"]}
+dots = {
+    source: {row: part.get(arm, {}).get(key) for row, (arm, key) in rows.items()}
+    for source, part in sources.items()
+}
+show(plots.dots(dots, xlabel="test errors of 10,000"), alt="02.paper-and-record")
+
+# %% [markdown]
+# The teacher closes most of the gap in both. The students that lack classes do better here than in the paper, before the bias is moved and
+# after. So one order differs: in the paper the student that never saw a 3 makes more errors than the plain one, 206 against 146; here it makes fewer, 127 against 143. Our
+# biases come from held-out images, the paper's from the test set. All numbers, folded:
+
+# %% tags=["plumbing"]
+numbers = {
+    name: pd.DataFrame(part).unstack()  # by experiment and by what was counted
+    for name, part in {"paper": record["paper"], "recorded here": record["means"]}.items()
+}
+long = pd.DataFrame(numbers).dropna(how="all").to_html()
+HTML(f"<details><summary>Every number of the paper and of the record</summary>{long}</details>")
 
 # %% [markdown]
 # ## Summary
@@ -1037,11 +1030,53 @@ assert record["means"]["teacher"]["test_errors"] == 61
 #
 # ## Think, then try
 #
-# 1. Adam divides each gradient by its own running size. Show that at $\alpha = 1$ the factor $T^2$ changes (almost) nothing for a student
-#    trained with Adam, and find an $\alpha$ at which it does.
-# 2. Replace `kd_loss` in `objective` by the reverse direction, written in log space. Which digits do you expect to suffer in the experiment without 3s?
-# 3. Train on 2,000 images for 10 epochs at `lr=1e-3` instead of 20 at `3e-3`. Does the teacher still help? What does "equal budget" hide?
+# Each question has a folded answer with what was measured. Write down your own expectation first.
+#
+# 1. Adam divides each gradient by its own running size. What should the factor $T^2$ change for a student trained with Adam at $\alpha = 1$? And at $\alpha = 0.9$?
+#
+# <details><summary>Answer</summary>
+#
+# At $\alpha = 1$ nothing: the factor multiplies every gradient, and Adam divides it out. On this chapter's 2,000 images at $T = 8$, five seeds make 886 test errors
+# with the factor and 885 without it, between 3 fewer and 6 more. At $\alpha = 0.9$ the labels' term is there to be compared with, and the factor matters: 886 against 918, 4 to 60 fewer with it.
+# At $\alpha = 0.5$ it is what you saw in "Does $T^2$ matter for the student?".
+#
+# </details>
+#
+# 2. Replace `kd_loss` by the reverse direction, in log space, in the experiment without 3s. Does the student still learn what a 3 looks like?
+#
+# <details><summary>Answer</summary>
+#
+# Yes, about as well: the three students find 329, 321 and 263 of the 1,010 threes instead of 315, 295 and 317. At $T = 20$ both rows are nearly level, and there both directions are
+# nearly the squared error between logits. The direction matters at a low temperature, for example at $T = 1$.
+#
+# </details>
+#
+# 3. Train for 10 epochs at `lr=1e-3` instead of 20 at `3e-3`, in the comparison of $T^2$. Does the teacher still help? What does "equal budget" hide?
+#
+# <details><summary>Answer</summary>
+#
+# No: with the factor, at $T = 8$, the distilled student makes 300 errors *more* than the one without a teacher, 263 to 336 more, five seeds. Soft targets are a slower start and a
+# better end. An equal number of steps is fair only if both have had enough of them, so the budget belongs to the question.
+#
+# </details>
+#
 # 4. How many 3s must come back into the transfer set before the bias is no longer needed?
+#
+# <details><summary>Answer</summary>
+#
+# About a hundred of the 811. Three seeds each, 8,000 images, means of test errors of 10,000:
+#
+# | threes among the images | threes found of 1,010 | test errors | with the best bias |
+# |---|---|---|---|
+# | 0 | 309 | 925 | 441 |
+# | 10 | 678 | 560 | 374 |
+# | 30 | 847 | 390 | 346 |
+# | 100 | 922 | 336 | 328 |
+# | 300 | 956 | 292 | 292 |
+#
+# Ten threes already double what is found, although each is seen only once in an epoch.
+#
+# </details>
 #
 # More, with checks that know the usual slips: `exercises/ex02_soft_targets`. And `exercises/ex13_temperature_sweep` asks which temperature is
 # best, for a small and for a large student, with enough seeds to tell.
