@@ -78,9 +78,10 @@ def draw_crd() -> Drawing:
     drawing = Drawing(
         800, 370,
         alt="CRD. A linear head and a normalisation on each side turn features into unit vectors. Each network has a "
-        "memory with one slot for every training image. For one image, the student's vector is compared with its own "
-        "slot in the teacher's memory, the positive, and with slots of other classes, the negatives. Each comparison "
-        "is a yes or no question. Afterwards the image's own slots move towards the new vectors.",
+        "memory with one slot for every training image. For one image, the student's vector is compared with the "
+        "teacher's vector of the same image, the positive, and with slots of other classes in the teacher's memory, "
+        "the negatives. Each comparison is a yes or no question. Afterwards the image's own slots move towards the new "
+        "vectors. The teacher is frozen; both heads learn.",
     )  # fmt: skip
     drawing.network(34, 34, 96, 66, (0.7, 1.0, 0.8), "teacher", role="teacher", frozen=True)
     drawing.network(34, 230, 96, 60, SHALLOW, "student", role="student")
@@ -91,16 +92,17 @@ def draw_crd() -> Drawing:
     drawing.text(380, 24, "teacher's memory: a slot for each image", role="teacher", anchor="start", size=17)
     drawing.cells(380, 250, 30, [[0.15 if n != 2 else 0.75 for n in range(12)]], role="student")
     drawing.text(380, 304, "student's memory, used the other way round", role="student", anchor="start", size=17)
-    drawing.arrow([(298, 258), (330, 258), (330, 168), (392, 168)], role="student")
+    drawing.arrow([(298, 258), (330, 258), (330, 182), (392, 182)], role="student")
     drawing.box(396, 142, 330, 54, "same image, yes or no?", role="kd")
-    drawing.arrow([(455, 80), (455, 138)], role="teacher")
-    drawing.text(446, 110, "own slot", role="teacher", anchor="end", size=17)
+    drawing.arrow([(270, 94), (270, 154), (392, 154)], role="teacher")
+    drawing.text(262, 128, "this image", role="teacher", anchor="end", size=17)
+    drawing.text(352, 118, "head learns too", role="student", size=17)
     for place in (4, 5, 9):
         drawing.arrow([(395 + 30 * place, 80), (395 + 30 * place, 138)], role="quiet", width=1.6)
     drawing.text(738, 110, "others", role="quiet", size=17)
     drawing.arrow([(298, 62), (376, 62)], role="teacher", width=1.8)
     drawing.text(334, 44, "moves", role="teacher", size=15)
-    drawing.line([(680, 200), (680, 226), (770, 226), (770, 336), (233, 336)], role="student", dashed=True)
+    drawing.line([(680, 200), (680, 226), (782, 226), (782, 336), (233, 336)], role="student", dashed=True)
     drawing.arrow([(233, 336), (233, 290)], role="student", gradient=True)
     drawing.arrow([(233, 336), (82, 336), (82, 322)], role="student", gradient=True)
     return drawing
