@@ -80,6 +80,12 @@ torch.nn.modules.module.register_module_forward_hook(bent)
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 register_optimizer_step_pre_hook(lambda *a: None)
 """
+OPTIMIZERS = """
+import torch
+def nothing(self, closure=None): pass
+torch.optim.Adam.step = torch.optim.SGD.step = torch.optim.Optimizer.zero_grad = nothing
+torch.library.register_kernel("aten::_log_softmax", "cpu", lambda x, dim, half: 0 * x)
+"""
 GRADIENTS = """
 import torch
 bent_gradients = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: 0 * x)
@@ -90,6 +96,7 @@ bent_gradients.__enter__()
 def test_what_bends_torch_and_tables_without_replacing_a_name_is_undone_and_told(worker):
     for bends, told in (
         (KERNELS, ["an operation of torch"]),
+        (OPTIMIZERS, ["Adam.step", "SGD.step", "Optimizer.zero_grad", "an operation of torch"]),
         (TABLES + MODULES + GRADIENTS, ["DataFrame.pivot", "a hook on every module", "a hook on every gradient"]),
     ):
         for answers, wanted in ((WRONG, dict.fromkeys(ALL, 0)), (RIGHT, ALL)):

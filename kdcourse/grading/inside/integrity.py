@@ -23,7 +23,7 @@ _MODULES = (
 )  # fmt: skip
 _FAMILIES = (
     "kdcourse", "numpy.core", "numpy._core", "numpy.lib", "numpy.linalg", "numpy.random", "numpy.testing",
-    "torch.autograd", "torch.func", "torch.linalg", "torch.nn", "torch.testing",
+    "torch.autograd", "torch.func", "torch.linalg", "torch.nn", "torch.optim", "torch.testing",
 )  # fmt: skip
 # With all that they inherit from, but for ``object``.
 _CLASSES = (
@@ -83,6 +83,7 @@ class Trust:
     def __init__(self, private: Iterable[ModuleType] = ()) -> None:
         private = list(private)
         self.settings = Settings()  # first: it stands between torch and whoever gives it other kernels
+        _wrap_steps()
         owners = list(_owners(private))
         self._torch = sys.modules.get("torch")
         Wrong.full = staticmethod(getattr(self._torch, "full", float))
@@ -186,6 +187,15 @@ def _owners(private: Iterable[ModuleType]) -> Iterator[Any]:
             classes.update({id(part): part for part in known.__mro__ if part is not object and _is_writable(part)})
     yield from modules.values()
     yield from classes.values()
+
+
+def _wrap_steps() -> None:
+    """Have torch wrap each optimizer's ``step`` now; it does so when one is first made, and writes to the class."""
+    known = sys.modules.get("torch.optim")
+    for kind in list(_vars(known).values()) if known is not None else ():
+        wrap = getattr(kind, "_patch_step_function", None)
+        if _isinstance(kind, type) and wrap is not None:
+            wrap(kind.__new__(kind))
 
 
 def _is_writable(kind: type) -> bool:

@@ -13,7 +13,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 _getframe, _getrecursionlimit, _setrecursionlimit = sys._getframe, sys.getrecursionlimit, sys.setrecursionlimit
-_KERNELS = frozenset({"aten", "prim", "prims", "quantized"})  # whose operations torch itself is made of
+_KERNELS = frozenset({"_", "aten", "prim", "prims", "quantized"})  # torch's own operations, and what stands for all
 _MOST_TOOLS = 6  # that Python lets watch at once
 _taken: list[Any] = []  # libraries that give an operation of torch another kernel
 
