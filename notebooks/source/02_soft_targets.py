@@ -377,7 +377,7 @@ def my_kd_loss(student_logits, teacher_logits, *, temperature):  # (B, K), (B, K
     ...
 
 
-my_kd_loss = check("02.kd_loss", my_kd_loss)
+my_kd_loss = check("02.kd-loss", my_kd_loss)
 
 # %%
 for t in (1.0, 4.0, 20.0):
@@ -629,7 +629,7 @@ def take_batch(images, labels, cache, order, start, size):  # -> images, labels,
     ...
 
 
-take_batch = check("02.take_batch", take_batch)
+take_batch = check("02.take-batch", take_batch)
 
 # %%
 batch_images, batch_labels, batch_logits = take_batch(*mnist.train, cache, order, 0, 128)

@@ -63,6 +63,8 @@ def test_each_slip_is_named_and_the_chapter_goes_on(key, name, capsys):
 @pytest.mark.parametrize("key", KEYS)
 def test_a_turn_knows_three_slips_and_its_solution_is_short(key):
     turn = find_turn(key)
+    assert f'check("{key}"' in source_of(key)
+    assert re.fullmatch(r"\d\d\.[a-z0-9-]+", key), "the builder would not find it, and print no solution below the cell"
     assert len(turn.slips) >= 3
     assert len(solution_of(turn).splitlines()) <= 10
     assert turn.note

@@ -177,14 +177,14 @@ TURNS = {
         verified="The sum over classes agrees on three random batches.",
         note="Without `dim`, `.sum()` adds up the whole batch, so that twice the images would mean twice the loss.",
     ),
-    "02.kd_loss": Turn(
+    "02.kd-loss": Turn(
         my_kd_loss,
         verify_kd_loss,
         "Without `detach` the teacher would be changed so that it is imitated more easily. Without T² its share of "
         "the gradient fades as T grows.",
         KD_LOSS_SLIPS,
     ),
-    "02.take_batch": compared(
+    "02.take-batch": compared(
         take_batch,
         _shuffled,
         slips=TAKE_BATCH_SLIPS,
