@@ -94,9 +94,9 @@ $ {record["command"]}
 {record["cpu_seconds"]:.0f} s of processor time, {record["seconds"]:.0f} s by the clock, on {machine(record)}. A load
 far above the number of cores means that other work shared them. Commit {record["commit"]}.
 
-**How T and alpha were chosen**, at 2,000 images: {choice["rule"]}, seeds
-{" and ".join(map(str, choice["seeds"]))}, of 5,000 held-out images. One setting serves all students and sizes, so another one may be
-better for one layer and many images. The test errors beside it chose nothing.
+**How T and alpha were chosen**, at 2,000 images: {choice["rule"]} (5,000 held-out
+images, seeds {" and ".join(map(str, choice["seeds"]))}). One setting serves all students and sizes, so another one
+may be better for one layer and many images. The test errors in the table chose nothing.
 
 {table(["T and alpha", "geometric mean of held-out errors"], _scores(choice), align="lr")}
 

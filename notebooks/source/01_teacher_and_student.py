@@ -591,12 +591,52 @@ assert against_labels["fake teacher, T = 4"] < 1 / 2
 #
 # ## Think, then try
 #
-# 1. Compute the matrix of dark knowledge on 5,000 *training* images, at $T = 1$ and at $T = 4$. What has changed, and what does that mean for a student?
-#    Is that why the first teacher helps little? Give its student the held-out images instead, which it has not trained on.
-# 2. Train on 4,000 images for 8 epochs at `temperature=4`. What becomes of the first teacher's student, and why might soft targets need more steps? Then
-#    give 500 images, and 8,000, at the settings above: where does which teacher help?
+# The answers were measured as in this chapter: test errors of 10,000, three or four seeds, paired, with 95 % intervals.
+#
+# 1. Compute the matrix of dark knowledge on 5,000 *training* images, at $T = 1$ and at $T = 4$. What has changed? Is that why the first
+#    teacher helps little? Give its student 2,000 held-out images instead, on which this teacher was not trained.
+#
+#    <details><summary>Measured</summary>
+#
+#    At $T = 1$ all wrong digits together get 0.14 % on training images and 1.4 % on held-out ones, ten times as much. At $T = 4$ it is 9.1 %
+#    against 10.0 %: almost the same. So the temperature brings back what is hidden. On held-out images the student makes 142 errors fewer
+#    than without a teacher (between 108 and 177), and it is still unclear against label smoothing: between 5 fewer and 74 more. So this is
+#    not why the first teacher helps little.
+#
+#    </details>
+#
+# 2. Train on 4,000 images for 8 epochs at `temperature=4`. What becomes of the first teacher's student? Then take the settings above with
+#    500 images for 80 epochs, and with 8,000 images for 5. The number of steps stays about the same. Where does which teacher help?
+#
+#    <details><summary>Measured</summary>
+#
+#    With 4,000 images, 8 epochs and $T = 4$ the first teacher hurts: 48 errors more than no teacher (between 20 and 77), 196 more than label
+#    smoothing. The CNN's student is better than no teacher (110 fewer) and worse than label smoothing (38 more).
+#
+#    With 500 images both teachers beat both baselines clearly: against label smoothing 154 errors fewer (between 137 and 172) with the first
+#    teacher, and 235 fewer (between 180 and 290) with the CNN. With 8,000 images label smoothing makes 171 errors fewer
+#    than the first teacher's student (between 112 and 230); against the CNN's it is unclear. So few images are where a teacher helps.
+#
+#    </details>
+#
 # 3. Replace the five clinics by five networks on the *same* 1,000 images, with different seeds. Why does voting help less?
-# 4. Let the hospital's teacher answer with its most likely class only (`F.one_hot` of it, times 12). What does the student lose, and what does the hospital still give away?
+#
+#    <details><summary>Measured</summary>
+#
+#    For three sets of 1,000 images the vote makes 24 to 43 errors fewer than its members do on average. With five different sets it made
+#    about 306 fewer. Networks that saw the same images make the same errors, and what all members get wrong, a vote cannot mend.
+#
+#    </details>
+#
+# 4. Let the hospital's teacher answer with its most likely class only (`F.one_hot` of it, times 12). What does the student lose, and what does
+#    the hospital still give away?
+#
+#    <details><summary>Measured</summary>
+#
+#    The student makes 1,132 errors on average, and 1,084 with the whole answers. With three seeds that difference is unclear: between
+#    91 fewer and 187 more. The hospital still gives away an answer for each image, and each depends on its private images.
+#
+#    </details>
 #
 # More, with checks that know the usual slips: `exercises/ex01_teacher_and_student`.
 #
