@@ -532,7 +532,7 @@ draw_attention_transfer()
 #
 # For example, take two channels and two positions. At the first position the channels hold 1 and 1, at the second 0 and -2. Then
 # $a = (2, 4)$, its length is $\sqrt{20} = 4.47$, and $A = (0.45, 0.89)$. From `features` of shape (B, C, H, W) return the
-# maps, of shape (B, H·W).
+# maps, of shape (B, H·W). (The drawing takes the mean over the channels. Once scaled to length 1, mean and sum are the same.)
 
 
 # %%
@@ -750,7 +750,8 @@ assert distances.stage2["labels only"] > 0.7 * distances.stage2["untrained"]
 # most? What does a large $p$ do to the distance?
 
 # %%
-explorer = AttentionExplorer(teacher, trained, mnist.held_out.take(500))
+last_first = dict(reversed(trained.items()))  # opens on the student with attention transfer
+explorer = AttentionExplorer(teacher, last_first, mnist.held_out.take(500))
 explorer
 
 # %% [markdown]
@@ -992,7 +993,7 @@ about_full = (
 # %%
 table = comparisons["against no teacher"]
 ax = plots.intervals(table.drop(columns="baseline"))
-ax.set(xlabel="difference to no teacher, in test errors (of 2,000)")
+ax.set(xlabel=f"difference to no teacher, in errors of {tested}")
 show(ax, alt="03.against-no-teacher")
 print(in_words(table))
 
@@ -1039,7 +1040,7 @@ full = {title: pd.DataFrame(rows) for title, rows in record.items()}
 
 def beside(title):
     small, large = (table.drop(columns="baseline") for table in (comparisons[title], full[title]))
-    runs = {"this run, of 2,000 test images": small, "full size, of 10,000": large}
+    runs = {f"this run, of {tested}": small, "full size, of 10,000": large}
     return plots.did_it_hold(runs)
 
 
