@@ -135,7 +135,7 @@ def format_comparison(table: pd.DataFrame, *, digits: int = 1) -> pd.DataFrame:
 
 
 def in_words(table: pd.DataFrame, arms: str | Sequence[str] | None = None, *, unit: str = "") -> str:
-    """Say what a comparison found in this run: one sentence per arm and baseline.
+    """Say what a comparison found in this run: one line per arm and baseline.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def in_words(table: pd.DataFrame, arms: str | Sequence[str] | None = None, *, un
     Returns
     -------
     str
-        A line for each.
+        A first line with the number of seeds, then a line for each comparison.
 
     Raises
     ------
@@ -161,7 +161,8 @@ def in_words(table: pd.DataFrame, arms: str | Sequence[str] | None = None, *, un
     >>> arms = ["kd", "kd", "no_teacher", "no_teacher"]
     >>> runs = pd.DataFrame({"arm": arms, "seed": [0, 1, 0, 1], "test_errors": [3, 4, 9, 11]})
     >>> print(in_words(compare(runs, baseline="no_teacher")))
-    In this run: kd against no teacher: better, 6.5 errors fewer, 95 % interval 0.1 to 12.9 fewer (2 seeds).
+    In this run, 2 seeds:
+      kd against no teacher: better, 6.5 errors fewer, 95 % interval 0.1 to 12.9
     """
     unit = unit or str(table.attrs.get("metric", "mean")).replace("_", " ").split()[-1]
     known = [arm for arm in dict.fromkeys(table["arm"]) if arm not in ("no_teacher", "label_smoothing")]
@@ -170,7 +171,8 @@ def in_words(table: pd.DataFrame, arms: str | Sequence[str] | None = None, *, un
     if lacking:
         raise ValueError(f"the table has no arm {lacking[0]!r}; it has {sorted(set(table['arm']))}.")
     rows = [row for arm in wanted for row in table[table["arm"] == arm].to_dict("records")]
-    return "\n".join(f"In this run: {_sentence(row, unit)}" for row in rows)
+    seeds = " or ".join(map(str, sorted({row["n"] for row in rows})))
+    return "\n".join([f"In this run, {seeds} seeds:", *(f"  {_sentence(row, unit)}" for row in rows)])
 
 
 def _sentence(row: dict, unit: str) -> str:
@@ -179,11 +181,11 @@ def _sentence(row: dict, unit: str) -> str:
     names = f"{row['arm']} against {row['baseline']}".replace("_", " ")
     low, high = (f"{abs(row[end]):.{digits}f}" for end in ("low", "high"))
     if row["low"] < 0 < row["high"]:
-        return f"{names}: {row['verdict']}, between {low} {unit} fewer and {high} more ({row['n']} seeds)."
+        return f"{names}: {row['verdict']}, between {low} {unit} fewer and {high} more"
     side = "fewer" if row["difference"] < 0 else "more"
     small, large = (high, low) if side == "fewer" else (low, high)
-    interval = f"95 % interval {small} to {large} {side} ({row['n']} seeds)"
-    return f"{names}: {row['verdict']}, {abs(row['difference']):.{digits}f} {unit} {side}, {interval}."
+    difference = f"{abs(row['difference']):.{digits}f} {unit} {side}"
+    return f"{names}: {row['verdict']}, {difference}, 95 % interval {small} to {large}"
 
 
 def _check_columns(runs: pd.DataFrame, needed: Sequence[str]) -> None:

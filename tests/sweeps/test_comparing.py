@@ -123,13 +123,13 @@ def table_of(differences):
 @pytest.mark.parametrize(
     ("differences", "said"),
     [
-        ([-10, -12, -11], "better, 11.0 errors fewer, 95 % interval 8.5 to 13.5 fewer"),
-        ([10, 12, 11], "worse, 11.0 errors more, 95 % interval 8.5 to 13.5 more"),
+        ([-10, -12, -11], "better, 11.0 errors fewer, 95 % interval 8.5 to 13.5"),
+        ([10, 12, 11], "worse, 11.0 errors more, 95 % interval 8.5 to 13.5"),
         ([-10, 12, -1], "unclear, between 27.1 errors fewer and 27.8 more"),
     ],
 )
 def test_a_comparison_in_words_says_the_side_and_both_ends(differences, said):
-    assert in_words(table_of(differences)) == f"In this run: kd against no teacher: {said} (3 seeds)."
+    assert in_words(table_of(differences)) == f"In this run, 3 seeds:\n  kd against no teacher: {said}"
 
 
 def test_an_arm_that_is_not_there_cannot_be_told():
