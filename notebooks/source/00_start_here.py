@@ -194,4 +194,12 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 # 3. Change the [seed](glossary:seed) in `torch.manual_seed(0)`. How far do the errors move? Keep this number in mind whenever somebody
 #    reports a gain of ten errors.
 #
+# <details><summary>What we measured</summary>
+#
+# 1. 483 errors instead of 666.
+# 2. It never says 3. Of 1,010 threes it takes 486 for a 5, 284 for an 8 and 123 for a 2, which are the digits that look most like it.
+# 3. The seeds 0 to 4 make 666, 710, 662, 702 and 679 errors: 48 errors lie between the best and the worst.
+#
+# </details>
+#
 # From chapter 01 on each chapter has an exercise of its own in the folder `exercises`, with cells that check your answer at once.
