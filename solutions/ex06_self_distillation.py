@@ -2,7 +2,7 @@
 # # Exercise 06: self-distillation
 #
 # You write the loss by which a network's deepest exit teaches the shallower ones, repair a forward pass that skips a stage,
-# let easy images leave early, and look at a case in which the teaching does harm.
+# choose the confidence at which easy images leave so that a budget holds, and look at a case in which the teaching does harm.
 #
 # **You need** chapter 06. **Time** about 55 minutes, 18 points.
 #
@@ -22,8 +22,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from kdcourse import plots
 from kdcourse.checks import (
+    check_confidence_choice,
     check_deep_supervision_loss,
-    check_early_exit,
     check_exit_experiment,
     check_exit_forward,
     check_exit_questions,
@@ -34,6 +34,7 @@ from kdcourse.models_exits import ExitNet, make_exit_cnn
 from kdcourse.plots import show
 from kdcourse.sweeps import mean_interval
 from kdcourse.training import evaluating, fit
+from kdcourse.widgets.exits import count_exit_multiply_adds
 
 mnist = load_mnist()
 
@@ -134,47 +135,53 @@ check_exit_forward(repaired_forward, seed=2019)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task3_text"
-# ## Task 3: leave early
+# ## Task 3: keep to a budget
 #
 # **Minutes** 12 · **Difficulty** 3/5 · **Importance** 4/5 · **Points** 4
 #
-# **Objective** Spend work on the images that need it.
+# **Objective** Turn "as accurate as possible, at this price" into a number.
 #
-# Write `my_early_exit(exit_logits, *, confidence)`. The logits of all exits are given, shallow to deep, each (N, K). An image leaves at the
-# first exit whose largest *probability* is at least `confidence`; where no exit is that sure it takes the deepest. Return two
-# tensors of whole numbers: the predicted classes (N,), and the number of the exit taken (N,), 0 for the shallowest.
+# Somebody who runs your network has a budget: so many multiply-adds for an image, on average. A higher confidence costs more, because
+# fewer images leave early. The rule of leaving is the chapter's, and given: `exits_taken(exit_logits, confidence)`.
+#
+# Write `my_confidence(exit_logits, costs, *, budget)`. `exit_logits` is a list of logits (N, K), shallow to deep. `costs` is a list with a number
+# for each exit: what an image costs that leaves there, with all that ran before. Return the *largest* of the confidences 0.00, 0.01, …, 1.00
+# at which the mean cost over the images is at most `budget`. The budget is never below `costs[0]`. For example, with the costs 1 and 5 and a
+# confidence at which three of four images leave at the first exit, the mean cost is 2.
 #
 # <details><summary>Hint 1</summary>
 #
-# Begin with the deepest exit's answer for everyone, and go through the exits from deep to shallow: who is sure, overwrites.
+# `exits_taken` gives a whole number for each image. A tensor of costs can be indexed with all of them at once.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.where(sure, new, old)` picks image by image.
+# `step / 100 for step in range(101)` are the candidates. `max` of those that fit.
 # </details>
 #
-# **Reference** Chapter 06, early exits; `kdcourse.models_exits.predict_early`, which also saves the work.
+# **Reference** Chapter 06, early exits.
 
 
-# %% solution="task3_early_exit" asks="predict_early"
-def my_early_exit(exit_logits, *, confidence):
+# %% locked="task3_rule"
+def exits_taken(exit_logits, confidence):  # list of (N, K) -> (N,)
+    sure = torch.stack([logits.softmax(dim=1).amax(dim=1) for logits in exit_logits]) >= confidence  # (E, N)
+    sure[-1] = True  # whoever comes to the deepest exit leaves there
+    return sure.int().argmax(dim=0)
+
+
+# %% solution="task3_confidence"
+def my_confidence(exit_logits, costs, *, budget):
     ### BEGIN SOLUTION
-    deepest = len(exit_logits) - 1
-    predictions = exit_logits[-1].argmax(dim=1)  # (N,)
-    exits = torch.full_like(predictions, deepest)  # (N,)
-    for number in reversed(range(deepest)):
-        probability, classes = exit_logits[number].softmax(dim=1).max(dim=1)  # (N,), (N,)
-        sure = probability >= confidence
-        predictions, exits = torch.where(sure, classes, predictions), torch.where(sure, number, exits)
-    return predictions, exits
+    costs = torch.tensor(costs, dtype=torch.float64)
+    candidates = [step / 100 for step in range(101)]
+    return max(c for c in candidates if costs[exits_taken(exit_logits, c)].mean() <= budget)
     ### END SOLUTION
-    raise NotImplementedError("Task 3: my_early_exit is not written yet")
+    raise NotImplementedError("Task 3: my_confidence is not written yet")
 
 
 # %% check="task3_check" points=4
-check_early_exit(my_early_exit)
+check_confidence_choice(my_confidence)
 ### BEGIN HIDDEN TESTS
-check_early_exit(my_early_exit, seed=2019)
+check_confidence_choice(my_confidence, seed=2019)
 ### END HIDDEN TESTS
 
 # %% [markdown] locked="task4_text"
@@ -184,8 +191,8 @@ check_early_exit(my_early_exit, seed=2019)
 #
 # **Objective** Say who leaves, and what it costs.
 #
-# The next cells train a small convolutional network with three exits, with your loss and your way out, on images of 14×14 pixels.
-# The table shows, for several confidences, the accuracy on 1,000 held-out images, the share that leaves at each exit, and how many
+# The next cells train a small convolutional network with three exits, with your loss, on images of 14×14 pixels.
+# The table shows, for several confidences and for the one that you choose for 60 % of the cost, the accuracy on 1,000 held-out images, the share that leaves at each exit, and how many
 # are right among those who stay until the deepest.
 #
 # 1. At 0.5 those who stay until the deepest exit are recognised *worse* than that exit recognises everyone (the last row). Why?
@@ -230,9 +237,13 @@ fit(
 )  # fmt: skip
 with evaluating(network):
     exit_logits = [torch.cat(parts) for parts in zip(*map(network, held_out_small.split(500)), strict=True)]
-rows = {}
-for confidence in (0.0, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1):
-    predictions, exits = my_early_exit(exit_logits, confidence=confidence)
+leaving, alone = count_exit_multiply_adds(network, held_out_small)
+chosen = my_confidence(exit_logits, [cost / alone for cost in leaving], budget=0.6)
+print(f"confidence for 60 % of the multiply-adds: {chosen}")
+classes, rows = torch.stack(exit_logits).argmax(dim=2), {}  # (E, N)
+for confidence in sorted({0.0, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1, chosen}):
+    exits = exits_taken(exit_logits, confidence)  # (N,)
+    predictions = classes.gather(0, exits[None])[0]
     right, deepest = predictions == held_out.labels, exits == 2
     shares = {f"leave at {number}": (exits == number).float().mean().item() for number in range(3)}
     stayed = right[deepest].float().mean().item() if deepest.any() else float("nan")

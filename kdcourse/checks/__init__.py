@@ -52,6 +52,7 @@ from .relations import (
     check_similarity_loss,
 )
 from .self_distillation import (
+    check_confidence_choice,
     check_deep_supervision_loss,
     check_early_exit,
     check_exit_experiment,
@@ -114,6 +115,7 @@ __all__ = [
     "check_cohort_picture",
     "check_combination_verdicts",
     "check_combined_objective",
+    "check_confidence_choice",
     "check_contrastive_verdicts",
     "check_curriculum",
     "check_dark_knowledge",

@@ -1,4 +1,4 @@
-"""Checks of exercise 06, self-distillation: deep supervision, a forward pass repaired, early exits, an experiment."""
+"""Checks of exercise 06, self-distillation: deep supervision, a forward pass repaired, early exit, an experiment."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from .documented import takes_answers, takes_function
 from .failures import fail, passed
 from .gradients import check_gradients
 from .questions import Question, check_answers, check_choice
-from .slips.early_exits import EARLY
+from .slips.early_exits import BUDGET, EARLY
 from .slips.self_distillation import DEEP, DEEP_GRADIENT, FORWARD
 from .verdicts import check_verdict
 
@@ -76,7 +76,7 @@ def check_exit_forward(function: Callable, *, seed: int | None = None) -> None:
 
 @takes_function
 def check_early_exit(function: Callable, *, seed: int | None = None) -> None:
-    """Check ``function(exit_logits, *, confidence)`` of exercise 06, task 3.
+    """Check ``function(exit_logits, *, confidence)``, the rule of early exit, as chapter 06 has it.
 
     Parameters
     ----------
@@ -108,6 +108,32 @@ def check_early_exit(function: Callable, *, seed: int | None = None) -> None:
         case = Case((logits,), {"confidence": 0.8})
         check_edge(function, _early_exit, [case], f"With {edge} the result is wrong.", edge=edge)
     passed("Each image takes the first exit that is sure enough, and the deepest if none is.")
+
+
+@takes_function
+def check_confidence_choice(function: Callable, *, seed: int | None = None) -> None:
+    """Check ``function(exit_logits, costs, *, budget)`` of exercise 06, task 3.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a list of logits (N, K), deepest exit last, and what an image costs that leaves at each exit; returns the
+        largest of 0.00, 0.01, …, 1.00 at which the mean cost is at most the budget.
+    """
+    generator = new_generator(seed)
+    cases = []
+    for costs, budget in (([1.0, 5.0, 10.0], 5.2), ([2.0, 3.0, 9.0], 4.9), ([0.1, 0.5, 1.03], 0.61)):
+        logits = [random_tensor(generator, 400, 4, scale=scale) for scale in (1.5, 2.0, 2.5)]
+        cases.append(Case((logits, costs), {"budget": budget}))
+    check_values(function, _choose_confidence, cases, slips=BUDGET)
+    sure, unsure = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.5, 0.0]])
+    level = Case(([torch.cat([sure, sure, sure, unsure]), torch.cat([sure] * 4)], [1.0, 5.0]), {"budget": 2.0})
+    message = "A mean cost of exactly the budget keeps to it: 'at most' is <=."
+    check_edge(function, _choose_confidence, [level], message, edge="a cost of exactly the budget")
+    rich = Case(cases[0].args, {"budget": 100.0})
+    message = "With a budget for everything the confidence is the largest of all, 1."
+    check_edge(function, _choose_confidence, [rich], message, edge="a budget for everything")
+    passed("The largest confidence whose mean cost keeps to the budget; no label was needed for it.")
 
 
 @takes_answers
@@ -227,6 +253,15 @@ def _check_exits_learn(function: Callable, seed: int) -> None:
                     f"The logits are right, but exit {number} does not train all stages below it: are the features "
                     "detached between two stages, or in front of a head?"
                 )
+
+
+def _choose_confidence(exit_logits: list[Tensor], costs: list[float], *, budget: float) -> float:
+    best = 0.0
+    for step in range(101):
+        _, exits = _early_exit(exit_logits, confidence=step / 100)
+        if float(torch.as_tensor(costs, dtype=torch.float64)[exits].mean()) <= budget:
+            best = step / 100
+    return best
 
 
 def _early_exit(exit_logits: list[Tensor], *, confidence: float) -> tuple[Tensor, Tensor]:

@@ -3,18 +3,21 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from kdcourse.checks import (
     CheckFailed,
+    check_confidence_choice,
     check_deep_supervision_loss,
     check_early_exit,
     check_exit_experiment,
     check_exit_forward,
     check_exit_questions,
 )
+from kdcourse.checks.slips.early_exits import BUDGET
 
 
 class AlwaysEqual:
@@ -406,3 +409,47 @@ def test_stubs_are_not_mistakes():
             check(stub)
     with pytest.raises(NotImplementedError, match="no answer yet"):
         check_exit_questions([None, None, None])
+
+
+def choose(exit_logits, costs, *, budget):
+    probabilities = torch.stack(exit_logits).softmax(-1)
+    fitting = []
+    for confidence in np.arange(101) / 100:
+        sure = probabilities.amax(-1) >= confidence
+        sure[-1] = True
+        mean = sum(costs[int(exit)] for exit in sure.int().argmax(0)) / sure.shape[1]
+        fitting += [float(confidence)] if mean <= budget else []
+    return max(fitting)
+
+
+def choose_by_halves(exit_logits, costs, *, budget):
+    low, high = 0, 101  # the cost never falls as the confidence rises
+    while high - low > 1:
+        middle = (low + high) // 2
+        _, exits = leave(exit_logits, confidence=middle / 100)
+        fits = torch.tensor(costs, dtype=torch.double)[torch.as_tensor(exits)].mean() <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    return low / 100
+
+
+@pytest.mark.parametrize("right", [choose, choose_by_halves])
+def test_a_right_choice_of_the_confidence_passes(right):
+    for seed in range(2):
+        check_confidence_choice(right, seed=seed)
+
+
+@pytest.mark.parametrize("name", BUDGET)
+def test_each_wrong_choice_of_the_confidence_is_told_its_own_mistake(name):
+    for wrong in BUDGET[name].wrong:
+        for seed in range(2):
+            with pytest.raises(CheckFailed) as failed:
+                check_confidence_choice(wrong, seed=seed)
+            assert BUDGET[name].message in str(failed.value)
+
+
+def test_a_cost_of_exactly_the_budget_keeps_to_it():
+    def strictly(exit_logits, costs, *, budget):
+        return choose(exit_logits, costs, budget=budget - 1e-9)
+
+    with pytest.raises(CheckFailed, match="exactly the budget keeps to it"):
+        check_confidence_choice(strictly)

@@ -1,4 +1,4 @@
-"""Wrong answers to exercise 06, task 3: which image leaves at which exit."""
+"""Wrong answers about early exit, chapter 06: which image leaves where; which confidence keeps to a budget."""
 
 from collections.abc import Callable
 from typing import Any
@@ -121,4 +121,88 @@ EARLY = {
         "The exits are counted from the deepest. The shallowest has the number 0.",
         _from_deepest,
     ),
+}  # fmt: skip
+
+
+def _mean_cost(exit_logits: list[Tensor], costs: list[float], confidence: float, **changes: Any) -> float:
+    exits = _early_exit(exit_logits, confidence=confidence, **changes)[1]
+    return float(torch.as_tensor(costs, dtype=torch.float64)[exits].mean())
+
+
+def _fitting(fits: Callable[..., bool], among: Callable = max) -> Callable:
+    """Take one of the confidences that fit; the first one where none does."""
+
+    def wrong(exit_logits: list[Tensor], costs: list[float], *, budget: float) -> float:
+        steps = [step / 100 for step in range(101)]
+        return among([step for step in steps if fits(exit_logits, costs, step, budget)] or [0.0])
+
+    return wrong
+
+
+def _within(exit_logits: list[Tensor], costs: list[float], confidence: float, budget: float, **changes: Any) -> bool:
+    return _mean_cost(exit_logits, costs, confidence, **changes) <= budget
+
+
+def _costs_of(exit_logits: list[Tensor], costs: list[float], confidence: float) -> Tensor:
+    return torch.as_tensor(costs, dtype=torch.float64)[_early_exit(exit_logits, confidence=confidence)[1]]
+
+
+def _share_at_deepest(exit_logits: list[Tensor], confidence: float) -> float:
+    return float((_early_exit(exit_logits, confidence=confidence)[1] == len(exit_logits) - 1).float().mean())
+
+
+def _nearest(exit_logits: list[Tensor], costs: list[float], *, budget: float) -> float:
+    steps = [step / 100 for step in range(101)]
+    return min(steps, key=lambda step: abs(_mean_cost(exit_logits, costs, step) - budget))
+
+
+def _its_cost(exit_logits: list[Tensor], costs: list[float], *, budget: float) -> float:
+    return _mean_cost(exit_logits, costs, _fitting(_within)(exit_logits, costs, budget=budget))
+
+
+def _added_up(costs: list[float]) -> list[float]:
+    return [sum(costs[: place + 1]) for place in range(len(costs))]
+
+
+BUDGET = {
+    "smallest": Slip(
+        "The smallest confidence that keeps to the budget is 0, where all images leave at the first exit. Asked for is "
+        "the largest: whoever may compute more makes fewer errors.",
+        _fitting(_within, min),
+    ),
+    "first over budget": Slip(
+        "This is the first confidence that costs more than the budget. Asked for is the last one that does not.",
+        _fitting(lambda z, c, step, budget: not _within(z, c, step, budget), min),
+    ),
+    "nearest": Slip(
+        "The confidence whose cost is nearest to the budget was taken. It may cost more: a budget is an upper limit.",
+        _nearest,
+    ),
+    "the most": Slip(
+        "1 is the largest of all confidences, whatever it costs: is the budget compared with the mean cost? And does "
+        "an image of which no exit is sure cost as much as the deepest?",
+        lambda z, c, *, budget: 1.0,
+        _fitting(lambda z, c, step, budget: _within(z, c, step, budget, unsure=0)),
+    ),
+    "every image": Slip(
+        "The most expensive image was compared with the budget. The budget is for the mean over the images: some may "
+        "cost more, because others cost less.",
+        _fitting(lambda z, c, step, budget: float(_costs_of(z, c, step).max()) <= budget),
+    ),
+    "median": Slip(
+        "The median cost was compared with the budget. Asked for is the mean.",
+        _fitting(lambda z, c, step, budget: float(_costs_of(z, c, step).median()) <= budget),
+    ),
+    "added up": Slip(
+        "The costs were added up over the exits. Each of them already holds all that ran before that exit.",
+        _fitting(lambda z, c, step, budget: _within(z, _added_up(c), step, budget)),
+    ),
+    "share at the deepest": Slip(
+        "The share of images at the deepest exit was compared with the budget. What counts is the mean cost, and the "
+        "other exits are not free.",
+        _fitting(lambda z, c, step, budget: _share_at_deepest(z, step) <= budget),
+    ),
+    "the cost": Slip("The mean cost came back. Asked for is the confidence that gives it.", _its_cost),
+    "an index": Slip("The number of the step came back. Asked for is the confidence, such as 0.83.",
+                     lambda z, c, *, budget: 100 * _fitting(_within)(z, c, budget=budget)),
 }  # fmt: skip
