@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 15: born-again networks
 #
-# The third exercise of the source text: train a network, let it teach a new one of the same kind, and that one the next. You write
+# Train a network, let it teach a new one of the same kind, and that one the next. You write
 # the generations yourself, compare each with the one before, choose a temperature for each, and put their ensemble beside one
 # of independent models.
 #
@@ -141,7 +141,7 @@ check_mean_probabilities(my_ensemble, seed=2018)
 #
 # **Objective** Choose knobs without touching the images that report.
 #
-# The next cell trains three generations of the source text's student, 784-128-10, on 500 images with four pairs of temperatures, two seeds each. It
+# The next cell trains three generations of the smallest student of the course, 784-128-10, on 500 images with four pairs of temperatures, two seeds each. It
 # counts the *third* generation's errors on the 5,000 held-out images and on 5,000 test images.
 #
 # Write `choose_temperatures(held_out_errors, test_errors)`. Both are dicts from a pair of temperatures to a list of errors, one number per
@@ -156,7 +156,7 @@ check_mean_probabilities(my_ensemble, seed=2018)
 # `min` takes a `key`.
 # </details>
 #
-# **Reference** Chapter 02 on choosing knobs; the source text's exercise 3, "try different temperatures per generation".
+# **Reference** Chapter 02 on choosing knobs.
 
 # %% locked="task3_data"
 mnist = load_mnist()
@@ -290,7 +290,7 @@ check_born_again_verdicts(verdicts, errors)
 # 1. The ensemble of generations makes more errors than that of independent models. Where do most of them come from?
 #    (a) averaging gains much less where each model was taught by another  (b) its members make more errors to begin with
 #    (c) probabilities of distilled models cannot be averaged
-# 2. The source text promises 0.5 to 1 % of accuracy from the first step. What do your numbers say about that?
+# 2. A common claim is a gain of 0.5 to 1 % of accuracy from the first generation. What do your numbers say about that?
 #    (a) that born-again networks do not work  (b) that there must be a mistake in the code
 #    (c) that the promise does not hold for this network, these images and this budget
 #
