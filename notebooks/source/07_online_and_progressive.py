@@ -1,21 +1,26 @@
 # %% [markdown]
 # # Online and progressive distillation
 #
-# So far a teacher was finished before the first lesson, and every lesson was given in the same way. This chapter gives up both. First
-# students teach each other while all of them learn: *online* distillation, which is said to need no teacher. Then the lesson changes on the
-# way: temperature and $\alpha$ follow a schedule, and images come in an order, from easy to hard: *progressive* distillation. Each idea meets
-# the control that is usually forgotten.
+# Until now a teacher was finished before the first lesson, and every lesson was given in the same way. This chapter gives up both.
+# Somebody without a teacher wants help all the same: can students teach *each other*? And somebody with a good teacher asks when to listen
+# to it: at the start, at the end, always? The strongest thing that works here is a straight line. Let one knob move along it
+# while the student trains, and the student makes fewer errors than with the best knobs that stand still. Let the same knob
+# move the other way, and it makes more. Which knob, and which way, you will guess before you see it.
 #
 # **You will be able to**
-# - write the loss of mutual learning, say whose weights it moves, and what becomes of it when logits are averaged;
-# - judge a cohort by what it costs: as many strangers, their vote, smoothed labels, longer training;
-# - draw a schedule that arrives where it promises, and hold it against constant knobs;
-# - order images by difficulty, and tell what the *order* does from what the *sampling* does;
+# - write the loss of mutual learning, and say whose weights it moves and what averaging logits would change;
+# - judge a cohort by what it costs: against students trained alone, their vote, smoothed labels and longer training;
+# - draw a schedule that arrives where it promises, and compare it with constant knobs that were chosen with the same care;
+# - order images from easy to hard, and tell what the *order* does from what the *sampling* does;
 # - recognise traps 51 to 56 of `docs/traps.md` by what they leave behind.
 #
-# **You need** chapters 01 and 02. **Time** about 60 minutes; the machine needs about one and a half.
+# **You need** chapters 01 and 02. **Time** about 70 minutes; the machine needs about one and a half.
 #
-# Symbols: $S$ students; $z^i$ logits of student $i$, $p^i_T$ its probabilities at [temperature](glossary:temperature) $T$; $y$ label; $\alpha$ the [teacher's share](glossary:alpha).
+# The chapter has three parts, and each can be read alone: **one**, students that teach each other (*online* distillation);
+# **two**, knobs that move, and **three**, images in an order (both are called *progressive* distillation).
+#
+# Symbols: $S$ students; $z$ logits; $p$ a peer's probabilities, $q$ the student's own; $y$ label; $T$ [temperature](glossary:temperature); $\alpha$ the
+# [teacher's share](glossary:alpha).
 
 # %%
 from functools import partial
@@ -25,40 +30,34 @@ import torch
 import torch.nn.functional as F
 
 from kdcourse import plots, recipes, zoo
+from kdcourse.checks import check
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.losses import kd_loss, mutual_ensemble_loss, mutual_learning_loss
-from kdcourse.models import make_mlp
-from kdcourse.objectives import label_objective, mutual_objective, soft_target_objective, with_knobs
+from kdcourse.models import make_hinton_student, make_mlp
+from kdcourse.objectives import (
+    label_objective,
+    mutual_objective,
+    soft_target_objective,
+    with_knobs,
+)
+
+# %% tags=["plumbing"]
 from kdcourse.plots import show
 from kdcourse.plots.drawings import draw_cohort, draw_schedule
-from kdcourse.recipes import (
-    Cohort,
-    CurriculumBatches,
-    Ensemble,
-    difficulty_by_loss,
-    difficulty_by_margin,
-)
+from kdcourse.recipes import Cohort, CurriculumBatches, Ensemble, difficulty_by_loss
 from kdcourse.records import read_record
-from kdcourse.schedules import constant, cosine, linear, piecewise, progress_of, step
-from kdcourse.sweeps import compare, format_comparison, sweep
+from kdcourse.schedules import constant, linear, progress_of, step
+from kdcourse.sweeps import compare, format_comparison, in_words, sweep
 from kdcourse.training import count_errors, fit, pick_device, predict_logits
 from kdcourse.widgets import CohortTrainer, ScheduleEditor, guess
 
 # %%
-draw_cohort()
-
-# %% [markdown]
-# The students that this chapter compares have two hidden layers of 64 units and see 500 images. So few, because on all of MNIST such networks end within
-# a few errors of each other, and a [seed](glossary:seed) moves more than a method does. With 500 images there is something left to learn from
-# somebody else, and a run is short enough to have eight of each. "At full size" repeats everything with ten times as many images.
-
-# %%
-FULL = False  # True: ten times the images, about ten minutes on one core
+FULL = False  # True: more images and longer training, about ten minutes on one core
 device = pick_device()
 mnist = load_mnist(device=device)
 samples, seeds, epochs = (5000, 8, 10) if FULL else (500, 8, 15)
 few = mnist.train.take(samples)
-adam = partial(recipes.make_adam, lr=1e-2)  # the optimizer of every student here
+adam = partial(recipes.make_adam, lr=1e-2)  # the optimizer of every student in parts one and three
 settings = dict(epochs=epochs, batch_size=50, lr=1e-2, progress=False, executor="processes")
 comparisons = {}
 
@@ -70,444 +69,322 @@ def make_student():
 # %% [markdown]
 # ## Part one: students that teach each other
 #
-# A [cohort](glossary:cohort) is a group of students that start from different weights and see the same batches. In *Deep Mutual Learning* (2018) each of them learns
-# from the labels, and from what its [peers](glossary:peer), the other students, say at that very moment. To look at the loss we need three who do not agree. Here
-# they are, taught for a moment, each alone on 100 images of its own.
-
-
-# %%
-def taught_briefly(seed):
-    torch.manual_seed(seed)
-    student, own = make_student(), slice(100 * seed, 100 * (seed + 1))
-    data, optimizer = (
-        (mnist.train.images[own], mnist.train.labels[own]),
-        adam(list(student.parameters())),
-    )
-    fit(student, data, label_objective, optimizer, epochs=10, batch_size=20, progress=False)
-    return student
-
+# Two students read the same exercises. Each has a textbook with the answers, the labels. Each also looks at what the other thinks: where
+# the other hesitates between a 4 and a 9, there is something to learn that no label says. Nobody has to be trained first.
+#
+# A [cohort](glossary:cohort) is a group of students that start from different weights and see the same batches. In *Deep Mutual Learning*
+# (Zhang et al., 2018) each learns from the labels, and from what its [peers](glossary:peer), the other students, say at that very moment.
 
 # %%
-students = [taught_briefly(seed) for seed in range(3)]
-images, labels = mnist.held_out.take(256)
-answers = torch.stack(
-    [predict_logits(student, images).argmax(dim=1) for student in students]
-)  # (3, 256)
-differ = float((answers != answers[0]).any(dim=0).float().mean())
-print(
-    f"errors of 256: {(answers != labels).sum(dim=1).tolist()}; on {differ:.0%} of the images not all say the same"
-)
-
-# %% tags=["claims"]
-assert differ > 0.2
+draw_cohort()
 
 # %% [markdown]
-# ### The loss
+# The students of this part have two hidden layers of 64 units and see 500 images. There are so few images because on all of MNIST such networks
+# end within a few errors of each other, and a [seed](glossary:seed) moves more than a method does.
 #
-# Student $i$ gets the labels, and the mean [divergence](glossary:kullback-leibler-divergence) from each of its peers (Zhang et al., equations 5 and 8; there $T = 1$):
+# ### Your turn: the loss of one student
 #
-# $$L_i = \mathrm{CE}(z^i, y) + \frac{1}{S-1} \sum_{j \ne i} T^2\, \mathrm{KL}\big(p^j_T \,\|\, p^i_T\big)$$
+# A student with probabilities $q$ has one peer with probabilities $p$. Its loss is the [cross-entropy](glossary:cross-entropy) with the label,
+# plus the [divergence](glossary:kullback-leibler-divergence) of its answer from the peer's:
 #
-# There is no $\alpha$: both terms have weight 1. $S$ students have $S$ losses, so the function returns a list.
-
-
-# %%
-def my_mutual_learning_loss(all_logits, labels, *, temperature):
-    log_p = [F.log_softmax(logits / temperature, dim=-1) for logits in all_logits]  # S times (B, K)
-    losses = []
-    for i, own in enumerate(log_p):
-        peers = [log_p[j].detach() for j in range(len(log_p)) if j != i]  # a target, not a partner
-        told = [(peer.exp() * (peer - own)).sum(dim=-1).mean() for peer in peers]  # KL(peer ‖ own)
-        losses.append(
-            F.cross_entropy(all_logits[i], labels) + temperature**2 * sum(told) / len(told)
-        )
-    return losses
-
-
-# %%
-all_logits = [student(images) for student in students]  # three times (256, 10)
-for t in (1.0, 4.0):
-    mine = my_mutual_learning_loss(all_logits, labels, temperature=t)
-    torch.testing.assert_close(mine, mutual_learning_loss(all_logits, labels, temperature=t))
-    print(f"T = {t}:", [round(loss.item(), 2) for loss in mine])
+# $$L = \mathrm{CE}(z, y) + \mathrm{KL}(p \,\|\, q), \qquad \mathrm{KL}(p\,\|\,q) = \sum_k p_k\,(\log p_k - \log q_k)$$
+#
+# Both are means over the images. For example, the label is the first of two classes, the student says $q = (0.5, 0.5)$ and the peer
+# $p = (0.7, 0.3)$. Then $L = 0.69 + 0.08 = 0.77$. There is no $\alpha$ (both terms have weight 1) and, in the paper, no temperature.
+#
+# Before you write it, think about the gradient. A cohort's losses are added and sent backwards once.
 
 # %%
 guess("07.whose-gradient")
 
+# %% [markdown]
+# Write the loss. It trains this student and nobody else. `logits` and `peer_logits` have shape (B, K), `labels` (B,); the result is one
+# number.
+
 
 # %%
-def pull(loss):
-    """Length of a loss's gradient in the last layer of each student."""
+def mutual_loss(logits, peer_logits, labels):  # (B, K), (B, K), (B,) -> ()
+    ...
+
+
+mutual_loss = check("07.mutual", mutual_loss)
+
+# %% [markdown]
+# With more students the second term is the mean over all $S - 1$ peers (equation 8), and the course's `mutual_learning_loss` returns a list
+# of $S$ losses. To look at it we need students that do not agree. Here are three, each trained for a moment on 100 images of its own.
+
+
+# %%
+def trained_briefly(seed):
+    torch.manual_seed(seed)
+    student, part = make_student(), slice(100 * seed, 100 * (seed + 1))
+    images, labels = mnist.train.images[part], mnist.train.labels[part]
+    optimizer = adam(list(student.parameters()))
+    knobs = dict(epochs=10, batch_size=20, progress=False)
+    fit(student, (images, labels), label_objective, optimizer, **knobs)
+    return student
+
+
+students = [trained_briefly(seed) for seed in range(3)]
+
+# %%
+images, labels = mnist.held_out.take(256)
+all_logits = [student(images) for student in students]  # three times (256, 10)
+answers = torch.stack(all_logits).argmax(dim=2)  # (3, 256)
+differ = float((answers != answers[0]).any(dim=0).float().mean())
+print(f"On {differ:.0%} of 256 images not all three give the same answer.")
+of_two = mutual_loss(all_logits[0], all_logits[1], labels)
+torch.testing.assert_close(of_two, mutual_learning_loss(all_logits[:2], labels)[0])
+
+
+# %% tags=["claims"]
+assert differ > 0.2
+
+
+# %% [markdown]
+# How hard does the first student's loss pull at each of the three? We take the length of its gradient in each last layer, once with the
+# peers [detached](glossary:detach) and once without.
+
+
+# %%
+def pulls(loss):
     last = [student[-1].weight for student in students]
-    found = torch.autograd.grad(loss, last, retain_graph=True, allow_unused=True)
-    return [0.0 if gradient is None else round(gradient.norm().item(), 2) for gradient in found]
+    gradients = torch.autograd.grad(loss, last, retain_graph=True, allow_unused=True)
+    return [0.0 if gradient is None else round(gradient.norm().item(), 2) for gradient in gradients]
+
+
+def attached_loss(logits, peers, labels):
+    """The same loss by somebody who forgot .detach()."""
+    log_q, log_p = logits.log_softmax(dim=-1), torch.stack(peers).log_softmax(dim=-1)  # (S-1, B, K)
+    return F.cross_entropy(logits, labels) + (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean()
 
 
 # %%
 detached = mutual_learning_loss(all_logits, labels)[0]
-attached = F.cross_entropy(all_logits[0], labels)
-log_own = F.log_softmax(all_logits[0], dim=-1)
-for peer in all_logits[1:]:
-    log_peer = F.log_softmax(peer, dim=-1)  # nobody has called .detach()
-    attached = attached + (log_peer.exp() * (log_peer - log_own)).sum(dim=-1).mean() / 2
-print(f"peers detached:     loss {detached:.2f}, pull on students 1, 2, 3: {pull(detached)}")
-print(f"peers not detached: loss {attached:.2f}, pull on students 1, 2, 3: {pull(attached)}")
+attached = attached_loss(all_logits[0], all_logits[1:], labels)
+for name, loss in {"detached": detached, "not detached": attached}.items():
+    strengths = ", ".join(f"{pull:.2f}" for pull in pulls(loss))
+    print(f"peers {name}: loss {loss:.2f}, pull on students 1, 2, 3: {strengths}")
 
 # %% tags=["claims"]
-assert pull(detached)[1:] == [0, 0]
-assert min(pull(attached)) > 0
+assert pulls(detached)[1:] == [0, 0]
+assert min(pulls(attached)) > 0
+torch.testing.assert_close(detached, attached)
 
 # %% [markdown]
-# All losses are added and sent backwards once; because peers are [detached](glossary:detach), each student gets the gradient of its own loss and no
-# other. Without `.detach()` the loss has the same value and another meaning: a peer is dragged towards the student whom it teaches.
+# The value is the same, the meaning is not. Without `.detach()` a peer is dragged towards the student whom it teaches.
 #
-# ### A cohort of one
-#
-# A widely read text writes mutual learning as a class. Here is its loss, nearly as it is printed. Its comment promises "average of other students'
-# predictions". Somebody tries it with a single student, to have a baseline.
-
-
-# %%
-def texts_losses(all_logits, labels, temperature=4.0):
-    losses = []
-    for i, logits in enumerate(all_logits):
-        peer_logits = [all_logits[j] for j in range(len(all_logits)) if j != i]
-        peer_avg = torch.stack(peer_logits).mean(dim=0)
-        soft_peer = F.softmax(peer_avg / temperature, dim=-1)
-        soft_self = F.log_softmax(logits / temperature, dim=-1)
-        kl_loss = F.kl_div(soft_self, soft_peer.detach(), reduction="batchmean") * temperature**2
-        losses.append(F.cross_entropy(logits, labels) + kl_loss)
-    return losses
-
-
-# %%
-for loss in (texts_losses, mutual_learning_loss):
-    try:
-        loss(all_logits[:1], labels)
-    except (RuntimeError, ValueError) as error:
-        print(f"{loss.__name__}: {error}")
-nothing = torch.tensor([]).mean()
-print(f"and the mean over no peers, which is how others write it: {nothing.item()}")
-
-# %% tags=["claims"]
-assert nothing.isnan()
-
-# %% [markdown]
 # <details><summary><b>Trap 52: a cohort of one</b></summary>
 #
-# It has no peer. Whoever stacks the peers first gets a message about an empty list of tensors; whoever takes a mean over
-# none gets NaN, and `backward` spreads it into all weights without a word. Ours says what is missing. The baseline without peers is ordinary training.
+# Somebody tries the loss with a single student, to have a baseline. There is no peer. The mean over no peers is NaN, and `backward` silently
+# spreads it into all weights. `mutual_learning_loss` raises a `ValueError` instead. The baseline without peers is ordinary training.
 #
 # </details>
 #
-# ### Average of what?
+# ### The mean of what?
 #
-# The text's comment says *predictions*; its code averages *logits*, and softens afterwards. That looks like a detail.
+# Instead of comparing with each peer one could make *one* opinion of theirs first, and learn from that. But which mean? Some code averages the
+# peers' *logits* under a comment that says "average of predictions". That looks like a detail.
 
 # %%
 guess("07.mean-of-logits")
 
 # %%
 two = torch.tensor([[0.90, 0.10], [0.01, 0.99]])  # a row for each peer
-of_logits = (
-    two.log().mean(dim=0).softmax(dim=0)
-)  # logits are log-probabilities, up to a constant that drops out
+of_logits = two.log().mean(dim=0).softmax(dim=0)  # logits are log-probabilities, up to a constant
 product = two.prod(dim=0).sqrt()
-print("mean of predictions", [round(value, 3) for value in two.mean(dim=0).tolist()])
-print("mean of logits     ", [round(value, 3) for value in of_logits.tolist()])
-torch.testing.assert_close(
-    of_logits, product / product.sum()
-)  # the geometric mean, made to add up to 1
+for name, row in {"mean of predictions": two.mean(dim=0), "mean of logits": of_logits}.items():
+    print(f"{name:20} {row[0]:.3f}  {row[1]:.3f}")
+torch.testing.assert_close(of_logits, product / product.sum())  # the geometric mean, summing to 1
 
 # %% tags=["claims"]
 assert 0.22 < of_logits[0] < 0.24
 
 # %% [markdown]
-# A mean of predictions is the *arithmetic* mean: each peer keeps its say. A mean of logits becomes the *geometric* mean, a product: whoever finds a digit nearly impossible
-# has a veto. Which of the two does the paper's loss follow? Write out the mean of two divergences. What depends on the student, with its probabilities $q_k$, is $-\frac12\sum_k (p^1_k + p^2_k) \log q_k$:
-# of the peers only their sum is in it. So the pairwise lessons are *one* lesson, and it comes from the mean prediction. The gradients agree:
+# A mean of predictions is the *arithmetic* mean: each peer keeps its say. A mean of logits becomes the *geometric* mean, a product: a peer that
+# finds a digit nearly impossible has a veto.
+#
+# Which of the two does the pairwise loss follow? Write out the mean of two divergences. What depends on the student is
+# $-\frac12\sum_k (p^1_k + p^2_k) \log q_k$. Of the peers it contains only their sum. So the pairwise lessons are *one* lesson, and it comes from the
+# mean of the predictions. The gradients agree:
 
 # %%
 own = all_logits[0].detach().requires_grad_()
 peers = torch.stack([logits.detach() for logits in all_logits[1:]])  # (2, 256, 10)
+mean_prediction = peers.softmax(dim=-1).mean(dim=0)  # (256, 10)
 losses = {
     "pairwise": torch.stack([kd_loss(own, peer, temperature=1.0) for peer in peers]).mean(),
-    "mean of predictions": kd_loss(own, peers.softmax(dim=-1).mean(dim=0).log(), temperature=1.0),
+    "mean of predictions": kd_loss(own, mean_prediction.log(), temperature=1.0),
     "mean of logits": kd_loss(own, peers.mean(dim=0), temperature=1.0),
 }
 
 # %%
-gradients = {
-    name: torch.autograd.grad(loss, own, retain_graph=True)[0] for name, loss in losses.items()
-}
+gradients = {name: torch.autograd.grad(loss, own)[0] for name, loss in losses.items()}
 pairwise = gradients["pairwise"]
 for name, gradient in gradients.items():
     away = (gradient - pairwise).norm() / pairwise.norm()
-    print(
-        f"{name:20} loss {losses[name]:.3f}, gradient differs from the pairwise one by {away:.0%}"
-    )
-torch.testing.assert_close(gradients["mean of predictions"], pairwise)
+    print(f"{name:20} loss {losses[name]:.3f}, gradient {away:.0%} away from the pairwise one")
 
 # %% tags=["claims"]
+torch.testing.assert_close(gradients["mean of predictions"], pairwise)
 assert losses["pairwise"] > losses["mean of predictions"]
 assert (gradients["mean of logits"] - pairwise).norm() > 0.2 * pairwise.norm()
+entropies = torch.special.entr(torch.cat([peers.softmax(dim=-1), mean_prediction[None]])).sum(dim=2)
+assert (entropies[2] > entropies[:2].mean(dim=0) - 1e-6).all()  # entropy is concave
 
 # %% [markdown]
-# The first two *losses* differ by a number that this student cannot change: how much its peers disagree among themselves. It is what is left of the pairwise term at its best, at the mean prediction; only a united
-# cohort can have a term of 0. The mean of logits pulls elsewhere. Here is the held-out digit on which the two targets differ most.
+# The first two losses differ by a number that this student cannot change: how much its peers disagree among themselves.
+#
+# The paper has the mean of the peers' predictions too, as a variant. It calls it worse than the pairwise loss, and gives a reason: the mean is
+# sharper. As written, both losses have the *same gradient*, as you have just seen. And a mean of predictions is never sharper than
+# its members are on average, because entropy is concave. So the reason does not follow from the equations. Where the two train differently, something else differs.
+#
+# The mean of logits is another matter. Here is the held-out digit on which the two targets differ most.
 
 # %%
-logits = torch.stack(
-    [predict_logits(student, mnist.held_out.images) for student in students]
-)  # (3, 5000, 10)
-of_predictions, of_logits = (
-    logits.softmax(dim=2).mean(dim=0),
-    logits.mean(dim=0).softmax(dim=1),
-)  # (5000, 10)
+held_out = torch.stack([predict_logits(student, mnist.held_out.images) for student in students])
+of_predictions = held_out.softmax(dim=2).mean(dim=0)  # (3, 5000, 10) -> (5000, 10)
+of_logits = held_out.mean(dim=0).softmax(dim=1)
 digit = int((of_predictions - of_logits).abs().sum(dim=1).argmax())
-said = logits[:, digit].argmax(dim=1).tolist()
-rows = {
-    f"peer {number}": row for number, row in enumerate(logits[:, digit].softmax(dim=1), start=1)
-}
+each = held_out[:, digit].softmax(dim=1)  # (3, 10)
+rows = {f"peer {number}": row for number, row in enumerate(each, start=1)}
 rows |= {"mean of predictions": of_predictions[digit], "mean of logits": of_logits[digit]}
 
 # %%
 ax = plots.matrix(
-    torch.stack(list(rows.values())), rows=list(rows), columns=range(10), numbers=".2f", label="probability",
-    ax=plots.new_axes(width=8.5, height=2.8),
+    torch.stack(list(rows.values())), rows=list(rows), columns=range(10), numbers=".2f",
+    label="probability", ax=plots.new_axes(width=8.5, height=2.8),
 )  # fmt: skip
 ax.set_title(f"a {int(mnist.held_out.labels[digit])}, as three students see it", fontsize=10)
-show(ax, alt="07.heat-map-probabilities")
+show(ax, alt="07.two-means")
 
 # %% tags=["claims"]
-assert int(of_logits[digit].argmax()) not in said
+assert int(of_logits[digit].argmax()) not in each.argmax(dim=1).tolist()
 assert of_predictions[digit].max() < 0.6 < of_logits[digit].max()
 
 # %% [markdown]
-# Each peer is for another digit, and all but rules out what the others say. The mean of predictions keeps a part of each. The mean of logits settles on a digit that *no* peer had in mind, because nobody rules it out altogether: a 0.00 in the picture may be a thousandth
-# or a billionth, and in a product that is a difference. (Whether it is the right digit, the title says. A veto may be wise or not.)
-# How large is the difference as a rule?
-
-# %%
-for t in (1.0, 4.0, 16.0):
-    gap = (logits / t).softmax(dim=2).mean(dim=0) - (logits.mean(dim=0) / t).softmax(dim=1)
-    print(f"T = {t:4}: the two targets differ by {gap.abs().sum(dim=1).mean():.2f} of at most 2")
-pair = [student(images) for student in students[:2]]
-torch.testing.assert_close(mutual_learning_loss(pair, labels), mutual_ensemble_loss(pair, labels))
-
-# %% [markdown]
+# Each peer is for another digit, and all but rules out what the others say. The mean of predictions keeps a part of each. The mean of
+# logits settles on a digit that *no* peer had in mind, because nobody rules it out altogether. (The title says whether that is the right one. A veto may be wise or not.)
+#
 # <details><summary><b>Trap 51: averaged logits under the name of mutual learning</b></summary>
 #
-# Another method, with the target of an ensemble by veto. It may serve as well, and has a name of its own here: `mutual_ensemble_loss`. In a cohort of two
-# there is one peer and nothing to average, so both are the same; and the higher $T$, the nearer they come.
+# It is another method, with an ensemble's product as its target. It may serve as well, and has a name of its own here: `mutual_ensemble_loss`. In a
+# cohort of two there is one peer and nothing to average, so both are the same. And the higher $T$, the nearer they come.
 #
 # </details>
 #
-# ### What a peer says in the middle of a lesson
+# <details><summary><b>Trap 53: nobody has decided about dropout</b></summary>
 #
-# A finished teacher is asked in evaluation mode. A peer is *in training*, with its [dropout](glossary:dropout) on. Should a student learn from what the peer happens to say with a third of its units switched off?
-
-# %%
-torch.manual_seed(0)
-peer = make_mlp(64, 64, dropout=0.3).to(device)
-fit(
-    peer,
-    mnist.train.take(500),
-    label_objective,
-    adam(list(peer.parameters())),
-    epochs=4,
-    batch_size=50,
-    progress=False,
-)
-peer.train()
-with torch.no_grad():
-    passes = torch.stack([peer(images).softmax(dim=1) for _ in range(200)])  # (200, 256, 10)
-calm = predict_logits(peer, images).softmax(dim=1)
-
-# %%
-away = {
-    name: (told - calm).abs().sum(dim=1).mean()
-    for name, told in (("one", passes[0]), ("all", passes.mean(dim=0)))
-}
-print(
-    f"from what it says without dropout, one pass is away by {away['one']:.2f} (of at most 2), the mean of 200 by {away['all']:.2f}"
-)
-
-# %% tags=["claims"]
-assert away["all"] < away["one"]
-
-# %% [markdown]
-# <details><summary><b>Trap 53: nobody has decided</b></summary>
-#
-# Both are defensible. A calm target costs one more forward pass of every student at every step. A noisy one is free, and since the noise is drawn anew each time, a student
-# follows its average; which, as the second number says, is not the calm target either. `mutual_learning` takes the training-mode pass, and says so; the text's class takes whatever mode it is in. The students below have no dropout: nothing hangs on it here.
+# A finished teacher is asked in evaluation mode. A peer is *in training*, with its [dropout](glossary:dropout) on. Is its answer taken with a third of the units
+# switched off, or without? Both are defensible. A calm target costs one more forward pass of every student at every step. A noisy one is free. `mutual_learning` takes the training-mode pass,
+# and says so. The students below have no dropout, so nothing depends on it here.
 #
 # </details>
 #
 # ### A cohort, live
 #
-# The recipe `mutual_learning` needs no more than the loss above, an optimizer for each student, and different starts. Two students on 500 images; beside them the first once more, alone,
-# from the same start and on the same batches: its [twin](glossary:twin).
+# Four students on 500 images, and beside them the first once more: *alone*, from the same start and on the same batches. It is the
+# [twin](glossary:twin) of student 0. Run the notebook **up to the next cell**, press play and watch until step 150. Two things to look for: where do
+# the four curves end, compared with the grey one? And in the middle, does the blue line (two of the cohort) keep below the grey one (one of them
+# and the twin)? Then press reset, move $T$ to 4 and play again; and once more with *learn from* at "labels only".
 
 
 # %%
-def held_out_errors(student):
-    return {"errors": 100 * count_errors(student, *mnist.held_out) / len(mnist.held_out.labels)}
-
-
 def fresh(seed):
     torch.manual_seed(seed)
     return make_student()
 
 
-# %%
 small = mnist.train.take(500)
-knobs = dict(epochs=15, batch_size=50, evaluate=held_out_errors, progress=False)
-together = recipes.mutual_learning(
-    [fresh(0), fresh(1)], small, make_optimizer=adam, **knobs
-).evaluations
-twin = fresh(0)
-alone = fit(twin, small, label_objective, adam(list(twin.parameters())), **knobs).evaluations
+four_and_twin = dict(data=mnist._replace(train=small), make_optimizer=adam, batch_size=50)
+cohort = CohortTrainer([fresh(seed) for seed in range(4)], **four_and_twin)
+cohort
+
+# %% [markdown]
+# Without a running kernel, this is the same session with $T = 4$, recorded:
 
 # %%
-lines = {
-    "student 0 of two": ("student", "student 0 errors"),
-    "student 1 of two": ("kd", "student 1 errors"),
-}
+recorded = CohortTrainer([fresh(seed) for seed in range(4)], **four_and_twin)
+recorded.temperature.value = 4.0
+recorded.step(150)
+recorded.close()
 ax = plots.new_axes()
-for name, (role, key) in lines.items():
-    plots.curve(
-        range(1, 16), [found[key] for found in together], role=role, label=name, markevery=3, ax=ax
-    )
-percent = [found["errors"] for found in alone]
-plots.curve(range(1, 16), percent, role="no_teacher", label="student 0, alone", markevery=3, ax=ax)
-ax.set(xlabel="epoch", ylabel="held-out errors, %", xticks=range(0, 16, 3))
-show(ax, alt="07.held-out-errors")
+names = {"student 0": "student", "alone": "no_teacher", "vote": "kd"}
+labels_of = {
+    "student 0": "student 0 of four",
+    "alone": "its twin, alone",
+    "vote": "vote of the four",
+}
+for name, role in names.items():
+    x, y = recorded.measured[1:], recorded.curves[name][1:]
+    plots.curve(x, y, role=role, label=labels_of[name], markevery=0.1, ax=ax)
+ax.set(xlabel="training step", ylabel="held-out errors, %", yscale="log")
+show(ax, alt="07.cohort-recorded")
 
 # %% [markdown]
-# One pair and one twin prove nothing, but they can be watched. The widget trains a cohort, and student 0 alone beside it. It draws everybody's held-out errors, those of the cohort's vote, and
-# how much each is told by whom. Press play; move $T$ while it runs, or what the students learn from.
-
-# %%
-cohort = CohortTrainer(
-    [fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
-)
-cohort
-
-# %% [markdown]
-# The same by code, with another pair like it: yours waits as you left it.
-
-# %%
-scripted = CohortTrainer(
-    [fresh(0), fresh(1)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
-)
-scripted.step(100)
-scripted.temperature.value = 4.0
-scripted.step(50)
-print(
-    "held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()}
-)
-print(scripted.marks)
-scripted.close()
-
-# %% tags=["claims"]
-assert scripted.marks[0].step == 100
-assert scripted.curves["vote"][-1] < scripted.curves["vote"][0]
-
-# %% [markdown]
-# With four there are more lines, and a larger table of who is told what by whom. Reset it and set *learn from* to "labels only": that is what strangers do.
-
-# %%
-cohort = CohortTrainer(
-    [fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
-)
-cohort
-
-# %%
-scripted = CohortTrainer(
-    [fresh(s) for s in range(4)], mnist._replace(train=small), make_optimizer=adam, batch_size=50
-)
-scripted.step(150)
-told = scripted.divergences[-1]  # (5, 5): row i is told, column j tells; the last is the one alone
-print(
-    "held-out errors in %:", {name: round(curve[-1], 1) for name, curve in scripted.curves.items()}
-)
-print(
-    f"student 0 is told {told[0, 1:4].mean():.2f} nats by a peer; the one alone would tell it {told[0, 4]:.2f}"
-)
-scripted.close()
-
-# %% tags=["claims"]
-assert told.diagonal().abs().max() < 1e-5
-
-# %% [markdown]
+# One cohort and one twin prove nothing. So now eight cohorts, and the controls that papers usually leave out.
+#
 # ### What a cohort is compared with
 #
-# A cohort costs as many trainings as it has students, so it has to face what that money buys otherwise. For cohorts of two and of four, from the same starts and on the same batches:
+# A cohort costs as many trainings as it has students, so it has to face what that money buys otherwise. All cohorts below have two or four
+# students, with the same starts and the same batches:
 #
-# - **strangers**, who learn from labels alone; and strangers with [smoothed labels](glossary:label-smoothing);
-# - **peers**, at the paper's $T = 1$ and at the text's $T = 4$; and peers whose **logits are averaged**, at both;
-# - students of a **big teacher**, the course's CNN, which has seen 55,000 images. Its knobs are chosen on [held-out images](glossary:held-out-images), with seeds that are not used again:
+# - **alone**: the same students, independently trained on labels; and alone with [smoothed labels](glossary:label-smoothing);
+# - **peers**, at the paper's $T = 1$ and at $T = 4$, which is widely used; and, in fours, peers whose **logits are averaged**;
+# - in twos, students of a **big teacher**: the course's CNN, which has seen 55,000 images. Its knobs are chosen on
+#   [held-out images](glossary:held-out-images), with seeds that are not used again.
 
 # %%
 big_teacher = zoo.load("teacher_cnn", device=device)
-
-# %%
 cache = predict_logits(big_teacher, few.images)  # (N, 10)
+splits = {"train": few, "held_out": mnist.held_out, "test": mnist.test}
 grid = sweep(
-    make_student=make_student, data={"train": few, "held_out": mnist.held_out}, seeds=range(100, 104), teacher=cache,
-    temperature=[1.0, 2.0, 4.0, 8.0], alpha=[0.5, 0.7, 0.9, 1.0], baselines=(), **settings,
+    make_student=make_student, data=splits, seeds=range(100, 102), teacher=cache, baselines=(),
+    temperature=[2.0, 4.0, 8.0], alpha=[0.7, 0.9, 1.0], **settings,
 )  # fmt: skip
 by_knobs = grid.pivot_table(index="temperature", columns="alpha", values="held_out_errors")
 T, share = (float(knob) for knob in by_knobs.stack().idxmin())
-print(f"chosen: T = {T}, α = {share}; held-out errors of {len(mnist.held_out.labels):,}:")
-by_knobs.round(0)
+print(f"chosen for the big teacher: T = {T:g}, α = {share:g}")
 
 
-# %%
-def strangers(cohort, images, labels, *ignored, label_smoothing=0.0):
-    terms = [
-        F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        for logits in cohort(images)
-    ]
+# %% tags=["plumbing"]
+def alone(cohort, images, labels, *ignored, label_smoothing=0.0):
+    each = cohort(images)
+    terms = [F.cross_entropy(logits, labels, label_smoothing=label_smoothing) for logits in each]
     return {f"student {number}": term for number, term in enumerate(terms)}
 
 
 def big_one_teaches(cohort, images, labels, teacher_logits):
-    found = {}
+    terms = {}
     for number, logits in enumerate(cohort(images)):
         kd = kd_loss(logits, teacher_logits, temperature=T)
-        found[f"student {number}"] = share * kd + (1 - share) * F.cross_entropy(logits, labels)
-    return found
+        terms[f"student {number}"] = share * kd + (1 - share) * F.cross_entropy(logits, labels)
+    return terms
 
 
-# %% [markdown]
-# A cohort is one model with a list of logits, and `sweep` trains eight of them at once, one for each seed. On two cores it trains two methods at a time, too: that is `executor="processes"` in the settings above. The cohorts of two have the first two students of the cohorts of four.
-
-# %%
-methods = {
-    "strangers": strangers,
-    "smoothed labels": partial(strangers, label_smoothing=0.1),
-    "peers, T = 1": mutual_objective,
-    "peers, T = 4": partial(mutual_objective, temperature=4.0),
-}
-averaged = partial(mutual_objective, loss=mutual_ensemble_loss)  # in twos it is the same
-four_only = {
-    "averaged logits, T = 1": averaged,
-    "averaged logits, T = 4": partial(averaged, temperature=4.0),
-}
-
-
-# %%
 def train_cohorts(size, methods):
     def make_cohort():
         return Cohort([make_student() for _ in range(size)])
 
-    knobs = dict(baselines=(), keep_models=True, **settings)
-    return sweep(
-        make_student=make_cohort, data=(*few, cache), seeds=range(seeds), objective=methods, **knobs
-    )
+    knobs = dict(seeds=range(seeds), baselines=(), keep_models=True, **settings)
+    return sweep(make_student=make_cohort, data=(*few, cache), objective=methods, **knobs)
 
+
+# %% [markdown]
+# For the sweep a cohort is one model with a list of logits, so each method is an objective:
+
+# %%
+averaged = partial(mutual_objective, loss=mutual_ensemble_loss)
+methods = {
+    "alone": alone,
+    "smoothed labels": partial(alone, label_smoothing=0.1),
+    "peers, T = 1": mutual_objective,
+    "peers, T = 4": partial(mutual_objective, temperature=4.0),
+}
+in_fours = {
+    "averaged logits, T = 1": averaged,
+    "averaged logits, T = 4": partial(averaged, temperature=4.0),
+}
 
 # %%
 guess("07.same-answers")
@@ -515,380 +392,376 @@ guess("07.same-answers")
 # %%
 cohorts = {
     2: train_cohorts(2, methods | {"big teacher": big_one_teaches}),
-    4: train_cohorts(4, methods | four_only),
+    4: train_cohorts(4, methods | in_fours),
 }
 
 
+# %% tags=["plumbing"]
 def measure(run):
-    logits = torch.stack(
-        [predict_logits(student, mnist.test.images) for student in run.model.students]
-    )  # (S, N, K)
+    each = [predict_logits(student, mnist.test.images) for student in run.model.students]
+    logits = torch.stack(each)  # (S, N, K)
     answers, vote = logits.argmax(dim=2), logits.softmax(dim=2).mean(dim=0).argmax(dim=1)
     return {
         "arm": run.arm, "seed": run.seed,
-        "one student": (answers != mnist.test.labels).float().sum(dim=1).mean().item(),
-        "vote": int((vote != mnist.test.labels).sum()),
+        "errors": (answers != mnist.test.labels).float().sum(dim=1).mean().item(),
+        "vote errors": int((vote != mnist.test.labels).sum()),
         "same answer": (answers[0] == answers[1]).float().mean().item(),
     }  # fmt: skip
 
 
-measured = {
-    size: pd.DataFrame([measure(run) for run in runs.itertuples()])
-    for size, runs in cohorts.items()
-}
+def measure_all(runs):
+    return pd.DataFrame([measure(run) for run in runs.itertuples()])
+
 
 # %%
-same = {
-    size: frame.pivot(index="seed", columns="arm", values="same answer")
-    for size, frame in measured.items()
-}
-for arm in ("strangers", "peers, T = 1", "peers, T = 4"):
-    print(
-        f"{arm:12} give the same answer: {same[2][arm].mean():.1%} in twos, {same[4][arm].mean():.1%} in fours"
-    )
+measured = {size: measure_all(runs) for size, runs in cohorts.items()}
+same = measured[4].pivot(index="seed", columns="arm", values="same answer")
+for arm in ("alone", "peers, T = 1", "peers, T = 4"):
+    print(f"two students give the same answer: {arm:13} {same[arm].mean():.1%}")
 
 # %% tags=["claims"]
-assert (same[4]["peers, T = 4"] > same[4]["strangers"]).all()
-
-# %%
-columns = ["one student", "vote"]
-means = {
-    f"cohort of {size}": frame.groupby("arm", sort=False)[columns].mean()
-    for size, frame in measured.items()
-}
-pd.concat(means.values(), axis=1, keys=means).round(0).map(
-    lambda errors: "–" if pd.isna(errors) else f"{errors:.0f}"
-)
+assert (same["peers, T = 4"] > same["alone"]).all()
 
 # %% [markdown]
-# Errors of 10,000 test images: of one student, a mean over the cohort and over eight seeds; and of the vote, for which the students' probabilities are averaged. Some differences are large and
-# others are not; the [intervals](glossary:confidence-interval) tell. First a guess.
+# Peers agree more. Are they also better? First a guess.
 
 # %%
 guess("07.one-of-four")
 
 # %%
-for size, frame in measured.items():
-    named = frame.replace({"strangers": f"{size} strangers"})
-    for metric in ("one student", "vote"):
-        comparisons[f"{metric} of {size}"] = compare(
-            named, metric=metric, baseline=f"{size} strangers"
-        )
-
-
-def in_twos_and_fours(metric):
-    tables = [comparisons[f"{metric} of {size}"] for size in (2, 4)]
-    return pd.concat(
-        [
-            table.assign(arm=f"in {word}: " + table.arm)
-            for table, word in zip(tables, ("twos", "fours"), strict=True)
-        ]
-    )
-
-
-# %%
-one = in_twos_and_fours("one student")
-ax = plots.intervals(one.drop(columns="baseline"))
-ax.set(xlabel="errors of one student, more than a stranger's")
-show(ax, alt="07.differences-errors-intervals")
-
-# %%
-against = ["smoothed labels", "peers, T = 1"]
-comparisons["one student of 4, further"] = compare(
-    measured[4], metric="one student", baseline=against
-)
-format_comparison(comparisons["one student of 4, further"], digits=0)
-
-# %%
-fours = comparisons["one student of 4"].set_index("arm")
-further = comparisons["one student of 4, further"].set_index(["arm", "baseline"])
-assert (fours.high[["smoothed labels", "peers, T = 4"]] < 0).all()
-assert further.verdict["peers, T = 4", "smoothed labels"] != "better"
-assert further.difference["peers, T = 1", "smoothed labels"] > 0
-for arm, baseline in (("peers, T = 4", "peers, T = 1"), ("averaged logits, T = 1", "peers, T = 1")):
-    print(f"in fours: {arm}, against {baseline}: {further.verdict[arm, baseline]}")
-print(f"in fours: peers, T = 1, against strangers: {fours.verdict['peers, T = 1']}")
-twos = comparisons["one student of 2"].set_index("arm").loc["peers, T = 1"]
+for size, table in measured.items():
+    comparisons[f"one student of {size}"] = compare(table, metric="errors", baseline="alone")
+    comparisons[f"vote of {size}"] = compare(table, metric="vote errors", baseline="alone")
 print(
-    f"in twos, at T = 1: {twos.verdict}; a cohort may save {max(0, -twos.low):.0f} errors, and cost {max(0, twos.high):.0f}"
+    in_words(comparisons["one student of 4"], ["smoothed labels", "peers, T = 1", "peers, T = 4"])
 )
+ax = plots.intervals(comparisons["one student of 4"])
+ax.set(xlabel="difference in test errors of one student (of 10,000)")
+show(ax, alt="07.one-of-four")
+
+# %%
+comparisons["against smoothed labels"] = compare(
+    measured[4], metric="errors", baseline="smoothed labels"
+)
+peers = ["peers, T = 1", "peers, T = 4"]
+print(in_words(comparisons["against smoothed labels"], peers))
+print(in_words(comparisons["one student of 2"], [*peers, "big teacher"]))
 
 # %% tags=["claims"]
-assert (
-    comparisons["one student of 2"].set_index("arm").high["big teacher"]
-    < 2 * fours.difference["peers, T = 4"]
-)
+one = comparisons["one student of 4"].set_index("arm")
+further = comparisons["against smoothed labels"].set_index("arm")
+assert (one.high[["smoothed labels", "peers, T = 4"]] < 0).all()
+assert further.verdict["peers, T = 4"] != "better"
+assert further.difference["peers, T = 1"] > 0
 
 # %% [markdown]
-# **It can help, and no teacher is needed.** In fours, at the text's $T = 4$, a student makes fewer errors than a stranger. At the paper's $T = 1$ the gain is smaller, so small that another processor's rounding can move its interval across 0; the lines above say what it is in this run, and whether it matters
-# that predictions are averaged and not logits. In twos the interval is wide: look at its ends, and not at the verdict alone. "Unclear" is not "equal".
+# **It helps, and no teacher is needed.** In fours, at $T = 4$, a student makes fewer errors than alone. At the paper's $T = 1$ the gain is
+# smaller. In twos the intervals are wide: look at their ends, and not at the verdict alone. "Unclear" is not "equal".
 #
-# But read the other rows. *Smoothed labels*, with no peer at all, make fewer errors than the paper's cohort, and the cohort at $T = 4$ is no better than they are. A likely reason: peers do for each other what label smoothing does, they soften the targets.
-# And the paper's abstract says that mutual learning "outperforms distillation from a more powerful yet static teacher". Here the big teacher is ahead by far. But it has seen 55,000 images, so this comparison is no fair one; a fairer one follows under "The bill".
+# But read the other rows. *Smoothed labels*, with no peer at all, make fewer errors than the paper's cohort, and the cohort at $T = 4$ is no better than
+# they are. A likely reason: peers do for each other what label smoothing does. They soften the targets.
 #
-# ### The vote, and the strangers who are usually forgotten
+# The paper's abstract says that mutual learning "outperforms distillation from a more powerful yet static teacher". Here the big teacher is
+# ahead by far. But it has seen 55,000 images, so this comparison is not fair. A fairer one follows under "The bill".
 #
-# A cohort leaves several networks behind, and they may vote. So may strangers.
+# ### Several may vote
+#
+# A cohort leaves several networks behind, and they may vote: their probabilities are averaged. So may four that were trained alone.
 
 # %%
 guess("07.four-vote")
 
 # %%
-vote = in_twos_and_fours("vote")
-ax = plots.intervals(vote.drop(columns="baseline"))
-ax.set(xlabel="errors of a vote, more than of the strangers' vote")
-show(ax, alt="07.differences-errors-vote")
+print(in_words(comparisons["vote of 4"], ["smoothed labels", *peers]))
+ax = plots.intervals(comparisons["vote of 4"])
+ax.set(xlabel="difference in test errors of a vote of four (of 10,000)")
+show(ax, alt="07.vote-of-four")
 
 # %%
-fours = comparisons["vote of 4"].set_index("arm")
-mean = measured[4].groupby("arm")[["one student", "vote"]].mean()
-gained = mean["one student"] - mean["vote"]
-print("what voting gains, in fours:", gained.round(0).astype(int).to_dict())
+mean = measured[4].groupby("arm", sort=False)[["errors", "vote errors"]].mean()
+mean["saved by voting"] = mean["errors"] - mean["vote errors"]
+mean.round(0).astype(int)
 
 # %% tags=["claims"]
-assert fours.high["peers, T = 4"] < 0
-assert gained["peers, T = 4"] < 0.75 * gained["strangers"]
-assert mean.vote["smoothed labels"] == mean.vote.min()
+vote = comparisons["vote of 4"].set_index("arm")
+assert vote.high["peers, T = 4"] < 0
+gained = mean["saved by voting"]
+assert gained["peers, T = 4"] < 0.75 * gained["alone"]
+assert mean["vote errors"]["smoothed labels"] == mean["vote errors"].min()
 
 # %% [markdown]
-# Answer (a) had a point: peers agree more, so voting gains them less than strangers. Still their vote is better at $T = 4$, since each voter is. **But the best vote is that of four strangers with smoothed labels.**
+# Answer (a) had a point. Peers agree more, so a vote saves them fewer errors. Their vote is better all the same at $T = 4$, because each voter is
+# better. **But the best vote is that of four students alone with smoothed labels.**
 #
 # ### The bill
 #
-# Now by price. Two controls are missing. One network trained *four times as long* costs what a cohort of four costs. And what is the "online" in online distillation worth: could the four strangers, once finished,
-# not teach a fifth student by their vote? It starts like the first of them and hears at the same $T = 4$, with equal weights for labels and teacher ($\alpha = ½$).
+# Now by price. Two more controls. One network trained *four times as long* costs what a cohort of four costs. And what is the "online" in online
+# distillation worth: could the four that were trained alone not teach a fifth student afterwards, by their vote? It starts like the first of them.
+# To be fair to it, its $T$ and $\alpha$ are the best of nine pairs by held-out errors, while the peers keep the one $T = 4$.
 
 # %%
-alone_too = dict(
-    make_student=make_student,
-    data={"train": few, "test": mnist.test},
-    seeds=range(seeds),
-    baselines=(),
-)
-longer = sweep(
-    objective={"one, four times as long": label_objective},
-    **alone_too,
-    **(settings | {"epochs": 4 * epochs}),
-)
-finished = cohorts[4][cohorts[4].arm == "strangers"].model
-votes = torch.stack(
-    [predict_logits(Ensemble(model.students), few.images) for model in finished]
-)  # (seeds, N, 10)
-offline = sweep(teacher=votes, temperature=4.0, alpha=0.5, **alone_too, **settings)
+one_each = dict(make_student=make_student, data=splits, seeds=range(seeds), baselines=())
+four_times = settings | {"epochs": 4 * epochs}
+longer = sweep(objective={"four times as long": label_objective}, **one_each, **four_times)
+finished = cohorts[4][cohorts[4].arm == "alone"].model
+votes = [predict_logits(Ensemble(model.students), few.images) for model in finished]
+tried = sweep(
+    teacher=torch.stack(votes), temperature=[1.0, 4.0, 16.0], alpha=[0.5, 0.9, 1.0],  # votes: (seeds, N, 10)
+    **one_each, **settings,
+)  # fmt: skip
+best = tried.groupby("arm").held_out_errors.mean().idxmin()
+offline = tried[tried.arm == best].assign(arm="a fifth, after the four")
+print(f"chosen on held-out images for the fifth student: {best}")
 
 
-def taken(name, arm, column):
+# %% tags=["plumbing"]
+def taken(name, arm, column="errors"):
     rows = measured[4][measured[4].arm == arm]
-    return rows.assign(arm=name, test_errors=rows[column])
+    return rows.assign(arm=name, test_errors=rows[column])[["arm", "seed", "test_errors"]]
 
 
-# %%
-bill = [
-    taken("one stranger", "strangers", "one student"),
-    taken("one with smoothed labels", "smoothed labels", "one student"),
-    longer,
-    taken("one of four peers, T = 1", "peers, T = 1", "one student"),
-    taken("one of four peers, T = 4", "peers, T = 4", "one student"),
-    offline.assign(arm="one, after four strangers"),
-    taken("four strangers vote", "strangers", "vote"),
-    taken("four peers vote, T = 4", "peers, T = 4", "vote"),
-    taken("four with smoothed labels vote", "smoothed labels", "vote"),
-]
-
-# %%
-price = [(1, 1), (1, 1), (4, 1), (4, 1), (4, 1), (5, 1), (4, 4), (4, 4), (4, 4)]
-table = [
-    frame.assign(trainings=cost, networks=used)
-    for frame, (cost, used) in zip(bill, price, strict=True)
-]
-errors = pd.concat(table)
-errors.groupby(["arm", "trainings", "networks"], sort=False).test_errors.mean().round(
-    0
-).to_frame().reset_index()
+bill = {  # trainings, networks in use
+    (1, 1): [taken("alone", "alone"), taken("smoothed labels", "smoothed labels")],
+    (4, 1): [longer, taken("of four peers, T = 1", "peers, T = 1"),
+             taken("of four peers, T = 4", "peers, T = 4")],
+    (5, 1): [offline],
+    (4, 4): [taken("vote of four alone", "alone", "vote errors"),
+             taken("vote of four peers, T = 4", "peers, T = 4", "vote errors"),
+             taken("vote of four, smoothed", "smoothed labels", "vote errors")],
+}  # fmt: skip
+errors = pd.concat(
+    table.assign(trainings=cost, networks=used)
+    for (cost, used), tables in bill.items() for table in tables
+)  # fmt: skip
 
 # %%
-names = ["one stranger", "one with smoothed labels", "one, after four strangers"]
+means = errors.groupby(["arm", "trainings", "networks"], sort=False).test_errors.mean()
+means.round(0).astype(int).reset_index().rename(columns={"test_errors": "test errors"})
+
+# %%
+names = ["alone", "smoothed labels", "a fifth, after the four"]
 comparisons["the bill"] = compare(errors, baseline=names)
-found = comparisons["the bill"].set_index(["arm", "baseline"])
-means = errors.groupby("arm").test_errors.mean()
-format_comparison(comparisons["the bill"], digits=0)
+of_bill = comparisons["the bill"].set_index(["arm", "baseline"])
+single = ["four times as long", "of four peers, T = 4", "a fifth, after the four"]
+table = comparisons["the bill"]
+print(in_words(table[table.baseline == "smoothed labels"], single))
+print(in_words(table[table.baseline == "a fifth, after the four"], "of four peers, T = 4"))
 
 # %% tags=["claims"]
-assert found.verdict["one, after four strangers", "one stranger"] != "better"
-assert found.high["one of four peers, T = 4", "one, after four strangers"] < 0
-assert found.low["one, four times as long", "one with smoothed labels"] > 0
-assert means["one, four times as long"] > means["one of four peers, T = 4"] + 20
-assert found.high["four with smoothed labels vote", "one with smoothed labels"] < 0
+assert of_bill.low["four times as long", "smoothed labels"] > 0
+assert means["four times as long"].item() > means["of four peers, T = 4"].item() + 20
+assert of_bill.high["vote of four, smoothed", "smoothed labels"] < 0
+assert of_bill.difference["of four peers, T = 4", "a fifth, after the four"] < -20
 
 # %% [markdown]
-# Three things to read off. Longer training does not buy what peers bring at $T = 4$. **"Online" is worth something**: the student who learned from four finished strangers gained nothing that we could see, the one whose peers were learning with it did. A likely reason: finished strangers know these 500
-# images by heart and say little more than the labels. Peers in the middle of their lessons are unsure, and of different things. Let us look:
+# Read off three things. Longer training does not buy what peers bring at $T = 4$.
+#
+# **"Online" is worth something.** The student who learned from four finished ones, with knobs chosen for it, makes more errors than the one
+# whose peers were learning with it. A likely reason: finished students know these 500 images by heart and say little more than the labels.
+# Peers in the middle of their lessons are unsure, and of different things. Let us look at one student:
 
 
 # %%
-def entropy(model):
-    p = predict_logits(model, few.images).softmax(dim=1)
-    return -torch.xlogy(p, p).sum(dim=1).mean().item()
-
-
-# %%
-for name, length in {"after 2 epochs": 2, f"after all {epochs}": epochs}.items():
+def entropy_and_errors(length):
     student = fresh(0)
-    fit(
-        student,
-        few,
-        label_objective,
-        adam(list(student.parameters())),
-        epochs=length,
-        batch_size=50,
-        progress=False,
-    )
-    print(
-        f"{name}: right on {1 - count_errors(student, *few) / samples:.0%} of its training images, mean entropy {entropy(student):.2f} nats"
-    )
+    knobs = dict(epochs=length, batch_size=50, progress=False)
+    fit(student, few, label_objective, adam(list(student.parameters())), **knobs)
+    p = predict_logits(student, few.images).softmax(dim=1)
+    return torch.special.entr(p).sum(dim=1).mean().item(), count_errors(student, *few) / samples
+
+
+for length in (2, epochs):
+    nats, wrong = entropy_and_errors(length)
+    print(f"after {length} epochs: wrong on {wrong:.0%} of its training images, entropy {nats:.2f}")
 
 # %% [markdown]
-# And the third: **one network with smoothed labels costs one training and is not beaten by any single network that cost four.** "No teacher needed" is true here; that *peers* were needed has not been shown.
+# And the third: **one network with smoothed labels costs one training, and no single network that cost four is better.** "No teacher needed" is
+# true here. That *peers* were needed has not been shown.
+#
+# ### Did it hold?
+#
+# The same with ten times as many images is one command, `python -m experiments.chapters 07`. Left this run, right its record.
+
+# %% tags=["plumbing"]
+full = read_record("chapter07")
+
+
+def held(name, baseline):
+    """Draw a comparison of this run, and beside it the one at full size."""
+    tables = {"this run": comparisons[name]}
+    if not FULL:
+        tables["full size"] = pd.DataFrame(full["comparisons"][name])
+    rows = {title: table[table.baseline == baseline] for title, table in tables.items()}
+    common = set.intersection(*(set(table.arm) for table in rows.values()))
+    return plots.did_it_hold(
+        {title: table[table.arm.isin(common)] for title, table in rows.items()}
+    )
+
+
+# %%
+show(held("one student of 4", "alone"), alt="07.one-of-four-held")
+
+# %%
+show(held("the bill", "smoothed labels"), alt="07.bill-held")
+
+# %% tags=["claims"]
+if not FULL:
+    at_full = pd.DataFrame(full["comparisons"]["one student of 4"]).set_index("arm")
+    assert (at_full.high[["smoothed labels", *peers]] < 0).all()
+    bill_full = pd.DataFrame(full["comparisons"]["the bill"]).set_index(["arm", "baseline"])
+    assert (
+        bill_full.low.loc[["of four peers, T = 1", "of four peers, T = 4"]][:, "smoothed labels"]
+        > 0
+    ).all()
+    votes_full = pd.DataFrame(full["comparisons"]["vote of 4"]).set_index("arm")
+    assert (votes_full.high[peers] > 0).all()
+    assert votes_full.high["smoothed labels"] < 0
 
 # %% [markdown]
-# ## Part two: a lesson that changes
+# At full size a student with peers beats one alone at both temperatures, and **smoothed labels are now ahead of every single network of a cohort**. One
+# thing turned round: here the vote of four peers beat the vote of four alone; at full size it no longer does. The vote of four with smoothed labels still does. (The fifth student
+# is missing on the right: that record was made before its knobs were tuned.)
 #
-# The idea is that of school: begin gently, end with the exam. A high temperature at first, so that the student sees how the digits resemble each other; a low one later, so that it becomes sure. Or a large $\alpha$
-# at first and a small one later; or the other way round. A knob that moves is a [schedule](glossary:schedule), a function of progress. Its control is the same knob, standing still, chosen with the same care.
+# ## Part two: knobs that move
 #
-# ### Five stages that never arrive
-#
-# The widely read text has a class for it. This is all of it.
-
+# In school one begins gently and ends with the exam. Applied to distillation, a common piece of advice reads: start with a high
+# temperature, so that the student sees how the digits resemble each other, and lower it, so that the student becomes sure. Another says: let the
+# weight of the teacher grow. A knob that moves is a [schedule](glossary:schedule), a function of progress, from 0 at the first step to 1 at the
+# last. Its control is the same knob standing still, chosen with the same care.
 
 # %%
 draw_schedule()
 
+# %% [markdown]
+# This part needs a student whom a teacher can help much: Hinton's, with two hidden layers of 300 units, and his teacher of chapter 02.
 
 # %%
-class ProgressiveDistillation:
-    """Gradually increase difficulty during distillation. Start with easy examples, progress to harder ones."""
+pupils = partial(make_hinton_student, 300)
+images_two, epochs_two, seeds_two = (2000, 30, 5) if FULL else (1000, 30, 4)
+lesson = mnist.train.take(images_two)
+teacher = zoo.load("hinton_teacher", device=device)
+teacher_logits = predict_logits(teacher, lesson.images)  # (N, 10)
+lessons = dict(
+    make_student=lambda: pupils().to(device), teacher=teacher_logits,
+    data={"train": lesson, "held_out": mnist.held_out, "test": mnist.test},
+    epochs=epochs_two, batch_size=100, lr=2e-3, progress=False, executor="processes",
+)  # fmt: skip
 
-    def __init__(self, num_stages=5):
-        self.num_stages, self.current_stage = num_stages, 0
+# %% [markdown]
+# First the control. The best knobs that stand still are chosen on held-out images, with seeds that are not used again:
 
-    def get_temperature(self):
-        return 10.0 - (10.0 - 1.0) * (self.current_stage / self.num_stages)
+# %%
+still = sweep(
+    seeds=range(100, 102 if FULL else 101), temperature=[4.0, 20.0, 40.0], alpha=[0.5, 0.9, 1.0],
+    baselines=(), **lessons,
+)  # fmt: skip
+by_knobs = still.pivot_table(index="temperature", columns="alpha", values="held_out_errors")
+T_still, share_still = (float(knob) for knob in by_knobs.stack().idxmin())
+print(f"Fewest held-out errors: T = {T_still:g}, α = {share_still:g}. Held-out errors of 5,000:")
+by_knobs.round(0).astype(int)
 
-    def get_alpha(self):
-        return 0.5 + 0.5 * (self.current_stage / self.num_stages)
+# %% tags=["claims"]
+assert T_still > 4
 
-    def advance_stage(self):
-        if self.current_stage < self.num_stages:
-            self.current_stage += 1
-
+# %% [markdown]
+# ### Your turn: a line that arrives
+#
+# Let $T$ rise from 1 to 20 in a straight line over the steps of a run, which are counted from 0. In a run of five steps the first has $T = 1$,
+# the third, in the middle, $T = 10.5$, and the last $T = 20$. First a guess: here is the other direction, as it is often written.
+#
+# ```python
+# T = 10 - (10 - 1) * stage / stages
+# ```
 
 # %%
 guess("07.fifth-stage")
 
+# %% [markdown]
+# Write $T$ for step number `step` of a run of `steps` steps, two or more.
+
+
 # %%
-text, used = ProgressiveDistillation(), []
-for _ in range(5):
-    used.append(
-        (round(text.get_temperature(), 2), round(text.get_alpha(), 2))
-    )  # with these the stage is trained
-    text.advance_stage()
-print("T and α of the five stages:", used)
-print("announced after the last one:", (text.get_temperature(), text.get_alpha()))
+def temperature_at(step, steps):  # 0 <= step < steps
+    ...
+
+
+temperature_at = check("07.schedule", temperature_at)
+
+# %%
+steps = range(5)
+stages = {
+    "as it is often written": [10 - (10 - 1) * stage / 5 for stage in steps],
+    "arriving": [10 - (10 - 1) * stage / (5 - 1) for stage in steps],
+    "yours, rising": [temperature_at(stage, 5) for stage in steps],
+}
+for name, row in stages.items():
+    print(f"{name:22} T = " + ", ".join(f"{t:g}" for t in row))
 
 # %% tags=["claims"]
-assert used[-1] == (2.8, 0.9)
+assert stages["as it is often written"][-1] == 2.8
+assert stages["arriving"][-1] == 1
+assert stages["yours, rising"] == [1, 5.75, 10.5, 15.25, 20]
+assert progress_of(4, 5) == 1 == progress_of(0, 1)
 
 # %% [markdown]
 # <details><summary><b>Trap 54: stages that reach their last values after the last stage</b></summary>
 #
-# $T = 1$ and $\alpha = 1$ are announced and never used. Counted from 0, the last of $n$ stages, epochs or steps is number $n - 1$, and stands at progress $(n-1)/(n-1) = 1$.
-# `progress_of` computes that, and gives a run of a single step progress 1 rather than a division by 0.
+# $T = 1$ is announced and never used. Counted from 0, the last of $n$ stages, epochs or steps is number $n - 1$, and stands at progress
+# $(n-1)/(n-1) = 1$. `progress_of` computes that, and gives a run of a single step progress 1 rather than a division by 0.
 #
 # </details>
+#
+# ### Draw your own
+#
+# In `kdcourse.schedules` a schedule is a function of progress: `linear(1, 20)` is the line that you have just written. The editor draws one by
+# hand. Five sliders for $T$ and five for $\alpha$ are five points, with straight lines between them. *Train to the end* trains a student with
+# it, from the same start and on the same batches each time, and keeps the last five runs for comparison. Before you train one, guess.
 
 # %%
-arrives = [10 + (1 - 10) * progress_of(stage, 5) for stage in range(5)]
-print(
-    "five stages that arrive: T =",
-    arrives,
-    "  a single stage stands at progress",
-    progress_of(0, 1),
-)
-
-# %% tags=["claims"]
-assert arrives[0] == 10
-assert arrives[-1] == 1
+guess("07.which-schedule")
 
 # %% [markdown]
-# In `kdcourse.schedules` a schedule is a function of progress, from 0 to 1 *inclusive*. Four of them for the temperature:
+# Run the notebook **up to the next cell**. Train "α falls" and then "α rises": the same knobs, in the other order. What to look for: is
+# one curve below the other all the way, and is it still at the end? Then try to beat both.
 
 # %%
-texts_T, texts_alpha = step([t for t, _ in used]), step([alpha for _, alpha in used])
-drawn = {
-    "the text's five stages": (texts_T, "fork"), "five that arrive": (step(arrives), "kd"),
-    "linear": (linear(10, 1), "student"), "cosine": (cosine(10, 1), "ce"),
-}  # fmt: skip
-progress = [place / 200 for place in range(201)]
-ax = plots.new_axes()
-for name, (schedule, role) in drawn.items():
-    plots.curve(
-        progress, [schedule(p) for p in progress], role=role, label=name, markevery=25, ax=ax
-    )
-ax.set(xlabel="progress", ylabel="temperature T", ylim=(0, 10.5))
-show(ax, alt="07.schedules-t-10")
-
-# %% [markdown]
-# Now draw your own. Five sliders for $T$ and five for $\alpha$ are five points of a schedule, with straight lines between them, or five stages. *Train to the end* trains a student with it, on the same batches and from the same start each time, and keeps
-# the last five for comparison.
-
-# %%
-data, knobs = mnist._replace(train=small), dict(epochs=15, batch_size=50, make_optimizer=adam)
-editor = ScheduleEditor(fresh(0), big_teacher, data, **knobs)
+editor_data, editor_knobs = mnist._replace(train=lesson), dict(
+    epochs=epochs_two, batch_size=100, make_optimizer=partial(recipes.make_adam, lr=2e-3)
+)  # fmt: skip
+torch.manual_seed(0)
+editor = ScheduleEditor(pupils().to(device), teacher, editor_data, **editor_knobs)
+editor.preset.value = "α falls"
 editor
 
 # %% [markdown]
-# By code, with an editor of its own: the text's five stages, then a valley.
+# Without a running kernel, these are the two runs, recorded by code in an editor of their own:
 
 # %%
-scripted = ScheduleEditor(fresh(0), big_teacher, data, **knobs)
-scripted.preset.value = "as the widely read text has it"
-scripted.train()
-scripted.preset.value = "linear"
-for slider, value in zip(scripted.temperatures, [8, 4, 2, 4, 8], strict=True):
-    slider.value = value  # a valley
-scripted.train()
-for run in scripted.runs:
-    ends = f"T from {run.temperatures[0]:.1f} to {run.temperatures[-1]:.1f}, α from {run.alphas[0]:.1f} to {run.alphas[-1]:.1f}"
-    print(f"{run.name}: {ends}; held-out errors {run.errors[-1]:.1f} %")
-
-# %%
-valley = scripted.temperature_schedule  # a function like any other: the sweep below trains it too
-scripted.close()
-
-# %% tags=["claims"]
-assert scripted.runs[0].temperatures[-1] == 2.8
-assert valley(0.5) == 2
+torch.manual_seed(0)
+drawn = ScheduleEditor(pupils().to(device), teacher, editor_data, **editor_knobs)
+for preset in ("α falls", "α rises"):
+    drawn.preset.value = preset
+    drawn.train()
+drawn.close()
+ax = plots.new_axes()
+for run, role in zip(drawn.runs, ("kd", "student"), strict=True):
+    x, y = run.steps[3:], run.errors[3:]
+    plots.curve(x, y, role=role, label=run.name[2:], markevery=0.1, ax=ax)
+ax.set(xlabel="training step", ylabel="held-out errors, %")
+show(ax, alt="07.falls-and-rises")
 
 # %% [markdown]
-# ### Constant, or not?
-#
-# Eleven ways to move the knobs around the constant ones that the held-out images chose, all with the big teacher. The last is the oldest idea of all: listen to the teacher first, and then practise on the labels alone.
+# One student is no finding, as the widget's last line says. So five students for each way of moving a knob, all around the constant that the
+# held-out images chose. "The stages" is the common advice in one: $T$ falls from 10 to 2.8 and $\alpha$ rises from .5 to .9 in five stages.
 
 # %%
 schedules = {
-    "constant": (constant(T), constant(share)),
-    "the text's": (texts_T, texts_alpha),
-    "the text's, arriving": (step(arrives), step([0.5, 0.625, 0.75, 0.875, 1.0])),
-    "T falls, linear": (linear(2 * T, T / 4), constant(share)),
-    "T falls, cosine": (cosine(2 * T, T / 4), constant(share)),
-    "T falls, steps": (step([2 * T, T, T / 2, T / 4]), constant(share)),
-    "T rises": (linear(T / 4, 2 * T), constant(share)),
-    "T as drawn": (valley, constant(share)),
-    "α rises to 1": (constant(T), linear(0.5, 1.0)),
-    "α falls to .5": (constant(T), linear(1.0, 0.5)),
-    "α falls to 0": (constant(T), linear(1.0, 0.0)),
-    "teacher, then labels alone": (constant(T), step([1, 1, 1, 1, 0])),
+    "stands still": (constant(T_still), constant(share_still)),
+    "T falls to 1": (linear(T_still, 1.0), constant(share_still)),
+    "T rises from 1": (linear(1.0, T_still), constant(share_still)),
+    "α falls to 0": (constant(T_still), linear(1.0, 0.0)),
+    "α rises from 0": (constant(T_still), linear(0.0, 1.0)),
+    "the stages": (step([10, 8.2, 6.4, 4.6, 2.8]), step([0.5, 0.6, 0.7, 0.8, 0.9])),
 }
 moving = {
     name: with_knobs(soft_target_objective, {"temperature": t, "alpha": alpha})
@@ -896,47 +769,31 @@ moving = {
 }
 
 # %%
-guess("07.schedules-save")
-
-# %%
-data = {"train": few, "test": mnist.test}
-runs = sweep(
-    make_student=make_student,
-    data=data,
-    seeds=range(seeds),
-    teacher=cache,
-    objective=moving,
-    **settings,
-)
-comparisons["schedules"] = compare(runs, baseline="constant")
-ax = plots.intervals(comparisons["schedules"].drop(columns="baseline"))
-ax.set(xlabel="errors more than with constant knobs")
-show(ax, alt="07.differences-intervals-all")
-
-# %%
-found = comparisons["schedules"].set_index("arm")
-better = found.index[found.verdict == "better"].tolist()
-print("an interval below 0:", ", ".join(better) or "none")
-moved = [name for name in schedules if name not in ("constant", "teacher, then labels alone")]
+runs = sweep(seeds=range(seeds_two), objective=moving, **lessons)
+comparisons["schedules"] = compare(runs, baseline="stands still")
 comparisons["schedules, both baselines"] = compare(runs)
-against = comparisons["schedules, both baselines"].set_index(["arm", "baseline"]).loc[moved]
+print(in_words(comparisons["schedules"], [name for name in schedules if name != "stands still"]))
+ax = plots.intervals(comparisons["schedules"].drop(columns="baseline"))
+ax.set(xlabel="difference in test errors (of 10,000) from knobs that stand still")
+show(ax, alt="07.schedules")
+
+# %%
 format_comparison(comparisons["schedules, both baselines"], digits=0)
 
 # %% tags=["claims"]
-assert (found.difference[moved].abs() < 50).all()
-assert found.low["teacher, then labels alone"] > 0
-assert (against.high < 0).all()
+moved = comparisons["schedules"].set_index("arm")
+means = runs.groupby("arm").test_errors.mean()
+assert means["α rises from 0"] + 60 < means["α falls to 0"]
+assert means["α rises from 0"] < means["stands still"] < means["α falls to 0"]
+assert means["T rises from 1"] < means["T falls to 1"]
+both = comparisons["schedules, both baselines"].set_index(["arm", "baseline"])
+assert (both.high.loc[["stands still", "α rises from 0"]] < 0).all()
 
 # %% [markdown]
-# **All schedules but the last are well ahead of both baselines, and none saves 50 errors, on the mean, against knobs that stand still.** (A smaller gain is not excluded: look at the left ends of the intervals.) Falling, rising, stairs, a valley: it makes little difference, because around the chosen point the table of held-out errors above is flat. The text's mistake of trap 54 cost nothing that we could see, for the same reason.
-# One way of moving does harm, the last: to switch the teacher off for the last fifth, and let the student overfit to 500 labels alone.
-#
-# A schedule has two more numbers to choose than a constant. If you give it the better-tuned knobs, it will win; that is the usual way in which schedules win.
-#
 # ### Who has the last word
 #
-# The text's $\alpha$ *rises*: "distillation weight increases over stages", to 1. Repair its schedule so that it arrives, and at the end the labels weigh nothing. With our big teacher we saw no harm in that. Here is a hasty one: a small network
-# after a moment with 200 images.
+# With $\alpha$ rising to 1, nothing is left of the labels at the end. With a good teacher that did no harm. Here is a hasty one: a small network
+# after a moment with 200 images, and the students of part one again.
 
 # %%
 torch.manual_seed(0)
@@ -945,9 +802,9 @@ its_own = mnist.train.images[far], mnist.train.labels[far]
 optimizer = recipes.make_adam(list(hasty.parameters()))
 fit(hasty, its_own, label_objective, optimizer, epochs=4, batch_size=20, progress=False)
 wrong = count_errors(hasty, *few) / samples
-print(f"the hasty teacher is wrong on {wrong:.0%} of the training images")
+print(f"The hasty teacher is wrong on {wrong:.0%} of the training images.")
 ends = {
-    "α rises to 1": linear(0.5, 1.0), "α rises to .9, the text's": texts_alpha, "α = .75": constant(0.75),
+    "α rises to 1": linear(0.5, 1.0), "α rises to .9": linear(0.6, 0.9), "α = .75": constant(0.75),
     "α falls to .5": linear(1.0, 0.5), "α falls to 0": linear(1.0, 0.0),
 }  # fmt: skip
 
@@ -962,59 +819,43 @@ objectives = {
     name: with_knobs(soft_target_objective, {"temperature": 4.0, "alpha": alpha})
     for name, alpha in ends.items()
 }
-logits = predict_logits(hasty, few.images)
 hastily = sweep(
-    make_student=make_student,
-    data=data,
-    seeds=range(seeds),
-    teacher=logits,
-    objective=objectives,
-    **settings,
-)
+    make_student=make_student, data={"train": few, "test": mnist.test}, seeds=range(seeds),
+    teacher=predict_logits(hasty, few.images), objective=objectives, **settings,
+)  # fmt: skip
 comparisons["a hasty teacher"] = compare(hastily)
-means = hastily.groupby("arm").test_errors.mean()
+against = comparisons["a hasty teacher"]
+print(in_words(against[against.baseline == "no_teacher"], list(ends)))
 
 # %% tags=["claims"]
-assert means["α rises to 1"] > 2 * means["no_teacher"]
-
-# %%
-found = comparisons["a hasty teacher"].set_index(["arm", "baseline"])
-format_comparison(comparisons["a hasty teacher"], digits=0)
-
-# %% tags=["claims"]
-assert (
-    found.low[[("α rises to .9, the text's", name) for name in ("no_teacher", "label_smoothing")]]
-    > 0
-).all()
-assert (
-    means["α rises to 1"]
-    > means["α rises to .9, the text's"]
-    > means["α = .75"]
-    > means["α falls to 0"]
-)
+hasty_means = hastily.groupby("arm").test_errors.mean()
+assert hasty_means["α rises to 1"] > 2 * hasty_means["no_teacher"]
+assert hasty_means["α rises to 1"] > hasty_means["α rises to .9"] > hasty_means["α = .75"]
+assert hasty_means["α = .75"] > hasty_means["α falls to 0"]
+found = against.set_index(["arm", "baseline"])
 assert not (found.loc[list(ends)].verdict[:, "label_smoothing"] == "better").any()
 
 # %% [markdown]
-# In the first four the mean $\alpha$ over the run is nearly the same, about ¾; what differs is who speaks last. Where $\alpha$ falls to 0 the labels repair most of the damage; there they also have more to say altogether, for the mean $\alpha$ is ½. (No schedule makes this teacher useful: none beats label smoothing.)
+# In the first four the mean $\alpha$ over the run is the same, ¾. What differs is who speaks last. Where $\alpha$ falls to 0 the
+# labels repair most of the damage. (There they also have more to say altogether, since the mean $\alpha$ is ½.) No schedule makes this teacher useful: none
+# beats label smoothing.
+#
+# So both findings are one: **the last word goes to whoever knows better.** A teacher that is right on nearly every image
+# should have it. One that is wrong on half of them should not.
 #
 # <details><summary><b>Trap 56: ending at α = 1</b></summary>
 #
 # The student forgets the labels when it matters most. A good teacher hides the mistake; a poor one shows it.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## Part three: from easy to hard
 #
-# "Start with easy examples, progress to harder ones", says the text's class. Look at it again: it changes two numbers. It never sees an example.
+# A school book begins with what is easy. Images have no chapters, but a teacher can say what is hard: an image on which it is nearly wrong. A
+# [curriculum](glossary:curriculum) (Bengio et al., 2009) shows the easy ones first. If the order helps, it costs nothing.
 #
-# A [curriculum](glossary:curriculum) (Bengio et al., 2009) orders them. What is hard? Ask the big teacher: a digit is as hard as the teacher's [cross-entropy](glossary:cross-entropy) on it is large; or, as hard as the best wrong class comes near the right one, by the difference of their logits, the *margin*.
-
-# %%
-difficulty = difficulty_by_loss(
-    cache, few.labels
-)  # (N,): one number per image, so no mean is taken
-torch.testing.assert_close(difficulty, F.cross_entropy(cache, few.labels, reduction="none"))
+# The same code that promises "start with easy examples, progress to harder ones" often changes two numbers, $T$ and $\alpha$, and never
+# looks at an example. So first: what is hard? Ask the big teacher. A digit is as hard as the teacher's cross-entropy on it is large.
 
 # %%
 pool = mnist.train.take(4000)
@@ -1022,65 +863,60 @@ pool_logits = predict_logits(big_teacher, pool.images)
 easiest_first = difficulty_by_loss(pool_logits, pool.labels).argsort()  # positions, not values
 ends = torch.cat([easiest_first[:10], easiest_first[-10:]])
 ax = plots.digit_grid(pool.images[ends], captions=pool.labels[ends].tolist())
-show(ax, alt="07.easiest-digits-clean")
+show(ax, alt="07.easiest-and-hardest")
+
+# %% [markdown]
+# Above are the ten easiest of 4,000, below the ten hardest, which are odd indeed. But how often does each digit stand among the easiest?
 
 # %%
-by_margin = difficulty_by_margin(pool_logits, pool.labels).argsort()
-both = torch.isin(easiest_first[-400:], by_margin[-400:]).float().mean()
-print(f"of the hardest tenth by loss, {both:.0%} are in the hardest tenth by margin")
-counts = {
-    name: torch.bincount(pool.labels[part], minlength=10)
-    for name, part in {
-        "easiest 400": easiest_first[:400],
-        "hardest 400": easiest_first[-400:],
-    }.items()
-}
-pd.DataFrame({name: found.tolist() for name, found in counts.items()}).T.rename_axis(
-    "each digit among the", axis=0
-)
+parts = {"easiest 400": easiest_first[:400], "hardest 400": easiest_first[-400:]}
+counts = {name: pool.labels[part].bincount(minlength=10) for name, part in parts.items()}
+rows = {name: count.tolist() for name, count in counts.items()}
+pd.DataFrame(rows).T.rename_axis("each digit among the", axis=0)
 
 # %% tags=["claims"]
-assert both > 0.6
 assert counts["easiest 400"][1] < 5
 
 # %% [markdown]
-# The two measures nearly agree, and the hardest are odd indeed. But look at the table: among the easiest 400 there is hardly a 1. A curriculum that begins with them hides a digit from the student. Keep that in mind.
+# Among the easiest 400 there is hardly a 1. A curriculum that begins with them hides a digit from the student. Keep that in mind.
 #
-# ### What an order is made of
+# ### Your turn: the pace
 #
-# `CurriculumBatches` draws each batch at random from the easiest share of the images, rounded up to whole ones, and the *pace* says how that share grows. Ours grows from a tenth to everything at half-time. So that you see what the text's class does not do, here is the mean
-# difficulty of the images in each epoch, as a rank from 0, the easiest, to 1.
+# `CurriculumBatches` draws each batch at random from the easiest share of the images. The *pace* says how that share grows with progress. Ours is a tenth
+# at the start, grows in a straight line to all images at half-time, and stays there. For example, at progress ¼ it is half of the way from 0.1 to 1, so 0.55.
+
 
 # %%
-rank = difficulty.argsort().argsort() / samples  # (N,)
-pace = piecewise([(0, 0.1), (0.5, 1), (1, 1)])
+def share_at(progress):  # 0 <= progress <= 1
+    ...
+
+
+share_at = check("07.pace", share_at)
+
+# %% [markdown]
+# Here is what the student meets: the mean difficulty of the images in each epoch, as a rank from 0, the easiest, to 1. Beside it the
+# epochs of somebody who changes only $T$ and $\alpha$.
+
+# %%
+difficulty = difficulty_by_loss(cache, few.labels)  # (N,)
+rank = difficulty.argsort().argsort() / samples
 
 
 def mean_rank(make_batches):
     generator = torch.Generator().manual_seed(0)
     batches = make_batches(*few, rank, batch_size=50, epochs=epochs, generator=generator)
-    return (
-        torch.stack([ranks.mean() for _, _, ranks in batches])
-        .unflatten(0, (epochs, -1))
-        .mean(dim=1)
-        .cpu()
-    )
+    ranks = torch.stack([ranks.mean() for _, _, ranks in batches])
+    return ranks.unflatten(0, (epochs, -1)).mean(dim=1).cpu()
 
 
 # %%
 shuffled = mean_rank(minibatches)
-ordered = mean_rank(partial(CurriculumBatches, difficulty=difficulty, pace=pace))
-ax = plots.curve(
-    range(1, epochs + 1),
-    shuffled,
-    role="no_teacher",
-    label="the text's: T and α change, images do not",
-)
-plots.curve(
-    range(1, epochs + 1), ordered, role="student", label="a curriculum by the teacher's loss", ax=ax
-)
+ordered = mean_rank(partial(CurriculumBatches, difficulty=difficulty, pace=share_at))
+x = range(1, epochs + 1)
+ax = plots.curve(x, shuffled, role="no_teacher", label="only T and α change")
+plots.curve(x, ordered, role="student", label="a curriculum", ax=ax)
 ax.set(xlabel="epoch", ylabel="mean rank of difficulty", ylim=(0, 0.6))
-show(ax, alt="07.text-s-line")
+show(ax, alt="07.mean-rank")
 
 # %% tags=["claims"]
 assert (shuffled - 0.5).abs().max() < 0.01
@@ -1089,43 +925,35 @@ assert ordered[0] < 0.2
 # %% [markdown]
 # <details><summary><b>Trap 55: a curriculum that only changes T</b></summary>
 #
-# Nothing is ordered. Whoever reports a gain from it reports a gain from a schedule.
+# Nothing is ordered. A gain from it is a gain from a schedule.
 #
 # </details>
 #
-# A real curriculum changes *two* things: the order, and the sampling. At first only a tenth of the images is used, later images are seen less often than earlier ones, and batches are drawn with replacement. So the control that counts is the same sampling in a **random order**: random numbers as difficulty.
-# Beside it: hardest first, the *anti-curriculum*; plain epochs; and a curriculum without the flaw that we have seen, with the easiest *of each digit* first.
+# A real curriculum changes *two* things: the order, and the sampling. At first only a tenth of the images is used, and late images are seen
+# less often. So the control that counts is the same sampling in a **random order**: random numbers as difficulty. Beside it stand
+# hardest first, plain epochs, and a curriculum without the flaw of the table: the easiest *of each digit* first.
 
 
 # %%
 def easiest_of_each_digit(difficulty, labels):
-    found = torch.empty_like(difficulty)
+    ranks = torch.empty_like(difficulty)
     for digit in range(10):
         own = labels == digit
-        found[own] = (
-            difficulty[own].argsort().argsort() / own.sum()
-        )  # its rank among its own kind, from 0 to 1
-    return found
+        ranks[own] = difficulty[own].argsort().argsort() / own.sum()  # from 0 to 1 in its own kind
+    return ranks
 
 
-# %%
 fair = easiest_of_each_digit(difficulty, few.labels)
-share_of = {
-    name: torch.bincount(few.labels[values.argsort()[: samples // 10]], minlength=10)
-    for name, values in {"easiest tenth": difficulty, "easiest tenth of each digit": fair}.items()
-}
-pd.DataFrame({name: found.tolist() for name, found in share_of.items()}).T.rename_axis(
-    "each digit in the", axis=0
-)
 
 # %% tags=["claims"]
-assert share_of["easiest tenth of each digit"].min() > 0.5 * samples / 100
+fair_tenth = few.labels[fair.argsort()[: samples // 10]].bincount(minlength=10)
+assert fair_tenth.min() > 0.5 * samples / 100
 
 # %%
 guess("07.easiest-first")
 
 
-# %%
+# %% tags=["plumbing"]
 def train_in_order(difficulty, pace, objective, seed):
     student, make_batches = fresh(seed), minibatches
     if difficulty is not None:
@@ -1135,153 +963,151 @@ def train_in_order(difficulty, pace, objective, seed):
     return count_errors(student, *mnist.test)
 
 
-def at_random(seed):
-    return torch.rand(samples, generator=torch.Generator().manual_seed(1000 + seed))
+def train_in_orders(make_orders, pace, objective, seeds):
+    rows = [
+        {"arm": name, "seed": seed,
+         "test_errors": train_in_order(difficulty, pace, objective, seed)}
+        for seed in range(seeds) for name, difficulty in make_orders(seed).items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 # %%
-soft, rows = partial(soft_target_objective, temperature=T, alpha=share), []
-order_seeds = 2 * seeds if FULL else 12
-for seed in range(order_seeds):
-    orders = {
-        "easiest first": difficulty, "easiest of each digit first": fair, "hardest first": -difficulty,
-        "random order": at_random(seed), "plain epochs": None,
-    }  # fmt: skip
-    rows += [
-        (name, seed, train_in_order(order, pace, soft, seed)) for name, order in orders.items()
-    ]
+def orders(seed):
+    generator = torch.Generator().manual_seed(1000 + seed)
+    return {
+        "easiest first": difficulty,
+        "easiest of each digit first": fair,
+        "hardest first": -difficulty,
+        "random order": torch.rand(samples, generator=generator),
+        "plain epochs": None,
+    }
+
+
+order_seeds = 12
+soft = partial(soft_target_objective, temperature=T, alpha=share)
+ordered = train_in_orders(orders, share_at, soft, order_seeds)
 
 # %%
-ordered = pd.DataFrame(rows, columns=["arm", "seed", "test_errors"])
 comparisons["order"] = compare(ordered, baseline=["random order", "plain epochs"])
-ax = plots.intervals(comparisons["order"])
-ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt="07.differences-intervals-easiest")
-
-# %%
-found = comparisons["order"].set_index(["arm", "baseline"])
-others = found[found.index.get_level_values("arm") != "easiest first"]
-print(
-    "an interval that leaves out 0:",
-    [pair for pair, row in found.iterrows() if row.verdict != "unclear"],
-)
-format_comparison(comparisons["order"], digits=0)
+table = comparisons["order"]
+against_random = table[table.baseline == "random order"]
+print(in_words(against_random))
+ax = plots.intervals(against_random.drop(columns="baseline"))
+ax.set(xlabel="difference in test errors (of 10,000) from a random order")
+show(ax, alt="07.orders")
 
 # %% tags=["claims"]
-assert (found.loc["easiest first"].low > 0).all()
-assert (others.difference.abs() < 60).all()
+found = table.set_index(["arm", "baseline"])
+others = found[found.index.get_level_values("arm") != "easiest first"]
+assert found.difference["easiest first", "random order"] > 0
+assert (others.difference.abs() < 100).all()
 
 # %% [markdown]
-# **Easiest first is worse than a random order, and than no order.** The flaw was in the table: easy digits are not of all kinds. With the easiest *of each digit* first we see no harm, and no gain in its place; nor do we with the hardest first. On these images we cannot see that the order matters, as long as it does not keep a digit back.
+# **Easiest first is worse than a random order.** The flaw was in the table: easy digits are not of all kinds. With the easiest *of each digit*
+# first we see no harm, and no gain either; nor with the hardest first. On these images we cannot see that the order matters, as long
+# as it does not keep a digit back.
 #
-# #### What the sampling does by itself
+# ### What the sampling does by itself
 #
-# Labels alone, and a pace that reaches all images only in the last step, a fifth to all in a straight line. Many write it so; our own recipe had it as its default until this was measured.
+# Now labels alone, and a pace that reaches all images only in the last step. Many write it so; our own recipe had it as its default
+# until this was measured.
 
 # %%
-slow, rows = linear(0.2, 1.0), []
-for seed in range(seeds):
-    orders = {"easiest first": difficulty, "random order": at_random(seed)}
-    rows += [
-        (name, seed, train_in_order(order, slow, label_objective, seed))
-        for name, order in orders.items()
-    ]
-plain = runs[runs.arm == "no_teacher"].assign(arm="plain epochs")[["arm", "seed", "test_errors"]]
-slowly = pd.concat([pd.DataFrame(rows, columns=["arm", "seed", "test_errors"]), plain])
+slow = linear(0.2, 1.0)
+
+
+def two_orders(seed):
+    return {name: orders(seed)[name] for name in ("easiest first", "random order", "plain epochs")}
+
+
+slowly = train_in_orders(two_orders, slow, label_objective, seeds)
 comparisons["order, slow pace, labels"] = compare(slowly, baseline=["plain epochs", "random order"])
-found = comparisons["order, slow pace, labels"].set_index(["arm", "baseline"])
-format_comparison(comparisons["order, slow pace, labels"], digits=0)
+table = comparisons["order, slow pace, labels"]
+print(in_words(table[table.baseline == "plain epochs"]))
 
 # %% tags=["claims"]
+found = table.set_index(["arm", "baseline"])
 assert found.difference["random order", "plain epochs"] > 100
 assert found.low["easiest first", "plain epochs"] > 0
 
 # %% [markdown]
-# A *random* order costs hundreds of errors: late images come too rarely. Whoever compares a curriculum with plain epochs alone mixes this up with the order. It is why Hacohen and Weinshall (2019), who do find a gain on other images, run the random and the anti-curriculum as controls.
-#
-# All three ideas in one call: `recipes.progressive` takes schedules for $T$ and $\alpha$, a difficulty, and a pace.
+# A *random* order costs hundreds of errors, because late images come too rarely. Who compares a curriculum with plain epochs alone mixes this up with
+# the order. That is why Hacohen and Weinshall (2019), who do find a gain on other images, run a random order and the hardest first as controls.
 
 # %%
-student = fresh(0)
-recipes.progressive(
-    student, big_teacher, small, temperature=linear(8.0, 2.0), alpha=linear(0.9, 0.5), difficulty=difficulty_by_loss, pace=pace,
-    epochs=15, batch_size=50, make_optimizer=adam,
-)  # fmt: skip
-print(f"{count_errors(student, *mnist.test)} errors of 10,000")
-
-# %% [markdown]
-# ## At full size
-#
-# The same code with ten times as many images is one command, `python -m experiments.chapters 07`. Its record: differences in test errors of 10,000, with their intervals, against the baseline that each question asks for.
+show(held("order", "random order"), alt="07.orders-held")
 
 # %%
-about_full = f"{samples:,} images, {epochs} epochs in batches of 50, {seeds} seeds ({order_seeds} for the orders); the big teacher's students at T = {T:g}, α = {share:g}"
-full = read_record("chapter07")
-print(full["about"])
-table = pd.concat(
-    [pd.DataFrame(rows).assign(question=name) for name, rows in full["comparisons"].items()]
+about_full = (
+    f"part one and three: {samples:,} images, {epochs} epochs in batches of 50, {seeds} seeds "
+    f"({order_seeds} for the orders), the big teacher at T = {T:g}, α = {share:g}; part two: "
+    f"{images_two:,} images, {epochs_two} epochs in batches of 100, {seeds_two} seeds, "
+    f"still at T = {T_still:g}, α = {share_still:g}"
 )
-asked = {
-    "one student of 4, further": "smoothed labels",
-    "the bill": "one with smoothed labels",
-    "a hasty teacher": "no_teacher",
-}
-asked |= {
-    "schedules, both baselines": "",
-    "order": "random order",
-    "order, slow pace, labels": "plain epochs",
-}
-table = table[table.question.map(asked).isna() | (table.question.map(asked) == table.baseline)]
-table = table.set_index(["question", "arm"])[["baseline", "difference", "low", "high"]].round(0)
-table
+print(full["about"])
 
-# %%
+# %% tags=["claims"]
 if not FULL:
-    one_of_four, fours = table.loc["one student of 4"], table.loc["vote of 4"]
-    assert (one_of_four.high[["peers, T = 1", "peers, T = 4", "averaged logits, T = 4"]] < 0).all()
-    assert (table.loc["one student of 4, further"].low > 0).all()
-    assert (fours.low[["peers, T = 1", "peers, T = 4"]] < 0).all()
-    assert (fours.high[["peers, T = 1", "peers, T = 4"]] > 0).all()
-    assert fours.high["smoothed labels"] < 0
-    assert (table.loc["schedules"].low[moved] < 0).all()
-    assert (table.loc["schedules"].high[moved] > 0).all()
-    assert table.loc["order"].low["easiest first"] > 0
-    assert table.loc["a hasty teacher"].low["α rises to .9, the text's"] > 0
-    online = {
-        row["arm"]: row
-        for row in full["comparisons"]["the bill"]
-        if row["baseline"] == "one, after four strangers"
-    }
-    assert (
-        online["one of four peers, T = 4"]["high"] < 0 < online["one of four peers, T = 1"]["high"]
-    )
+    orders_full = pd.DataFrame(full["comparisons"]["order"]).set_index(["arm", "baseline"])
+    assert (orders_full.low["easiest first"] > 0).all()
+    assert "5,000 images, 10 epochs" in full["about"]
 
 # %% [markdown]
-# With ten times the images a student with peers beats a stranger at both temperatures, and **smoothed labels are ahead of every cohort**. The peers' vote is no longer better than the strangers'; that of strangers with smoothed labels still is. That peers learn at the same time is still worth something
-# at $T = 4$, and unclear at $T = 1$ (the record compares with the student of finished strangers too; the table shows one baseline for each question). No schedule's interval leaves out 0, except where the teacher is switched off at the end; the text's $\alpha$, with a hasty teacher, does harm; and easiest first is still worse than a random order.
+# At full size easiest first is still worse than a random order, by less, and the others still cannot be told from it.
 #
 # ## Summary
 #
-# - Mutual learning: each student gets the labels and the mean divergence from its peers, who stand in its loss as detached targets. A cohort has at least two.
+# - Mutual learning: each student learns from the labels and from its peers' present answers. The peers stand in its loss as detached targets. A cohort
+#   has at least two.
 # - The mean of pairwise divergences pulls towards the *mean prediction*. Averaged logits pull towards a product, in which every peer has a veto: another method.
-# - Here peers at $T = 4$ helped, without any teacher, and more than longer training or a teacher made of finished strangers: it is worth something that they learn at the same time. Label smoothing helped no less, as far as we can tell, with one training instead of four.
-# - With few images peers' vote beat strangers'; with more it did not. Strangers with smoothed labels beat both. A cohort is judged by what else its money buys.
-# - A schedule runs over progress from 0 to 1 *inclusive*; five stages have four steps between them. Ask who has the last word: at $\alpha = 1$ the labels have none, and a poor teacher's mistakes stay.
-# - Against constant knobs chosen on held-out images no schedule gained here. The constant is the control.
-# - A curriculum must order something, and its control is a random order under the same sampling. Easiest first was worse, because easy digits are not of all kinds; with the easiest of each digit first no difference was to be seen.
+# - Peers at $T = 4$ helped, without any teacher, and more than longer training or a fifth student taught by finished ones, whose knobs were tuned. Label smoothing helped no
+#   less, as far as we can tell, with one training instead of four.
+# - A schedule runs over progress from 0 to 1 *inclusive*; five stages have four steps between them.
+# - With a good teacher, $\alpha$ or $T$ that rises made fewer errors than the best constant, and $\alpha$ or $T$ that falls made more: the last word goes to whoever knows better. With a poor teacher it belongs to the labels.
+# - A curriculum must order something, and its control is a random order under the same sampling. Easiest first was worse, because easy digits are not of all kinds.
 #
 # ## Think, then try
 #
-# 1. Give the cohort smoothed labels as well: peers *and* smoothing. Do the two gains add up, and what does your answer say about what peers do?
-# 2. One student of 64 units, one of 256. Who gains from whom? `Cohort` does not mind.
-# 3. Let each student of a cohort see half of the images, another half each, with peers' answers on the rest as soft targets alone. What does a peer know now that a label does not say? (Anil et al. train so.)
-# 4. In `easiest_of_each_digit` use the *student's* own loss after three epochs instead of the teacher's. Is it a better judge of what is hard for it?
+# 1. Give the cohort smoothed labels as well: peers *and* smoothing. Do the two gains add up?
 #
-# More, with checks that know the usual slips: `exercises/ex07_online_and_progressive`.
+# <details><summary>What we measured</summary>
+#
+# No. In fours, with 500 images and eight seeds, a student makes 1,428 errors with peers at $T = 4$ and smoothed labels, 1,435 with peers alone and 1,426 with smoothed labels
+# alone; 1,515 with neither. That agrees with the suspicion that both do the same thing: they soften the targets.
+#
+# </details>
+#
+# 2. The peers keep $T = 4$. Is a higher $T$ better?
+#
+# <details><summary>What we measured</summary>
+#
+# Not here. With $T = 8$ a student of four makes 1,444 errors, with $T = 4$ 1,435 (eight seeds, 500 images). Both are far below the 1,470 of $T = 1$.
+#
+# </details>
+#
+# 3. $\alpha$ rises and wins in a run of 300 steps. What do you expect if the run has only nine steps (300 images, 3 epochs)?
+#
+# <details><summary>What we measured</summary>
+#
+# The order turns round. At $T = 4$, $\alpha$ falling from 1 makes about 500 errors *fewer* than a constant $\alpha = ½$, and $\alpha$ rising from 0 about 250 *more* (five
+# seeds). A student that hardly trains needs the clearest signal at once. A schedule is an answer to the question how long you will train.
+#
+# </details>
+#
+# 4. One student of 64 units, one of 256. Who gains from whom? `Cohort` does not mind.
+#
+# <details><summary>What we measured</summary>
+#
+# Both gain, and the *larger* one gains more. At $T = 4$, with 500 images and eight seeds, the student of 64 units makes 101 errors fewer than alone (95 % interval 46 to 156), the one
+# of 256 units 206 fewer (79 to 334). Alone the larger one is no better here: it has more room to learn 500 images by heart. So a peer need not be a better student to be useful.
+#
+# </details>
 #
 # ## References
 #
-# - Zhang, Xiang, Hospedales, Lu (2018). *Deep mutual learning.* [arXiv:1706.00384](https://arxiv.org/abs/1706.00384): section 3 and equations 1, 5, 8 (the loss, larger cohorts); abstract (against a static teacher).
+# - Zhang, Xiang, Hospedales, Lu (2018). *Deep mutual learning.* [arXiv:1706.00384](https://arxiv.org/abs/1706.00384): section 3 and equations 1, 5, 8 (the loss, larger cohorts);
+#   the variant with the mean of the peers' predictions, and why it is said to be worse; abstract (against a static teacher).
 # - Anil, Pereyra, Passos, Ormandi, Dahl, Hinton (2018). *Large scale distributed neural network training through online distillation.* [arXiv:1804.03235](https://arxiv.org/abs/1804.03235): peers on
 #   disjoint parts of the data, whose predictions may be a little out of date (abstract).
 # - Jafari, Rezagholizadeh, Sharma, Ghodsi (2021). *Annealing knowledge distillation.* [arXiv:2104.07163](https://arxiv.org/abs/2104.07163): soft targets at temperatures that fall step by step (abstract).

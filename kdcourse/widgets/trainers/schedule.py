@@ -51,8 +51,9 @@ class ScheduleEditor(Clocked):
     Attributes
     ----------
     preset : ipywidgets.Dropdown
-        Schedules to begin with: "constant", "linear", "cosine", "steps", "as the widely read text has it" (five
-        stages, of which the last still has T = 2.8 and α = .9) or "labels only"; "as drawn" once a slider was moved.
+        Schedules to begin with: "constant", "T falls", "T rises", "α falls", "α rises", "linear", "cosine", "steps",
+        "as the widely read text has it" (five stages, of which the last still has T = 2.8 and α = .9) or "labels only";
+        "as drawn" once a slider was moved.
     between : ipywidgets.Dropdown
         What is between two sliders: "straight lines" between the values at progress 0, ¼, ½, ¾ and 1, or "five
         stages" of equal length.

@@ -26,7 +26,11 @@ def _sample(schedule: Schedule) -> tuple[float, ...]:
 
 
 PRESETS = {
-    "constant": Preset(_sample(constant(4.0)), _sample(constant(0.7))),
+    "constant": Preset(_sample(constant(20.0)), _sample(constant(0.9))),
+    "T falls": Preset(_sample(linear(20.0, 1.0)), _sample(constant(0.9))),
+    "T rises": Preset(_sample(linear(1.0, 20.0)), _sample(constant(0.9))),
+    "α falls": Preset(_sample(constant(20.0)), _sample(linear(1.0, 0.0))),
+    "α rises": Preset(_sample(constant(20.0)), _sample(linear(0.0, 1.0))),
     "linear": Preset(_sample(linear(8.0, 2.0)), _sample(linear(0.9, 0.5))),
     "cosine": Preset(_sample(cosine(8.0, 2.0)), _sample(cosine(0.9, 0.5))),
     "steps": Preset((8.0, 6.5, 5.0, 3.5, 2.0), (0.9, 0.8, 0.7, 0.6, 0.5), STAGES),
