@@ -92,19 +92,20 @@ check_mutual_learning_loss(my_mutual_learning_loss, seed=2018)
 #
 # **Objective** Make a schedule reach what it promises, and promise the right thing.
 #
-# The function gives $T$ and $\alpha$ for each epoch, counted from 0. It is said to go from $T = 10$ to $T = 1$ and to let "the weight of the
-# distillation grow from a half to one".
+# The function gives $T$ and $\alpha$ for each epoch, counted from 0. It is said to go from $T = 10$ to $T = 1$, by the same *factor* from each epoch to
+# the next, and to let "the weight of the distillation grow from a half to one".
 #
 # ```python
 # def broken_knobs(epoch, epochs):
-#     temperature = 10.0 - (10.0 - 1.0) * (epoch / epochs)
+#     temperature = 10.0 * (1.0 / 10.0) ** (epoch / epochs)
 #     alpha = 0.5 + 0.5 * (epoch / epochs)
 #     return temperature, alpha
 # ```
 #
 # With five epochs, write down what the last one gets. And think about the second promise: what would be left of the labels if it were
-# kept? Write `repaired_knobs(epoch, epochs)`, which goes in straight lines from $T = 10$ to $T = 1$ and from $\alpha = 0.9$ to $\alpha = 0.5$: the first
-# epoch gets the first values, the last epoch the last ones. A run of one epoch gets the last ones.
+# kept? Write `repaired_knobs(epoch, epochs)`. In it $T$ goes from 10 to 1 by the same factor in each epoch, and $\alpha$ from 0.9 to 0.5 in a straight line:
+# the first epoch gets the first values, the last epoch the last ones. In a run of three epochs, for example, $T$ is 10, then $\sqrt{10}$, then 1. A run of one
+# epoch gets the last values.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -122,7 +123,7 @@ check_mutual_learning_loss(my_mutual_learning_loss, seed=2018)
 def repaired_knobs(epoch, epochs):
     ### BEGIN SOLUTION
     progress = epoch / (epochs - 1) if epochs > 1 else 1.0
-    temperature = 10.0 + (1.0 - 10.0) * progress
+    temperature = 10.0 * (1.0 / 10.0) ** progress
     alpha = 0.9 + (0.5 - 0.9) * progress
     return temperature, alpha
     ### END SOLUTION

@@ -72,7 +72,8 @@ def check_schedule(function: Callable, *, seed: int | None = None) -> None:
     Parameters
     ----------
     function : callable
-        Returns ``(temperature, alpha)``: from (10, 0.9) in the first epoch to (1, 0.5) in the last.
+        Returns ``(temperature, alpha)``: from (10, 0.9) in the first epoch to (1, 0.5) in the last. T is multiplied by
+        the same factor in each epoch, α goes in a straight line.
     """
     runs = (5, int(new_generator(seed).integers(6, 40)), 2)
     cases = [Case((epoch, epochs)) for epochs in runs for epoch in range(epochs)]
@@ -194,7 +195,7 @@ def _mutual_loss(all_logits: list[Tensor], labels: Tensor, *, temperature: float
 
 def _knobs(epoch: int, epochs: int) -> tuple[float, float]:
     progress = epoch / (epochs - 1) if epochs > 1 else 1.0
-    return 10.0 - 9.0 * progress, 0.9 - 0.4 * progress
+    return 10.0 ** (1 - progress), 0.9 - 0.4 * progress
 
 
 def _without_division(function: Callable) -> Callable:

@@ -192,22 +192,22 @@ def test_each_wrong_loss_is_told_its_own_mistake(wrong, told):
 def knobs(epoch, epochs, *, progress=None, t=(10, 1), a=(0.9, 0.5)):
     if progress is None:
         progress = 1 if epochs == 1 else epoch / (epochs - 1)
-    return t[0] + (t[1] - t[0]) * progress, a[0] + (a[1] - a[0]) * progress
+    return t[0] * (t[1] / t[0]) ** progress, a[0] + (a[1] - a[0]) * progress
 
 
-def by_linspace(epoch, epochs):
+def by_logspace(epoch, epochs):
     if epochs == 1:
         return [1, 0.5]
-    return torch.linspace(10, 1, epochs)[epoch], torch.linspace(0.9, 0.5, epochs)[epoch]
+    return torch.logspace(1, 0, epochs)[epoch], torch.linspace(0.9, 0.5, epochs)[epoch]
 
 
 class KnobsAsClass:
     def __call__(self, epoch, epochs):
         left = (epochs - 1 - epoch) / max(epochs - 1, 1)
-        return torch.tensor([1 + 9 * left, 0.5 + 0.4 * left])
+        return torch.tensor([10**left, 0.5 + 0.4 * left])
 
 
-@pytest.mark.parametrize("right", [knobs, by_linspace, KnobsAsClass()])
+@pytest.mark.parametrize("right", [knobs, by_logspace, KnobsAsClass()])
 def test_a_right_schedule_passes(right):
     for seed in range(3):
         check_schedule(right, seed=seed)
@@ -216,10 +216,13 @@ def test_a_right_schedule_passes(right):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
+        (lambda e, n: (10 * 0.1 ** (e / n), 0.5 + 0.5 * (e / n)), "epoch that never comes.*still grows"),
         (lambda e, n: (10 - 9 * (e / n), 0.5 + 0.5 * (e / n)), "epoch that never comes.*still grows"),
         (lambda e, n: (10 - 9 * (e / n), 0.5 + 0.4 * (e / n)), "epoch that never comes.*still grows"),
         (lambda e, n: (10 - 9 * (e / n), 0.9 - 0.4 * (e / n)), "epoch that never comes"),
-        (lambda e, n: knobs(e, n, progress=(e + 1) / n), "starts too late"),
+        (lambda e, n: (10 - 9 * e / max(n - 1, 1), knobs(e, n)[1]), "T goes in a straight line"),
+        (lambda e, n: (knobs(e, n)[0], 0.9 * (5 / 9) ** (e / max(n - 1, 1))), "α is multiplied"),
+        (lambda e, n: knobs(e, n, progress=(e + 1) / n), "start too late"),
         (lambda e, n: knobs(e, n, a=(0.5, 1)), "α ends at 1"),
         (lambda e, n: knobs(e, n, a=(0.5, 0.9)), "α grows"),
         (lambda e, n: knobs(e, n, t=(1, 10)), "T grows"),

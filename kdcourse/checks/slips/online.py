@@ -170,10 +170,12 @@ def _progress(epoch: int, epochs: int) -> float:
 def _knobs(
     epoch: int, epochs: int, *, progress: Callable[[int, int], float] = _progress,
     temperatures: tuple[float, float] = (10.0, 1.0), alphas: tuple[float, float] = (0.9, 0.5),
+    straight: bool = False, bent: bool = False,
 ) -> tuple[float, float]:  # fmt: skip
+    """Return T, which is multiplied by the same factor each epoch unless ``straight``, and α, in a line unless bent."""
     share = progress(epoch, epochs)
-    temperature, alpha = (a + (b - a) * share for a, b in (temperatures, alphas))
-    return temperature, alpha
+    line, powers = (lambda a, b: a + (b - a) * share), (lambda a, b: a * (b / a) ** share)
+    return (line if straight else powers)(*temperatures), (powers if bent else line)(*alphas)
 
 
 def _knobs_with(**changes: Any) -> Callable:
@@ -182,11 +184,6 @@ def _knobs_with(**changes: Any) -> Callable:
 
 def _never(epoch: int, epochs: int) -> float:
     return epoch / epochs
-
-
-def _geometric(epoch: int, epochs: int) -> tuple[float, float]:
-    share = _progress(epoch, epochs)
-    return 10.0 ** (1 - share), 0.9 - 0.4 * share
 
 
 def _only(temperature: bool) -> Callable:
@@ -198,22 +195,35 @@ def _only(temperature: bool) -> Callable:
 
 
 _NEVER_ARRIVES = (
-    "The last values belong to an epoch that never comes: with five epochs the last one has T = 2.8 (trap 54)."
+    "The last values belong to an epoch that never comes: with five epochs the last one has T = 1.6 (trap 54)."
 )
 _ALPHA_TO_ONE = (
     "α ends at 1: the labels have no weight left when it matters most (trap 56). Asked for is α from 0.9 to 0.5."
 )
 SCHEDULE = {
-    "never arrives": Slip(_NEVER_ARRIVES, _knobs_with(progress=_never)),
+    "never arrives": Slip(
+        _NEVER_ARRIVES, _knobs_with(progress=_never), _knobs_with(progress=_never, straight=True)
+    ),
     "never arrives, α grows": Slip(
         _NEVER_ARRIVES + " And α still grows.",
         _knobs_with(progress=_never, alphas=(0.5, 1.0)),
         _knobs_with(progress=_never, alphas=(0.5, 0.9)),
+        _knobs_with(progress=_never, alphas=(0.5, 1.0), straight=True),
+        _knobs_with(progress=_never, alphas=(0.5, 0.9), straight=True),
+    ),
+    "straight": Slip(
+        "T goes in a straight line: the same number is taken away in each epoch. Asked for is the same factor: it is "
+        "multiplied.",
+        _knobs_with(straight=True),
+    ),
+    "α multiplied": Slip(
+        "α is multiplied by the same factor in each epoch. That is how T moves; α goes in a straight line.",
+        _knobs_with(bent=True),
     ),
     "α never arrives": Slip("T arrives, but α's last value belongs to an epoch that never comes.", _only(True)),
     "T never arrives": Slip("α arrives, but T's last value belongs to an epoch that never comes.", _only(False)),
     "starts late": Slip(
-        "The last epoch has the last values now, but the first one no longer has the first: the line starts too late.",
+        "The last epoch has the last values now, but the first one no longer has the first: they start too late.",
         _knobs_with(progress=lambda epoch, epochs: (epoch + 1) / epochs),
     ),
     "counted from 1": Slip(
@@ -221,7 +231,7 @@ SCHEDULE = {
         _knobs_with(progress=lambda epoch, epochs: (epoch - 1) / (epochs - 1)),
     ),
     "one step too many": Slip(
-        "The line is too slow: between five epochs there are four steps, not six.",
+        "The values change too slowly: between five epochs there are four steps, not six.",
         _knobs_with(progress=lambda epoch, epochs: epoch / (epochs + 1)),
         _knobs_with(progress=lambda epoch, epochs: (epoch + 1) / (epochs + 1)),
     ),
@@ -234,10 +244,12 @@ SCHEDULE = {
     ),
     "α fixed": Slip("α does not change. Asked for is a straight line from 0.9 to 0.5.", _knobs_with(alphas=(0.9, 0.9)),
                     _knobs_with(alphas=(0.5, 0.5))),
-    "T fixed": Slip("T does not change. Asked for is a straight line from 10 to 1.",
+    "T fixed": Slip("T does not change. Asked for is from 10 down to 1.",
                     _knobs_with(temperatures=(10.0, 10.0)), _knobs_with(temperatures=(1.0, 1.0))),
-    "T grows": Slip("T grows. Asked for is from 10 down to 1.", _knobs_with(temperatures=(1.0, 10.0))),
-    "T to 0": Slip("T ends at 0. Asked for is 1: T divides.", _knobs_with(temperatures=(10.0, 0.0))),
+    "T grows": Slip("T grows. Asked for is from 10 down to 1.", _knobs_with(temperatures=(1.0, 10.0)),
+                    _knobs_with(temperatures=(1.0, 10.0), straight=True)),
+    "T to 0": Slip("T ends at 0. Asked for is 1: T divides.", _knobs_with(temperatures=(10.0, 0.0)),
+                   _knobs_with(temperatures=(10.0, 0.0), straight=True)),
     "backwards": Slip(
         "All goes backwards: the first epoch has the last values.",
         _knobs_with(progress=lambda epoch, epochs: 1 - _progress(epoch, epochs)),
@@ -252,9 +264,9 @@ SCHEDULE = {
         _knobs_with(progress=lambda epoch, epochs: min(1.0, (epoch + 1) / (epochs - 1))),
         _knobs_with(progress=lambda epoch, epochs: (epoch + 1) / (epochs - 1)),
     ),
-    "curved": Slip("The line is curved: a cosine, a square or a power. Asked for are straight lines.",
+    "curved": Slip("The progress is curved: a cosine or a square of it. It grows by the same step in each epoch.",
                    _knobs_with(progress=lambda epoch, epochs: (1 - math.cos(math.pi * _progress(epoch, epochs))) / 2),
-                   _knobs_with(progress=lambda epoch, epochs: _progress(epoch, epochs) ** 2), _geometric),
+                   _knobs_with(progress=lambda epoch, epochs: _progress(epoch, epochs) ** 2)),
     "swapped": Slip(
         "α came first. Asked for is the temperature, then α.", lambda epoch, epochs: _knobs(epoch, epochs)[::-1]
     ),

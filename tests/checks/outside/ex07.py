@@ -160,25 +160,25 @@ MUTUAL = {
 
 
 def knobs_linspace(epoch, epochs):
-    return np.linspace(10, 1, epochs)[epoch] if epochs > 1 else 1.0, np.linspace(0.9, 0.5, epochs)[
+    return np.geomspace(10, 1, epochs)[epoch] if epochs > 1 else 1.0, np.linspace(0.9, 0.5, epochs)[
         epoch
     ] if epochs > 1 else 0.5
 
 
 def knobs_from_the_end(epoch, epochs):
     left = (epochs - 1 - epoch) / max(epochs - 1, 1)
-    return torch.tensor(1 + 9 * left), torch.tensor(0.5 + 0.4 * left)
+    return torch.tensor(10**left), torch.tensor(0.5 + 0.4 * left)
 
 
 def knobs_lerp(epoch, epochs):
     w = 1.0 if epochs == 1 else epoch / (epochs - 1)
-    return [(1 - w) * 10 + w * 1, (1 - w) * 0.9 + w * 0.5]
+    return [math.exp((1 - w) * math.log(10)), (1 - w) * 0.9 + w * 0.5]
 
 
 def knobs(share=lambda e, n: e / (n - 1) if n > 1 else 1, t=(10, 1), a=(0.9, 0.5), out=lambda t, a: (t, a)):
     def f(epoch, epochs):
         s = share(epoch, epochs)
-        return out(t[0] + (t[1] - t[0]) * s, a[0] + (a[1] - a[0]) * s)
+        return out(t[0] * (t[1] / t[0]) ** s, a[0] + (a[1] - a[0]) * s)
 
     return f
 
@@ -186,7 +186,7 @@ def knobs(share=lambda e, n: e / (n - 1) if n > 1 else 1, t=(10, 1), a=(0.9, 0.5
 SCHEDULE = {
     "never arrives": (knobs(share=lambda e, n: e / n), "The last values belong to an epoch that never comes"),
     "starts late": (knobs(share=lambda e, n: (e + 1) / n), "The last epoch has the last values now"),
-    "n + 1": (knobs(share=lambda e, n: e / (n + 1)), "The line is too slow"),
+    "n + 1": (knobs(share=lambda e, n: e / (n + 1)), "The values change too slowly"),
     "e + 1 over n - 1": (knobs(share=lambda e, n: (e + 1) / max(n - 1, 1)), "The values overshoot"),
     "division by zero": (knobs(share=lambda e, n: e / (n - 1)), "A run of one epoch raised ZeroDivisionError"),
     "first values for one epoch": (
@@ -207,12 +207,12 @@ SCHEDULE = {
     "backwards": (knobs(share=lambda e, n: 1 - (e / (n - 1) if n > 1 else 0)), "All goes backwards"),
     "cosine": (
         knobs(share=lambda e, n: 0.5 - 0.5 * math.cos(math.pi * e / (n - 1)) if n > 1 else 1),
-        "The line is curved",
+        "The progress is curved",
     ),
-    "square": (knobs(share=lambda e, n: (e / (n - 1)) ** 2 if n > 1 else 1), "The line is curved"),
-    "geometric": (
-        lambda e, n: (10 ** (1 - e / (n - 1)) if n > 1 else 1.0, 0.9 - 0.4 * e / (n - 1) if n > 1 else 0.5),
-        "The line is curved",
+    "square": (knobs(share=lambda e, n: (e / (n - 1)) ** 2 if n > 1 else 1), "The progress is curved"),
+    "straight": (
+        lambda e, n: (10 - 9 * e / (n - 1) if n > 1 else 1.0, 0.9 - 0.4 * e / (n - 1) if n > 1 else 0.5),
+        "T goes in a straight line",
     ),
     "α fixed": (knobs(a=(0.9, 0.9)), "α does not change. Asked for is a straight line from 0.9 to"),
     "a dict": (
@@ -221,7 +221,7 @@ SCHEDULE = {
     ),
     "None": (knobs(out=lambda t, a: None), "f must be a tensor or a number"),
     "fixed epochs": (knobs(share=lambda e, n: e / 4), ""),
-    "α unrepaired": (lambda e, n: (10 - 9 * e / max(n - 1, 1), 0.5 + 0.5 * e / n), ""),
+    "α unrepaired": (lambda e, n: (10 ** (1 - e / max(n - 1, 1)), 0.5 + 0.5 * e / n), ""),
     "α in percent": (knobs(a=(90, 50)), ""),
 }
 
