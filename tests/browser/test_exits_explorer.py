@@ -5,7 +5,7 @@ from chapter_page import at_rest, explorer_page, last_frame, needs_browser, wait
 from lab_browser import drag, slider
 
 pytestmark = needs_browser
-TRAINS = "fit(doubled, few, own_teacher"  # the chapter's first trained network
+TRAINS = "fit(network, few, taught"  # the chapter's first trained network
 
 
 @pytest.fixture
