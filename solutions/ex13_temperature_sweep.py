@@ -188,8 +188,8 @@ check_find_optimum(find_optimum, seed=2015)
 #
 # **Objective** Answer the question for two students, from your own runs.
 #
-# The next cells train 40 students on 2,000 images, from a teacher with two hidden layers that has seen 55,000: small ones with one layer of
-# 16 units, and large ones with two layers of 300, at five temperatures, with four seeds. They take about half a minute, and draw your
+# The next cells train 50 students on 2,000 images, from a teacher with two hidden layers that has seen 55,000: small ones with one layer of
+# 16 units, and large ones with two layers of 300, at five temperatures, with five seeds. They take about half a minute, and draw your
 # curves on the held-out images.
 #
 # Then set `optimum`: for each size the best temperature, such as `4`, if it is clear, or else the words `"no clear optimum"`.
@@ -213,7 +213,7 @@ few = mnist.train.take(2000)
 data = {"train": (*few, predict_logits(teacher, few.images)), "held_out": mnist.held_out, "test": mnist.test}
 
 # %% locked="task4_runs"
-settings = dict(temperatures=TEMPERATURES, seeds=range(4), epochs=10)
+settings = dict(temperatures=TEMPERATURES, seeds=range(5), epochs=15)
 runs = {"small": run_sweep(lambda: make_mlp(16), data, **settings)}
 
 # %% locked="task4_runs_large"
