@@ -318,7 +318,7 @@ labels_of = {
 for name, role in names.items():
     x, y = recorded.measured[1:], recorded.curves[name][1:]
     plots.curve(x, y, role=role, label=labels_of[name], markevery=0.1, ax=ax)
-ax.set(xlabel="training step", ylabel="held-out errors, %", yscale="log")
+ax.set(xlabel="training step", ylabel="held-out errors, %")
 show(ax, alt="07.cohort-recorded")
 
 # %% [markdown]
