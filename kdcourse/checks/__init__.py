@@ -4,6 +4,7 @@ A check takes the function, tries it on random shapes and numbers, and knows typ
 package imports this except the grader; notebooks do.
 """
 
+from .attention_maps import check_attention_map, check_attention_transfer_loss
 from .born_again import (
     check_born_again,
     check_born_again_questions,
@@ -28,9 +29,7 @@ from .feature_and_logits import (
     check_weight_search,
 )
 from .features import (
-    check_attention_map,
     check_attention_picture,
-    check_attention_transfer_loss,
     check_balancing_weight,
     check_gradient_length,
     check_hint_stage,
