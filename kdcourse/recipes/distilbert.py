@@ -10,6 +10,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from ..data.masking import WordMasker
+from ..data.masking import mask_words as mask_words  # notebooks of earlier imported it from here
 from ..hashing import content_hash
 from ..objectives import distilbert_objective
 from ..training import History, TrainingOptions
