@@ -60,5 +60,6 @@ def test_a_chapter_runs_on_colab_from_the_wheel_alone(path, package, tmp_path, m
     if widgets:
         assert any(WIDGET in output.get("data", {}) for output in outputs), "a cell with a widget shows it"
     ran = [cell for cell in code if cell in notebook.cells]
-    silent = [cell.source for cell in ran if "read_record(" in cell.source and not cell.outputs]
-    assert silent == [], "a cell that reads a record shows it"
+    in_sight = [cell for cell in ran if not {"claims", "plumbing"} & set(cell.metadata.get("tags", []))]
+    silent = [cell.source for cell in in_sight if "read_record(" in cell.source and not cell.outputs]
+    assert silent == [], "a cell in sight that reads a record shows it"
