@@ -186,6 +186,7 @@ class LiveTrainer(Clocked):
         self._hide_fork()
         self._forget()
         self._note = f"A new start: {self._describe_start()}."
+        self._told_at = 0.0  # at once: the status line must not go on asking the teacher
         self.draw()
 
     def _describe_start(self) -> str:

@@ -167,10 +167,10 @@ def test_what_is_drawn_while_a_run_trains_is_for_the_next_one(make_editor, spy):
     editor.step(5)
     editor.temperatures[4].value = 16
     first = editor.train()
-    assert spy == [(20.0, 0.9)] * 12
+    assert spy == [pytest.approx((20.0, 0.9))] * 12
     assert first.name == "1 constant"
     second = editor.train()
-    assert spy[-1] == (16.0, 0.9)
+    assert spy[-1] == pytest.approx((16.0, 0.9))
     assert (second.name, len(editor.runs)) == ("2 as drawn", 2)
 
 
