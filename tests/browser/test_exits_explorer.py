@@ -17,7 +17,7 @@ def explorer(tmp_path):
 def test_less_confidence_lets_more_images_leave_at_the_first_exit(explorer):
     page = explorer
     first = last_frame(page)
-    drag(page, slider(page, "confidence").locator(".noUi-handle"), pixels=-35)
+    drag(page, slider(page, "confidence").locator(".noUi-handle"), pixels=-90)
     wait(page, f"frame.confidence < {first['confidence']} - 0.1")
     moved = at_rest(page)
     assert moved["frame"] > first["frame"]
