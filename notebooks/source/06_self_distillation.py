@@ -1142,7 +1142,7 @@ assert votes_full.high["label smoothing", "4 independent"] < 0
 # there. A common claim is that the gain shrinks after two or three generations. A gain that is not there cannot shrink.
 #
 # In the votes the order is the same in both: one network with smoothed labels is ahead of four independently trained ones, and they are ahead of four
-# generations.
+# generations. One step of it is clear at full size only, that from four independent networks to four generations with the chosen knobs.
 
 # %%
 show(held("wrong labels", "generation 0"), alt="06.wrong-labels-full")
