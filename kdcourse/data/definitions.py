@@ -3,9 +3,7 @@
 Chapter 09. Licence: Princeton University's, see ``LICENSE-WORDNET.txt`` beside the file.
 """
 
-import gzip
 import hashlib
-import zlib
 from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
@@ -13,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .unpacking import unpack
+
 CHECKSUM = "a9629bf4a84d5bd83cd6c131f2c5677cafd7beba123351795ddce1edace8af87"  # SHA-256 of the unpacked file
-ADVICE = "Reinstall the package: pip install --force-reinstall --no-deps kdcourse."
 
 
 class TextSplit(NamedTuple):
@@ -133,14 +132,6 @@ def _split(rows: list[tuple[str, ...]], kinds: tuple[str, ...]) -> TextSplit:
 def _rows() -> tuple[tuple[str, ...], ...]:
     """The table's rows: split, kind, noun, definition."""
     path = resources.files(__package__) / "wordnet" / "noun-definitions.tsv.gz"
-    try:
-        raw = gzip.decompress(path.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"the file of definitions {path} is missing. {ADVICE}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"the file of definitions {path} is damaged and does not unpack ({error}). {ADVICE}") from None
-    checksum = hashlib.sha256(raw).hexdigest()
-    if checksum != CHECKSUM:
-        raise ValueError(f"the file of definitions {path} has been altered: SHA-256 {checksum}. {ADVICE}")
+    raw = unpack(path, sha256=CHECKSUM, what="the file of definitions")
     _, *lines = raw.decode("utf-8").splitlines()
     return tuple(tuple(line.split("\t")) for line in lines)

@@ -3,9 +3,6 @@
 Chapter 01. Licence: CC BY-SA 3.0, see ``LICENSE-MNIST.txt`` beside the files.
 """
 
-import gzip
-import hashlib
-import zlib
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -13,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .unpacking import unpack
 
 # SHA-256 of the unpacked files.
 CHECKSUMS = {
@@ -155,23 +154,14 @@ def read_idx(path: Traversable, *, sha256: str) -> Tensor:
 
     Examples
     --------
-    >>> import tempfile, pathlib
+    >>> import gzip, hashlib, pathlib, tempfile
     >>> raw = bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9])  # one dimension, two bytes
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels.gz"
     >>> _ = path.write_bytes(gzip.compress(raw))
     >>> read_idx(path, sha256=hashlib.sha256(raw).hexdigest())
     tensor([7, 9], dtype=torch.uint8)
     """
-    advice = "Reinstall the package: pip install --force-reinstall --no-deps kdcourse."
-    try:
-        raw = gzip.decompress(path.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"MNIST file {path} is missing. {advice}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"MNIST file {path} is damaged and does not unpack ({error}). {advice}") from None
-    checksum = hashlib.sha256(raw).hexdigest()
-    if checksum != sha256:
-        raise ValueError(f"MNIST file {path} has been altered: SHA-256 {checksum}, expected {sha256}. {advice}")
+    raw = unpack(path, sha256=sha256, what="MNIST file")
     dimensions = raw[3]
     shape = [int.from_bytes(raw[4 * i + 4 : 4 * i + 8], "big") for i in range(dimensions)]
     flat = torch.frombuffer(bytearray(raw), dtype=torch.uint8, offset=4 * dimensions + 4)
