@@ -222,7 +222,6 @@ def detector_losses(detector: RetinaNet, outputs: DetectorOutputs) -> dict[str, 
     return detector.compute_loss(outputs.targets, heads, list(outputs.anchors))
 
 
-@torch.no_grad()
 def detect(detector: RetinaNet, images: Tensor, *, batch_size: int = 100) -> list[dict[str, Tensor]]:
     """Return what a detector finds in many pictures, in evaluation mode; the mode is restored.
 

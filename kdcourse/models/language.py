@@ -8,6 +8,8 @@ from transformers import BertConfig, BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.bert.modeling_bert import BertOnlyMLMHead
 
+from .modes import evaluating
+
 
 class BertForDefinitions(BertPreTrainedModel):
     """A BERT encoder with two heads: the kind of the definition, from the mean of its tokens, and hidden words.
@@ -50,8 +52,13 @@ class BertForDefinitions(BertPreTrainedModel):
         ----------
         input_ids, attention_mask : Tensor, shape (B, L)
         **outputs
-            ``output_hidden_states``, ``output_attentions``. ``hidden_states[-1]`` is always there as
-            ``last_hidden_state`` of the encoder: see :meth:`word_logits`.
+            ``output_hidden_states``, ``output_attentions``.
+
+        Returns
+        -------
+        SequenceClassifierOutput
+            ``logits``, ``hidden_states`` and ``attentions`` if asked for, and under the key ``"last_hidden_state"``
+            the states (B, L, D) that :meth:`word_logits` takes.
         """
         encoded = self.bert(input_ids, attention_mask=attention_mask, **outputs)
         last = encoded.last_hidden_state  # (B, L, D)
@@ -128,7 +135,6 @@ def body_and_embedding_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(p.numel() for p in model.parameters()) - embeddings, embeddings
 
 
-@torch.no_grad()
 def count_kind_errors(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> int:
     """Count the definitions whose largest logit is not their kind's, in evaluation mode; the mode is restored.
 
@@ -148,9 +154,20 @@ def count_kind_errors(model: nn.Module, input_ids: Tensor, attention_mask: Tenso
     return int((predict_kinds(model, input_ids, attention_mask).argmax(dim=1) != labels).sum())
 
 
-@torch.no_grad()
 def predict_kinds(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, *, batch_size: int = 500) -> Tensor:
-    """Return the logits (N, kinds) of many texts, longest last, in the order of the texts.
+    """Return the logits (N, kinds) of many texts, in the order of the texts; short ones are asked first.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Returns an output with ``.logits``. In evaluation mode meanwhile; its own mode is restored.
+    input_ids, attention_mask : Tensor, shape (N, L)
+    batch_size : int
+        Texts in one pass.
+
+    Returns
+    -------
+    Tensor, shape (N, kinds)
 
     Examples
     --------
@@ -158,16 +175,11 @@ def predict_kinds(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, *
     >>> predict_kinds(make_bert(layers=1, width=16), ids, real).shape
     torch.Size([3, 24])
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        order = attention_mask.sum(dim=1).argsort()
-        parts = []
+    order = attention_mask.sum(dim=1).argsort()
+    parts = []
+    with evaluating(model):
         for index in order.split(batch_size):
             longest = int(attention_mask[index].sum(dim=1).max())
             parts.append(model(input_ids[index, :longest], attention_mask[index, :longest]).logits)
-        logits = torch.cat(parts)
-        return torch.empty_like(logits).index_copy_(0, order, logits)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    logits = torch.cat(parts)
+    return torch.empty_like(logits).index_copy_(0, order, logits)
