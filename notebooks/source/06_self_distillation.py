@@ -869,8 +869,8 @@ assert more["child, chosen"] > 1
 # A child errs like its parent more often than its twin does, so errors *are* inherited. But look at the twin: it has never met that
 # network, and shares most of its errors with it all the same. Without this control the share would look like proof.
 #
-# And a count would mislead. With the smallest student and 1,000 images, parent and child had 1,107 errors in common, parent and twin 1,038. As a
-# share of the child's and of the twin's own errors that was 85.3 and 84.8 %: the child shared more errors because it made more.
+# And a count would mislead: a child that makes more errors than its twin shares more of them with anybody. So each share is one of the own errors, the
+# child's and the twin's.
 
 # %% [markdown]
 # What is it that is handed down? Take the 4 that generation 0 is least sure of, and ask each generation.
