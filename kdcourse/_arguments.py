@@ -200,7 +200,7 @@ def check_logit_pair(student: Tensor, teacher: Tensor, *, min_dim: int = 2) -> N
 
 SOFTMAX_OF_ONE = (
     "A softmax over one class is always 1. One logit z of a sigmoid model is two classes with the logits 0 and z: "
-    "torch.cat([torch.zeros_like(z), z], dim=-1)."
+    "torch.cat([torch.zeros_like(z), z], dim=-1). Or take binary_kd_loss, and sigmoid_objective in a recipe."
 )
 
 

@@ -1,7 +1,7 @@
 """Objectives that several chapters use, all of one shape: student and batch in, weighted terms of the loss out.
 
-Chapters 02, 03, 07 and 09. ``objective(student, *batch, **knobs) -> dict[str, Tensor]``; ``with_knobs`` feeds the knobs
-from sliders, numbers or schedules.
+Chapters 02, 03, 07, 09 and 13. ``objective(student, *batch, **knobs) -> dict[str, Tensor]``; ``with_knobs`` feeds the
+knobs from sliders, numbers or schedules.
 """
 
 import difflib
@@ -10,23 +10,27 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._arguments import check_alpha, check_temperature
+from .heads import check_class_indices, label_term, rows_of
+from .heads import sigmoid_objective as sigmoid_objective
 from .losses import distilbert_terms, hint_loss, kd_loss, mutual_learning_loss
-from .models import capture, evaluating
+from .models import capture, evaluating, logits_of
+from .models.outputs import Outputs, call
 
 Terms = dict[str, Tensor]
 
 
 def label_objective(
-    student: Callable[..., Tensor],
-    images: Tensor,
+    student: Callable[..., Any],
+    images: Any,
     labels: Tensor,
     *rest: Tensor,
     label_smoothing: float | Tensor = 0.0,
+    label_loss: Callable[..., Tensor] | None = None,
+    outputs: Outputs | None = None,
 ) -> Terms:
     """Learn from the labels alone: cross-entropy, optionally with smoothed labels.
 
@@ -34,12 +38,15 @@ def label_objective(
     ----------
     student : nn.Module
     images, labels : Tensor
-        Shapes (B, ...) and (B,).
+        Shapes (B, ...) and (B,). Images may be a mapping from argument to tensor; logits and labels may also be tokens
+        or class maps, as in :func:`kdcourse.heads.rows_of`.
     *rest : Tensor
         Further tensors of the batch, such as teacher logits; they are ignored.
     label_smoothing : float
         Share of the target that is spread evenly over the classes, in [0, 1). It is the second baseline of every
         comparison: it softens the targets too, but it knows nothing of the sample.
+    label_loss, outputs
+        As in ``soft_target_objective``.
 
     Returns
     -------
@@ -53,18 +60,24 @@ def label_objective(
     >>> list(label_objective(student, torch.rand(4, 3), torch.arange(4), label_smoothing=0.1))
     ['ce']
     """
-    return {"ce": _cross_entropy(student(images), labels, label_smoothing)}
+    logits = logits_of(student, images, outputs=outputs)  # (B, K)
+    logits, _, labels = rows_of(logits, logits, labels)
+    if label_loss is not None:
+        return {"ce": label_loss(logits, labels)}
+    return {"ce": _cross_entropy(logits, labels, label_smoothing)}
 
 
 def soft_target_objective(
-    student: Callable[..., Tensor],
-    images: Tensor,
+    student: Callable[..., Any],
+    images: Any,
     labels: Tensor,
     teacher_logits: Tensor,
-    *,
+    *rest: Any,
     temperature: float | Tensor = 4.0,
     alpha: float | Tensor = 0.7,
     loss: Callable[..., Tensor] = kd_loss,
+    label_loss: Callable[..., Tensor] | None = None,
+    outputs: Outputs | None = None,
 ) -> Terms:
     r"""Learn from a teacher's soft targets and from the labels (Hinton's objective).
 
@@ -74,20 +87,29 @@ def soft_target_objective(
     ----------
     student : nn.Module
     images, labels : Tensor
-        Shapes (B, ...) and (B,).
+        Shapes (B, ...) and (B,). Images may be a mapping from argument to tensor. Labels of tokens (B, L) and of class
+        maps (B, H, W) go with logits (B, L, K) and (B, K, H, W); a position with the label -100 is left out of both
+        terms.
     teacher_logits : Tensor, shape (B, K)
         The teacher's logits for these images, usually computed once for the whole data set.
+    *rest : Tensor
+        Further parts of the batch; they are ignored.
     temperature : float
         T > 0.
     alpha : float
         The share of the teacher's term, in [0, 1].
     loss : callable
         ``loss(student_logits, teacher_logits, *, temperature)``.
+    label_loss : callable, optional
+        ``label_loss(logits, labels)`` instead of the cross-entropy: ``nn.CrossEntropyLoss(weight=class_weights,
+        label_smoothing=0.1)``, or ``F.cross_entropy`` for soft labels (B, K), such as those of mixup.
+    outputs : str, int or callable, optional
+        Where the student's logits are if it returns no tensor, as in :func:`kdcourse.models.logits_of`.
 
     Returns
     -------
     dict
-        With the terms ``kd`` and ``ce``, already weighted.
+        With the terms ``kd`` and ``ce``, already weighted. Both are 0 for a batch in which no position counts.
 
     Examples
     --------
@@ -99,9 +121,14 @@ def soft_target_objective(
     """
     check_temperature(temperature)
     check_alpha(alpha)
-    logits = student(images)  # (B, K)
+    logits = logits_of(student, images, outputs=outputs)  # (B, K)
+    if label_loss is None:
+        check_class_indices(labels)
+    logits, teacher_logits, labels = rows_of(logits, teacher_logits, labels)
+    if len(logits) == 0:  # every position is ignored
+        return {"kd": logits.sum(), "ce": logits.sum()}
     kd = loss(logits, teacher_logits, temperature=temperature)
-    return {"kd": alpha * kd, "ce": (1 - alpha) * _cross_entropy(logits, labels)}
+    return {"kd": alpha * kd, "ce": (1 - alpha) * label_term(logits, labels, label_loss)}
 
 
 def hint_objective(
@@ -145,9 +172,9 @@ def hint_objective(
     ['hint']
     """
     with evaluating(teacher), capture(teacher, teacher_layer) as teacher_features:
-        teacher(images)
+        call(teacher, images)
     with capture(student, student_layer) as student_features:
-        student(images)
+        call(student, images)
     return {"hint": hint_loss(regressor(student_features[student_layer]), teacher_features[teacher_layer])}
 
 
@@ -290,7 +317,7 @@ def with_knobs(objective: Callable[..., Terms], knobs: Any) -> Callable[..., Ter
         check_keywords(objective, knobs)
         names = tuple(knobs)
     else:
-        names = tuple(name for name in vars(knobs) if _takes_any(objective) or name in keywords_of(objective))
+        names = tuple(name for name in vars(knobs) if takes_keyword(objective, name))
     return partial(_with_knobs, objective, knobs, names, "progress" in keywords_of(objective))
 
 
@@ -304,6 +331,17 @@ def keywords_of(objective: Callable[..., Terms]) -> list[str]:
     """
     parameters = inspect.signature(objective).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def takes_keyword(objective: Callable[..., Terms], name: str) -> bool:
+    """Whether an objective has a keyword of this name, or takes any.
+
+    Examples
+    --------
+    >>> takes_keyword(soft_target_objective, "alpha"), takes_keyword(hint_objective, "alpha")
+    (True, False)
+    """
+    return _takes_any(objective) or name in keywords_of(objective)
 
 
 def check_keywords(objective: Any, names: Collection[str]) -> None:
@@ -357,7 +395,7 @@ def _takes_any(objective: Callable[..., Terms]) -> bool:
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float | Tensor = 0.0) -> Tensor:
-    _check_class_indices(labels)
+    check_class_indices(labels)
     if not isinstance(label_smoothing, Tensor):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}: at 1 the labels say nothing.")
@@ -365,15 +403,6 @@ def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float | Tens
     # F.cross_entropy takes no tensor for the share, which differs from student to student in a sweep.
     log_q = F.log_softmax(logits, dim=-1)  # (B, K)
     return (1 - label_smoothing) * F.nll_loss(log_q, labels.long()) - label_smoothing * log_q.mean()
-
-
-def _check_class_indices(labels: Tensor) -> None:
-    """Raise unless labels are integers. Their values are not looked at: on a GPU that would wait at every step."""
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"labels must be class indices (torch.long), got {labels.dtype} of shape {tuple(labels.shape)}. Soft or "
-            "multi-hot labels need an objective of their own: see F.cross_entropy with probabilities."
-        )
 
 
 def _name_of(objective: Any) -> str:

@@ -25,6 +25,8 @@ SLOW = (
     "checks/test_temperature_sweep.py",
     "grading/",
     "live/",
+    "own_project/test_features.py",
+    "own_project/test_teachers.py",
     "sweeps/test_jobs.py",
     "sweeps/test_sweeps.py",
     "test_moved_names.py",

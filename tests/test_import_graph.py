@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "guesses": set(),
     "hashing": set(),
     "results": set(),
-    "objectives": {"losses", "models", "_arguments"},
+    "heads": {"losses", "models", "data", "_arguments"},
+    "objectives": {"heads", "losses", "models", "_arguments"},
     "training": {"models", "data", "_files", "hashing", "_moved"},
     "recipes": {"losses", "models", "data", "training", "objectives", "_arguments", "hashing"},
     "sweeps": {
@@ -50,9 +51,20 @@ MAY_IMPORT = {
     "grading": {"_files"},  # a worker imports what a key asks for; the grader itself needs nothing else
     "checks": {"losses", "models", "data", "training", "recipes", "sweeps", "zoo", "objectives", "results"},
 }
-TORCH_ONLY = {"losses", "models", "data", "objectives", "training", "_arguments", "_files", "hashing", "results"}
+TORCH_ONLY = {
+    "losses",
+    "models",
+    "data",
+    "heads",
+    "objectives",
+    "training",
+    "_arguments",
+    "_files",
+    "hashing",
+    "results",
+}
 # Allowed inside a function, in a part that otherwise needs torch only.
-LAZY = {"training": {"tqdm"}, "data": {"transformers", "tokenizers"}, "models": {"torchmetrics"}}
+LAZY = {"training": {"tqdm"}, "data": {"transformers", "tokenizers"}, "models": {"torchmetrics", "onnxruntime"}}
 # Modules of models that need more than torch; the package's own import leaves them out.
 OTHERS = {"models/language.py": "transformers", "models/detection.py": "torchvision"}
 
@@ -175,6 +187,7 @@ def test_every_installed_module_that_is_imported_is_a_dependency(imports):
         "transformers",
         "tokenizers",
         "torchmetrics",
+        "onnxruntime",
         "IPython",
         "distributed",
         "dask",

@@ -92,6 +92,10 @@ class Minibatches:
         """Samples in the last batch of an epoch."""
         return min(self.batch_size, len(self.tensors[0]) - (self.batches_per_epoch - 1) * self.batch_size)
 
+    def first_inputs(self) -> Tensor:
+        """Return the first sample of the first tensor, as a batch of one."""
+        return self.tensors[0][:1]
+
     def __len__(self) -> int:
         """Batches in all epochs together."""
         return self.epochs * self.batches_per_epoch

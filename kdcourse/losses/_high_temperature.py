@@ -10,6 +10,7 @@ rounding, and T² magnifies it. So nothing is subtracted that agrees. Two forms 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .._arguments import can_look
@@ -83,3 +84,15 @@ def scaled_log_mean_exp(logits: Tensor, temperature: float | Tensor) -> Tensor:
 def capped(temperature: float | Tensor) -> float | Tensor:
     """The temperature, or the highest that still changes anything."""
     return temperature.clamp(max=_HIGHEST) if isinstance(temperature, Tensor) else min(temperature, _HIGHEST)
+
+
+def scaled_bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
+    """T² times the KL divergence between yes/no distributions given by logits, summed over the classes."""
+    if is_high(temperature):  # yes and no as two classes, with the logits z and 0
+        student, teacher = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (student, teacher))  # (B, A, K, 2)
+        return scaled_kl(student, teacher, temperature).sum(dim=-1)
+    teacher, student = teacher / temperature, student / temperature
+    yes = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
+    # σ(-z), not 1 - σ(z): exact where the teacher is sure
+    no = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
+    return temperature**2 * (yes + no).sum(dim=-1)

@@ -15,7 +15,7 @@ from .._arguments import (
     check_weight,
     known_value,
 )
-from ._high_temperature import is_high, scaled_kl
+from ._high_temperature import scaled_bernoulli_kl
 from ._numerics import in_one_precision, keep, mean_where
 
 
@@ -82,7 +82,7 @@ def detection_classification_loss(
     temperature = check_temperature(temperature)
     background_weight = check_weight(background_weight, "background_weight")
     student, teacher = in_one_precision(student_logits, teacher_logits)
-    divergence = _scaled_bernoulli_kl(student, teacher, temperature)  # (B, A)
+    divergence = scaled_bernoulli_kl(student, teacher, temperature)  # (B, A)
     if foreground is None:
         # softmax(log w) is w / Σw, and stays exact where every w is too small for a float
         log_weight = F.logsigmoid(teacher).amax(dim=-1)  # (B, A)
@@ -174,15 +174,3 @@ def box_regression_loss(
 
 
 _ONE_PER_ANCHOR = "It marks the anchors matched to an object, for example matched_index >= 0."
-
-
-def _scaled_bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
-    """T² times the KL divergence between yes/no distributions given by logits, summed over the classes."""
-    if is_high(temperature):  # yes and no as two classes, with the logits z and 0
-        student, teacher = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (student, teacher))  # (B, A, K, 2)
-        return scaled_kl(student, teacher, temperature).sum(dim=-1)
-    teacher, student = teacher / temperature, student / temperature
-    yes = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
-    # σ(-z), not 1 - σ(z): exact where the teacher is sure
-    no = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
-    return temperature**2 * (yes + no).sum(dim=-1)

@@ -1,6 +1,6 @@
 """Teachers and students of the course, networks with exits, and ``capture``, which reads any model's features.
 
-Chapters 01 to 06.
+Chapters 01 to 06; what a model returns, costs and exports, chapter 13.
 """
 
 from .digits import (
@@ -14,15 +14,20 @@ from .digits import (
     make_teacher_mlp,
 )
 from .exits import ExitNet, make_exit_cnn, make_exit_head, predict_early
+from .exporting import export_onnx
 from .features import capture
 from .modes import evaluating
-from .size import count_parameters, size_in_bytes
+from .outputs import logits_of
+from .size import ModelCost, count_parameters, measure_models, size_in_bytes
 
 __all__ = [
     "ExitNet",
+    "ModelCost",
     "capture",
     "count_parameters",
     "evaluating",
+    "export_onnx",
+    "logits_of",
     "make_cnn",
     "make_exit_cnn",
     "make_exit_head",
@@ -33,6 +38,7 @@ __all__ = [
     "make_student_mlp",
     "make_teacher_cnn",
     "make_teacher_mlp",
+    "measure_models",
     "predict_early",
     "size_in_bytes",
 ]

@@ -28,7 +28,7 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     Raises
     ------
     ValueError
-        If no layers are named, a name is unknown (near matches are listed), the model is wrapped in
+        If no layers are named, a name is unknown (near matches are listed), the model is compiled or wrapped in
         ``nn.DataParallel`` (its replicas would overwrite one another), a layer's output is not a tensor, or one asks
         for the features of a layer that did not run in the last forward pass.
 
@@ -49,6 +49,11 @@ def capture(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
         raise ValueError(
             "capture cannot read a model under nn.DataParallel: its replicas run on several devices and would all "
             "write to one place. Capture the inner model (model.module), or use DistributedDataParallel."
+        )
+    if any(hasattr(module, "_orig_mod") for module in modules.values()):
+        raise ValueError(
+            "capture cannot read a compiled model, which runs its layers without their hooks. Capture the model that "
+            "it was made of (compiled._orig_mod has the same weights), or compile the loss and not the model."
         )
     for layer in layers:
         if layer not in modules or layer == "":

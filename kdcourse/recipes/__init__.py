@@ -8,6 +8,7 @@ takes the options of ``kdcourse.training.TrainingOptions`` by keyword.
 # In chapter order.
 from ..training.options import make_adam, MakeOptimizer
 from .distillation import distill  # 01, 02
+from .teachers import as_teacher  # 13
 from .hints import fitnets, FitNetsHistory  # 03
 from .generations import born_again, BornAgain, Ensemble  # 01, 06
 from .cohort import Cohort, make_optimizers, mutual_learning  # 07
@@ -19,6 +20,7 @@ __all__ = [  # noqa: RUF022
     "MakeOptimizer",
     "make_adam",
     "distill",
+    "as_teacher",
     "FitNetsHistory",
     "fitnets",
     "Ensemble",

@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._arguments import check_alpha, check_temperature
+from ..models import logits_of
 from ..objectives import label_objective
 from ..training import History, TrainingOptions
 from ..training.options import fit_with, takes_training_options
@@ -27,7 +28,8 @@ class Ensemble(nn.Module):
     Parameters
     ----------
     members : sequence of nn.Module
-        Each takes the same images and returns logits (B, K). They are held, not copied.
+        Each takes the same images, or keyword arguments, and returns logits (B, K), or an object that has them (see
+        :func:`kdcourse.models.logits_of`). They are held, not copied.
 
     Raises
     ------
@@ -54,9 +56,12 @@ class Ensemble(nn.Module):
             raise ValueError("an ensemble needs at least one member: the mean of nothing is undefined.")
         self.members = nn.ModuleList(members)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor | None = None, **inputs: Any) -> Tensor:
         """Logits whose softmax is the mean of the members' softmax, shape (B, K)."""
-        log_probs = torch.stack([F.log_softmax(member(images), dim=-1) for member in self.members])  # (M, B, K)
+        asked = images if images is not None else inputs
+        log_probs = torch.stack(
+            [F.log_softmax(logits_of(member, asked), dim=-1) for member in self.members]
+        )  # (M, B, K)
         return log_probs.logsumexp(dim=0) - math.log(len(self.members))  # (B, K)
 
 

@@ -5,15 +5,20 @@ Chapter 03.
 
 import os
 from functools import partial
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple
+from typing import Unpack as Options
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..losses import HintRegressor
+from ..data.loaders import as_tensors, make_batches_of
+from ..data.parts import Unpack, to_device
+from ..losses import HiddenProjection, HintRegressor
 from ..models import capture, evaluating
+from ..models.outputs import call
 from ..objectives import hint_objective
 from ..training import History, TrainingOptions
+from ..training.devices import device_of
 from ..training.options import fit_with, takes_training_options
 from .distillation import check_nothing_shared, distill
 
@@ -42,7 +47,7 @@ class FitNetsHistory(NamedTuple):
 def fitnets(
     student: nn.Module,
     teacher: nn.Module,
-    data: tuple[Tensor, Tensor],
+    data: Any,
     *,
     student_layer: str,
     teacher_layer: str,
@@ -50,7 +55,7 @@ def fitnets(
     hint_epochs: int = 2,
     temperature: float = 4.0,
     alpha: float = 0.7,
-    **options: Unpack[TrainingOptions],
+    **options: Options[TrainingOptions],
 ) -> FitNetsHistory:
     """Train a student in the two stages of FitNets.
 
@@ -58,13 +63,13 @@ def fitnets(
     ----------
     student, teacher : nn.Module
         The student is trained in place, the teacher is not changed.
-    data : tuple of (images, labels)
-        Shapes (N, ...) and (N,).
+    data : tuple of (images, labels), DataLoader, Dataset, or iterable of batches
+        As in ``distill``.
     student_layer, teacher_layer : str
         Names of the guided layer and of the hint layer, as in ``model.named_modules()``.
     regressor : nn.Module, optional
         Carries the guided layer's features to the hint's shape, and learns with the student in the first stage. By
-        default a ``HintRegressor`` that fits both layers.
+        default a ``HintRegressor`` that fits both layers, or for tokens (B, L, D) a ``HiddenProjection``.
     hint_epochs : int
         Passes over the data in the first stage; ``epochs`` counts those of the second.
     temperature, alpha : float
@@ -102,20 +107,23 @@ def fitnets(
     (['hint'], ['kd', 'ce'])
     """
     check_nothing_shared(student, teacher)
+    tensors = as_tensors(data)
     if regressor is None:
-        regressor = _make_regressor(student, teacher, data[0][:1], student_layer, teacher_layer, options["seed"])
+        inputs = _first_inputs(data, options["unpack"]) if tensors is None else tensors[0][:1]
+        inputs = to_device(inputs, device_of(student))
+        regressor = _make_regressor(student, teacher, inputs, student_layer, teacher_layer, options["seed"])
     objective = partial(
         hint_objective, teacher=teacher, regressor=regressor, student_layer=student_layer, teacher_layer=teacher_layer
     )
     checkpoint = options["checkpoint"]
     first_stage: TrainingOptions = {
-        **options, "epochs": hint_epochs, "evaluate": None,
+        **options, "epochs": hint_epochs, "evaluate": None, "keep_best": None,
         "checkpoint": None if checkpoint is None else f"{os.fspath(checkpoint)}.hint",
     }  # fmt: skip
     hint = fit_with(
         first_stage,
         student,
-        data[:1],
+        data if tensors is None else tensors[:1],
         objective,
         [*student.parameters(), *regressor.parameters()],
         parts={"regressor": regressor},
@@ -126,16 +134,34 @@ def fitnets(
     return FitNetsHistory(hint, kd)
 
 
+def _first_inputs(data: Any, unpack: Unpack | None) -> Any:
+    """The inputs of one batch, drawn without touching the caller's random numbers."""
+    options = {"batch_size": 1, "epochs": 1, "drop_last": False, "augment": None, "device": "cpu"}
+    batches = make_batches_of(data, generator=torch.Generator(), unpack=unpack, **options)
+    return next(iter(batches))[0]
+
+
 def _make_regressor(
-    student: nn.Module, teacher: nn.Module, image: Tensor, student_layer: str, teacher_layer: str, seed: int
-) -> HintRegressor:
+    student: nn.Module, teacher: nn.Module, inputs: Any, student_layer: str, teacher_layer: str, seed: int
+) -> nn.Module:
+    """A map from the student's features to the teacher's: a convolution for maps, a linear layer for tokens."""
     with evaluating(student, teacher):
         with capture(student, student_layer) as student_features:
-            student(image)
+            call(student, inputs)
         with capture(teacher, teacher_layer) as teacher_features:
-            teacher(image)
+            call(teacher, inputs)
     guided, hint = student_features[student_layer], teacher_features[teacher_layer]
+    if guided.dim() != hint.dim() or guided.dim() not in (2, 3, 4):
+        raise ValueError(
+            f"layer {student_layer!r} gives features of shape {tuple(guided.shape)}, {teacher_layer!r} "
+            f"{tuple(hint.shape)}: no regressor is known from one to the other. Maps (B, C, H, W), tokens (B, L, D) "
+            "and vectors (B, D) go with their like; for anything else hand over your own module as regressor."
+        )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
-        regressor = HintRegressor(guided.shape[1], hint.shape[1], size=tuple(hint.shape[2:]) or None)
-    return regressor.to(image.device)
+        regressor: nn.Module
+        if guided.dim() == 3:
+            regressor = HiddenProjection(guided.shape[-1], hint.shape[-1])
+        else:
+            regressor = HintRegressor(guided.shape[1], hint.shape[1], size=tuple(hint.shape[2:]) or None)
+    return regressor.to(guided.device)

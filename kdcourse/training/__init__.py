@@ -11,10 +11,12 @@ from .fitting import History, Stateful, fit
 from .gradients import gradient_length
 from .loop import Knobs, Objective, Step, train
 from .options import MakeOptimizer, TrainingOptions, make_adam
-from .schedules import WithProgress
+from .schedules import WithProgress, learning_rate
+from .stopping import KeepBest
 
 __all__ = [
     "History",
+    "KeepBest",
     "Knobs",
     "MakeOptimizer",
     "Objective",
@@ -28,6 +30,7 @@ __all__ = [
     "evaluating",
     "fit",
     "gradient_length",
+    "learning_rate",
     "make_adam",
     "pick_device",
     "predict_logits",

@@ -6,6 +6,7 @@ A checkpoint knows what it belongs to: the objective with its code and knobs, th
 import copy
 import functools
 import io
+import math
 import zipfile
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -13,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from .._files import check_writable, write_atomically
+from ..data.batches import Minibatches
+from ..data.loaders import LoaderBatches
 from ..hashing import content_hash
 
 
 def settings_of(
-    objective: Any, optimizer: Optimizer, data: tuple[Tensor, ...], *, others: Mapping[str, Any]
+    objective: Any, optimizer: Optimizer, batches: Minibatches | LoaderBatches, *, others: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Describe a run by what decides its result, so that a checkpoint of another run is not taken for its own.
 
@@ -31,22 +33,24 @@ def settings_of(
         Described by its name and by a hash of its code, its knobs and all that it refers to, such as a teacher.
     optimizer : torch.optim.Optimizer
         Described by its type and by the settings that it has before the first step.
-    data : tuple of Tensor
-        Described by its number of samples and a hash of its content.
+    batches : Minibatches or LoaderBatches
+        Tensors are described by their number of samples and a hash of their content, a loader by the kind of its data
+        set, the samples and the batch size.
     others : mapping from str to number, str, or list of them
         Further settings.
 
     Examples
     --------
     >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-    >>> settings = settings_of(print, optimizer, (torch.zeros(3, 2),), others={"epochs": 2})
+    >>> settings = settings_of(print, optimizer, Minibatches(torch.zeros(3, 2)), others={"epochs": 2})
     >>> settings["epochs"], settings["objective"].split(" ")[0], settings["optimizer"]
     (2, 'print', 'SGD(lr=0.1)')
     """
+    samples, data = _describe_data(batches)
     return {
         **{name: _plain(value) for name, value in others.items()},
-        "samples": len(data[0]),
-        "data": content_hash(*data)[:12],
+        "samples": samples,
+        "data": data,
         "objective": f"{_name_of(objective)} {content_hash(objective, addresses=False)[:12]}",
         "optimizer": _describe(optimizer),
     }
@@ -104,8 +108,10 @@ def save_checkpoint(path: Path, parts: dict[str, Any], settings: dict, history: 
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
+def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict, *, more_epochs: bool = False) -> dict:
     """Put every part and torch's global generators into the saved state; return the history.
+
+    With ``more_epochs``, a checkpoint of the same run with fewer epochs is continued too.
 
     Raises
     ------
@@ -134,12 +140,14 @@ def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
             f"{path} is not a checkpoint that fit wrote ({type(error).__name__}). Delete it to start anew."
         ) from None
     here = settings | {"parts": sorted(parts)}
+    if more_epochs and saved.get("epochs", math.inf) < here.get("epochs", 0):
+        saved["epochs"] = here["epochs"]
     differing = [name for name in {**here, **saved} if here.get(name) != saved.get(name)]
     if differing:
         what = ", ".join(f"{name}: {saved.get(name)} there, {here.get(name)} here" for name in differing)
         raise ValueError(
             f"checkpoint {path} belongs to a run with other settings ({what[:500]}). Continue that run with its own "
-            "settings, or choose another file."
+            f"settings, or choose another file.{_MORE if differing == ['epochs'] else ''}"
         )
     before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
     random = torch.get_rng_state()
@@ -157,6 +165,17 @@ def load_checkpoint(path: Path, parts: dict[str, Any], settings: dict) -> dict:
             f"checkpoint {path} is damaged or altered ({' '.join(str(error).split())[:200]}). Delete it to start anew."
         ) from None
     return history
+
+
+_MORE = " For more epochs of the same run: more_epochs=True."
+
+
+def _describe_data(batches: Minibatches | LoaderBatches) -> tuple[int | None, str]:
+    """How many samples there are, and what is known of their content."""
+    if isinstance(batches, Minibatches):
+        return len(batches.tensors[0]), content_hash(*batches.tensors)[:12]
+    dataset = getattr(batches.loader, "dataset", batches.loader)
+    return batches.samples, f"{type(dataset).__name__}, batches of {getattr(batches.loader, 'batch_size', None)}"
 
 
 def _check_sums(path: Path) -> None:

@@ -34,6 +34,17 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model's first parameter is; the CPU for a model without any.
+
+    Examples
+    --------
+    >>> device_of(nn.Linear(2, 2))
+    device(type='cpu')
+    """
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
 def choose_threads(count: int | None = None) -> int:
     """Choose how many CPU threads torch uses: ``count``, or the environment's KDCOURSE_THREADS, or the faster of two.
 

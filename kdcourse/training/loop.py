@@ -1,11 +1,16 @@
 """The training loop: a generator that does not depend on the method. Chapters 01 and 02."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
+
+from ..data.parts import split_batch
 
 Objective = Callable[..., dict[str, Tensor]]
 
@@ -66,6 +71,10 @@ def train(
     optimizer: Optimizer,
     *,
     first_index: int = 0,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    autocast: torch.dtype | None = None,
+    scaler: GradScaler | None = None,
 ) -> Iterator[Step]:
     """Train a student, one step at a time; the consumer decides when the next step happens.
 
@@ -82,6 +91,16 @@ def train(
         Holds the student's parameters, and those of every learned part of the objective.
     first_index : int
         Index of the first step: not 0 when a run is continued.
+    accumulate : int
+        Pieces that a batch is split into, one after the other, for less memory at the same step. The gradient is that
+        of the whole batch if the objective is a mean over samples (or over the tokens or pixels whose label is not
+        -100). It is not with batch normalisation, class weights, or a loss that compares samples: they see a piece.
+    clip_norm : float, optional
+        Largest length of the gradient in all that the optimizer holds together; a longer one is scaled down to it.
+    autocast : torch.dtype, optional
+        Precision of the forward passes, such as ``torch.bfloat16``; see ``torch.autocast``.
+    scaler : torch.amp.GradScaler, optional
+        Scales the loss so that gradients in float16 do not vanish. The recorded terms are not scaled.
 
     Yields
     ------
@@ -91,9 +110,9 @@ def train(
     Raises
     ------
     ValueError
-        If the objective returns no dict of scalars, if student and images are on different devices, or if the loss
-        of the first step reaches no trainable parameter, or one that the optimizer does not hold (a regressor or
-        projection head that would never learn).
+        If the objective returns no dict of scalars, if student and images are on different devices, if ``accumulate``
+        or ``clip_norm`` is not positive, or if the loss of the first step reaches no trainable parameter, or one that
+        the optimizer does not hold (a regressor or projection head that would never learn).
 
     Examples
     --------
@@ -104,19 +123,54 @@ def train(
     >>> [step.index for step in train(student, batches, objective, torch.optim.SGD(student.parameters(), lr=0.1))]
     [0, 1, 2]
     """
+    _check_step(accumulate, clip_norm)
     for index, batch in enumerate(batches, start=first_index):
         if index == first_index:
             check_same_device(student, batch[0])
         student.train()  # a consumer may have evaluated in between
-        with torch.enable_grad():  # and may stand inside no_grad; never yield in here
-            terms = objective(student, *batch)
-            loss = sum_terms(terms)
-            if index == first_index:
-                check_every_part_learns(loss, optimizer, student)
-            optimizer.zero_grad()
-            loss.backward()
+        recorded: dict[str, Tensor] = {}
+        optimizer.zero_grad()
+        with torch.enable_grad():  # a consumer may stand inside no_grad; never yield in here
+            for piece, share in [(batch, 1.0)] if accumulate == 1 else split_batch(batch, accumulate):
+                with _autocast(student, autocast):
+                    terms = objective(student, *piece)
+                    loss = sum_terms(terms)
+                if index == first_index:
+                    check_every_part_learns(loss, optimizer, student)
+                loss = loss if accumulate == 1 else loss * share
+                (loss if scaler is None else scaler.scale(loss)).backward()
+                for name, term in terms.items():
+                    value = term.detach()
+                    recorded[name] = value if accumulate == 1 else recorded.get(name, 0) + value * share
+        _step(optimizer, clip_norm, scaler)
+        yield Step(index, recorded)
+
+
+def _autocast(student: nn.Module, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(next(student.parameters()).device.type, dtype=dtype)
+
+
+def _step(optimizer: Optimizer, clip_norm: float | None, scaler: GradScaler | None) -> None:
+    """Clip the gradients and let the optimizer step; a scaler leaves the step out if a gradient overflowed."""
+    if clip_norm is not None:
+        if scaler is not None:
+            scaler.unscale_(optimizer)  # first: the limit is meant for the gradients as they are
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(held, clip_norm)
+    if scaler is None:
         optimizer.step()
-        yield Step(index, {name: term.detach() for name, term in terms.items()})
+    else:
+        scaler.step(optimizer)
+        scaler.update()
+
+
+def _check_step(accumulate: int, clip_norm: float | None) -> None:
+    if not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"accumulate must be a positive integer, got {accumulate!r}. A batch is split into so many.")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be positive, got {clip_norm}. It is the gradient's largest length.")
 
 
 def sum_terms(terms: dict[str, Tensor]) -> Tensor:
@@ -142,8 +196,8 @@ def sum_terms(terms: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def check_same_device(model: nn.Module, images: Tensor | Sequence[Tensor]) -> None:
-    """Raise if model and images are on devices of different kinds; a detector takes a list of images.
+def check_same_device(model: nn.Module, images: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> None:
+    """Raise if model and images are on devices of different kinds; inputs may also be a list, or a dict, of tensors.
 
     Examples
     --------
@@ -151,7 +205,7 @@ def check_same_device(model: nn.Module, images: Tensor | Sequence[Tensor]) -> No
     >>> check_same_device(nn.Linear(2, 2), [torch.rand(2)])
     """
     if not isinstance(images, Tensor):
-        images = images[0]
+        images = next(iter(images.values())) if isinstance(images, Mapping) else images[0]
     kinds = {parameter.device.type for parameter in model.parameters()}
     if kinds and kinds != {images.device.type}:
         raise ValueError(

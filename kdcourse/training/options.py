@@ -11,12 +11,16 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from ..data.batches import Transform
+from ..data.parts import Unpack
 from .fitting import History, fit
 from .loop import Objective
+from .schedules import MakeScheduler
+from .stopping import KeepBest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,11 +58,23 @@ class TrainingOptions(TypedDict, total=False):
         Whether a smaller last batch of an epoch is left out, as a last batch of one sample often has to be.
     augment : callable, optional
         ``augment(images, generator) -> images``, such as ``kdcourse.data.jitter``.
+    unpack : callable, optional
+        ``unpack(batch) -> (inputs, labels, ...)`` for the batches of a loader; by default a tuple is taken as it is,
+        and a dict by :func:`kdcourse.data.parts.unpack_batch`.
+    accumulate, clip_norm, autocast, scaler
+        How a step is taken: in how many pieces, with which limit to the gradient, in which precision. As in ``train``.
+    make_scheduler : callable, optional
+        ``make_scheduler(optimizer, steps)``, a learning-rate scheduler that steps after each batch: one of torch's, or
+        ``learning_rate(schedule)``.
     evaluate : callable, optional
         ``evaluate(model) -> dict[str, float]``, called after each epoch.
+    keep_best : KeepBest, optional
+        Which evaluation counts; the run ends with the weights of the best one, and early if patience runs out.
     checkpoint : path, optional
         A file that is written atomically while training runs. If it exists, training continues from it and ends in
         the same bits as if it had never been stopped.
+    more_epochs : bool
+        Whether a checkpoint of the same run with fewer epochs is continued.
     progress : bool
         Whether a progress bar is shown.
 
@@ -77,14 +93,23 @@ class TrainingOptions(TypedDict, total=False):
     make_optimizer: MakeOptimizer
     drop_last: bool
     augment: Transform | None
+    unpack: Unpack | None
+    accumulate: int
+    clip_norm: float | None
+    autocast: torch.dtype | None
+    scaler: GradScaler | None
+    make_scheduler: MakeScheduler | None
     evaluate: Evaluate | None
+    keep_best: KeepBest | None
     checkpoint: str | os.PathLike | None
+    more_epochs: bool
     progress: bool
 
 
 DEFAULTS = TrainingOptions(
-    epochs=5, batch_size=128, seed=0, make_optimizer=make_adam, drop_last=False, augment=None, evaluate=None,
-    checkpoint=None, progress=False,
+    epochs=5, batch_size=128, seed=0, make_optimizer=make_adam, drop_last=False, augment=None, unpack=None,
+    accumulate=1, clip_norm=None, autocast=None, scaler=None, make_scheduler=None, evaluate=None, keep_best=None,
+    checkpoint=None, more_epochs=False, progress=False,
 )  # fmt: skip
 
 
@@ -139,7 +164,7 @@ def takes_training_options(**other_defaults: Any) -> Callable[[Callable[P, R]], 
 def fit_with(
     options: TrainingOptions,
     student: nn.Module,
-    data: tuple[Tensor, ...],
+    data: Any,
     objective: Objective,
     parameters: list[nn.Parameter],
     **more: Any,

@@ -3,13 +3,13 @@
 from typing import Any
 
 
-def progress_bar(*, total: int, done: int, show: bool) -> Any:
+def progress_bar(*, total: int | None, done: int, show: bool) -> Any:
     """Return a bar that counts steps; hidden, it costs nothing.
 
     Parameters
     ----------
     total, done : int
-        Steps in all, and steps of an earlier session.
+        Steps in all (None if that is not known), and steps of an earlier session.
     show : bool
         Whether anything is drawn.
 

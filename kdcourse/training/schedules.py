@@ -13,10 +13,13 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from .loop import Objective
 
 Schedule = Callable[[float], float]
+MakeScheduler = Callable[[Optimizer, int], LRScheduler]
 
 
 def progress_of(step: int, total: int) -> float:
@@ -163,6 +166,64 @@ def piecewise(points: Sequence[tuple[float, float]]) -> Schedule:
     return partial(_piecewise, points=tuple(points))
 
 
+def learning_rate(factor: Schedule) -> MakeScheduler:
+    """Return ``make_scheduler`` for a learning rate that is multiplied by a schedule.
+
+    Parameters
+    ----------
+    factor : callable
+        A schedule: 1 is the optimizer's own learning rate. A warm-up and a decay are
+        ``piecewise([(0, 0.01), (0.1, 1), (1, 0)])``.
+
+    Returns
+    -------
+    callable
+        ``make_scheduler(optimizer, steps) -> torch.optim.lr_scheduler.LambdaLR``, for recipes and ``fit``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    >>> scheduler = learning_rate(linear(1, 0))(optimizer, 5)
+    >>> for _ in range(2):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    >>> optimizer.param_groups[0]["lr"]  # the third of five steps
+    0.05
+    """
+
+    return partial(_make_scheduler, factor)
+
+
+def scheduler_of(make_scheduler: MakeScheduler, optimizer: Optimizer, steps: int | None) -> LRScheduler:
+    """Make a scheduler for a run of so many steps.
+
+    Raises
+    ------
+    ValueError
+        If the count of steps is not known, or the scheduler waits for a measurement.
+
+    Examples
+    --------
+    >>> import torch
+    >>> make = lambda optimizer, steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
+    >>> scheduler_of(make, torch.optim.SGD([torch.zeros(1)]), 10).total_steps
+    10
+    """
+    if steps is None:
+        raise ValueError(
+            "a schedule needs the count of batches, and this loader has no length. Give its data set or the loader's "
+            "class a __len__."
+        )
+    scheduler = make_scheduler(optimizer, steps)
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError(
+            "make_scheduler steps after each batch, and ReduceLROnPlateau waits for a measurement. Step it yourself "
+            "at the end of evaluate(model), where the measurement is made."
+        )
+    return scheduler
+
+
 class WithProgress:
     """An objective that is told how far training is, if it has a keyword ``progress``.
 
@@ -170,10 +231,12 @@ class WithProgress:
     ----------
     objective : callable
         ``objective(student, *batch, **knobs) -> dict[str, Tensor]``.
-    steps : int
-        Count of steps of the whole run.
+    steps : int, optional
+        Count of steps of the whole run. If it is not known (None), the objective is told no progress.
     first_step : int
         Index of the step of the first call; not 0 when a run is continued.
+    counts_calls : bool
+        Whether each call is a step. If not, the owner sets ``step``: one step may take several calls.
 
     Examples
     --------
@@ -182,16 +245,23 @@ class WithProgress:
     [{'share': 0.0}, {'share': 0.5}, {'share': 1.0}]
     """
 
-    def __init__(self, objective: Objective, steps: int, *, first_step: int = 0) -> None:
-        self.objective, self.steps, self.step = objective, steps, first_step
+    def __init__(
+        self, objective: Objective, steps: int | None, *, first_step: int = 0, counts_calls: bool = True
+    ) -> None:
+        self.objective, self.steps, self.step, self.counts_calls = objective, steps, first_step, counts_calls
         self.wanted = "progress" in inspect.signature(objective).parameters
 
     def __call__(self, student: nn.Module, *batch: Tensor, **knobs: Any) -> dict[str, Tensor]:
         """Call the objective for the next step."""
-        if self.wanted:
+        if self.wanted and self.steps is not None:
             knobs["progress"] = progress_of(self.step, self.steps)
-        self.step += 1
+        self.step += self.counts_calls
         return self.objective(student, *batch, **knobs)
+
+
+def _make_scheduler(factor: Schedule, optimizer: Optimizer, steps: int) -> LambdaLR:
+    # After the last step a scheduler steps once more: that value trains nothing.
+    return LambdaLR(optimizer, lambda step: factor(progress_of(min(step, steps - 1), steps)))
 
 
 def _constant(progress: float, *, value: float) -> float:

@@ -315,13 +315,13 @@ def test_cached_teacher_logits_follow_their_images_through_every_shuffle(digits)
 @pytest.mark.trap(6)
 @pytest.mark.trap(75)
 def test_a_cache_of_logits_does_not_survive_augmentation(digits):
-    # Why distill takes no augmentation: the cached logits are those of the images before they moved.
+    # Why distill asks its teacher at each step if there is augmentation: cached logits are those of unmoved images.
     teacher = make_teacher()
     cache = predict_logits(teacher, digits.images)
     images, _, logits = next(iter(minibatches(*digits, cache, augment=jitter)))
     assert not torch.allclose(predict_logits(teacher, images), logits, atol=1e-2)
     with pytest.raises(ValueError, match="augment cannot be used beside cached logits or features"):
-        distill(make_student(), teacher, digits, augment=jitter)
+        distill(make_student(), cache, digits, augment=jitter)
 
 
 # Evaluation
