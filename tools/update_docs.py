@@ -1,7 +1,7 @@
 """Write what is generated in docs/ and the records in the package; ``--check`` fails where a file differs.
 
-From records: docs/results.md, docs/benchmarks.md and ``kdcourse/records/``. From the parser: docs/cli.md. No number in
-these pages is typed.
+From records: docs/results.md, docs/benchmarks.md and ``kdcourse/records/``. From the parser: docs/cli.md. From the code
+that the tests run: docs/your-own-project.md. No number in these pages is typed.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import own_project_page
 
 from kdcourse.__main__ import make_parser
 from kdcourse.results import verdict
@@ -309,6 +311,7 @@ def pages() -> dict[Path, str]:
     """Every generated file and what should stand in it."""
     docs, records = ROOT / "docs", ROOT / "kdcourse" / "records"
     files = {docs / "results.md": results(), docs / "benchmarks.md": benchmarks(), docs / "cli.md": cli()}
+    files[docs / "your-own-project.md"] = own_project_page.page()
     shipped = sorted(path for pattern in SHIPPED for path in ROOT.glob(pattern))
     return files | {records / path.name: path.read_text(encoding="utf-8") for path in shipped}
 
