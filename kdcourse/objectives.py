@@ -327,7 +327,7 @@ def keywords_of(objective: Callable[..., Terms]) -> list[str]:
     Examples
     --------
     >>> keywords_of(soft_target_objective)
-    ['temperature', 'alpha', 'loss']
+    ['temperature', 'alpha', 'loss', 'label_loss', 'outputs']
     """
     parameters = inspect.signature(objective).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .._arguments import check_floating, check_labels
 from ..data.batches import Minibatches, Transform
+from ..data.loaders import as_tensors
 from ..objectives import soft_target_objective
 from ..training import History, Objective, TrainingOptions, predict_logits
 from ..training.options import takes_training_options
@@ -209,12 +210,18 @@ def progressive(
     ['kd', 'ce']
     """
     check_nothing_shared(student, teacher)
-    images, labels = data
+    tensors = as_tensors(data)
+    if tensors is None or len(tensors) != 2:
+        raise ValueError(
+            f"progressive orders all samples by difficulty, so data must be (images, labels) in memory, got "
+            f"{type(data).__name__}. With a loader take distill, whose temperature and alpha may be schedules too."
+        )
+    images, labels = tensors
     teacher_logits = predict_logits(teacher, images)  # (N, K)
     make_batches: Callable[..., Minibatches] = Minibatches
     if difficulty is not None:
         make_batches = partial(CurriculumBatches, difficulty=difficulty(teacher_logits, labels), pace=pace)
     return distill_from_logits(
-        student, teacher, teacher_logits, data, temperature=temperature, alpha=alpha, objective=objective,
+        student, teacher, teacher_logits, tensors, temperature=temperature, alpha=alpha, objective=objective,
         options=options, settings={"pace": sampled(pace)}, make_batches=make_batches,
     )  # fmt: skip

@@ -201,7 +201,7 @@ def _check_knobs(temperature: float | Schedule, alpha: float | Schedule, data: A
             "a schedule for temperature or alpha needs the count of batches, and this loader has no length. Give its "
             "class a __len__, or take numbers."
         )
-    for step in range(steps if callable(temperature) or callable(alpha) else 1):
+    for step in range(steps if steps is not None and (callable(temperature) or callable(alpha)) else 1):
         check_temperature(_value_at(temperature, progress_of(step, steps or 1)))
         check_alpha(_value_at(alpha, progress_of(step, steps or 1)))
 

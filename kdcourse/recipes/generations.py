@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._arguments import check_alpha, check_temperature
+from ..data.loaders import as_tensors
 from ..models import logits_of
 from ..objectives import label_objective
 from ..training import History, TrainingOptions
@@ -103,7 +104,7 @@ class BornAgain:
 @takes_training_options()
 def born_again(
     make_model: Callable[[], nn.Module],
-    data: tuple[Tensor, Tensor],
+    data: Any,
     *,
     generations: int = 3,
     temperature: float | Sequence[float] = 4.0,
@@ -116,9 +117,9 @@ def born_again(
     Parameters
     ----------
     make_model : callable
-        ``make_model() -> nn.Module``, a new model at each call. It is moved to the data's device.
-    data : tuple of (images, labels)
-        Shapes (N, ...) and (N,).
+        ``make_model() -> nn.Module``, a new model at each call. It is moved to the device of tensors in memory.
+    data : tuple of (images, labels), DataLoader, Dataset, or iterable of batches
+        As in ``distill``.
     generations : int
         How many models are trained. Without ``teacher`` the first learns from the labels alone.
     temperature : float or sequence of float
@@ -166,7 +167,7 @@ def born_again(
     check_alpha(alpha)
     distilled = generations if teacher is not None else generations - 1
     temperatures = _one_per_generation(temperature, distilled)
-    result, device = BornAgain(), data[0].device
+    result, tensors = BornAgain(), as_tensors(data)
     for generation in range(generations):
         own: TrainingOptions = {
             **options,
@@ -174,7 +175,7 @@ def born_again(
             "checkpoint": _numbered(options["checkpoint"], generation),
         }
         with _random_numbers_of(own["seed"]):
-            model = make_model().to(device)
+            model = make_model() if tensors is None else make_model().to(tensors[0].device)
             for earlier in result.generations:
                 check_nothing_shared(model, earlier, "two generations")
             # `is not None`: a model with a length, such as an nn.Sequential, has a truth value of its own.

@@ -11,7 +11,7 @@ from typing import Unpack as Options
 import torch
 from torch import nn
 
-from ..data.loaders import as_tensors, make_batches_of
+from ..data.loaders import LoaderBatches, as_tensors
 from ..data.parts import Unpack, to_device
 from ..losses import HiddenProjection, HintRegressor
 from ..models import capture, evaluating
@@ -136,9 +136,7 @@ def fitnets(
 
 def _first_inputs(data: Any, unpack: Unpack | None) -> Any:
     """The inputs of one batch, drawn without touching the caller's random numbers."""
-    options = {"batch_size": 1, "epochs": 1, "drop_last": False, "augment": None, "device": "cpu"}
-    batches = make_batches_of(data, generator=torch.Generator(), unpack=unpack, **options)
-    return next(iter(batches))[0]
+    return next(iter(LoaderBatches(data, batch_size=1, unpack=unpack)))[0]
 
 
 def _make_regressor(

@@ -15,7 +15,7 @@ from kdcourse.data.loaders import LoaderBatches
 from kdcourse.data.parts import split_batch, unpack_batch
 from kdcourse.losses import distillation_loss
 from kdcourse.objectives import soft_target_objective
-from kdcourse.recipes import distill
+from kdcourse.recipes import born_again, distill, mutual_learning, progressive
 from kdcourse.training import fit, predict_logits
 from kdcourse.training.schedules import linear
 
@@ -238,6 +238,17 @@ def test_a_schedule_of_the_temperature_turns_with_a_loader_as_it_does_with_tenso
     fixed = distill(expected, teacher, in_batches(), temperature=8.0, alpha=0.9, epochs=2)
     assert history.terms["kd"][0] == fixed.terms["kd"][0]
     assert (history.terms["ce"][-1] / fixed.terms["ce"][-1]).item() == pytest.approx(0.9 / 0.1, rel=0.05)
+
+
+def test_other_recipes_take_a_loader_or_say_why_not(teacher):
+    result = born_again(make_network, DataLoader(Pictures(), batch_size=32), generations=2, epochs=1)
+    assert [history.steps for history in result.histories] == [3, 3]
+    cohort = [make_network(seed=seed) for seed in (0, 1)]
+    assert mutual_learning(cohort, DataLoader(Pictures(), batch_size=32), epochs=1).steps == 3
+    with pytest.raises(
+        ValueError, match=r"progressive orders all samples .* got DataLoader\. With a loader take distill"
+    ):
+        progressive(make_network(), teacher, DataLoader(Pictures()))
 
 
 # Augmentation
