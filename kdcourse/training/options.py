@@ -74,7 +74,8 @@ class TrainingOptions(TypedDict, total=False):
         A file that is written atomically while training runs. If it exists, training continues from it and ends in
         the same bits as if it had never been stopped.
     more_epochs : bool
-        Whether a checkpoint of the same run with fewer epochs is continued.
+        Whether a checkpoint of the same run with fewer epochs is continued. Schedules then follow the new length. A
+        scheduler that fixed its own length, such as ``OneCycleLR``, cannot go on.
     progress : bool
         Whether a progress bar is shown.
 

@@ -35,7 +35,7 @@ def numpy_arrays(student, teacher, images, labels):
 
 
 def any_iterable(student, teacher, batches):
-    """Any iterable of batches, such as a list or a stream with __iter__"""
+    """Any iterable of batches, such as a list or a class with `__iter__`"""
     return distill(student, teacher, batches, epochs=2)
 
 
@@ -47,10 +47,8 @@ def drop_last(student, teacher, dataset):
 
 def evaluate_on_a_loader(student, teacher, loader, validation):
     """History, and an evaluation after each epoch"""
-    history = distill(
-        student, teacher, loader, epochs=2,
-        evaluate=lambda model: {"accuracy": accuracy(model, validation)},
-    )  # fmt: skip
+    evaluate = lambda model: {"accuracy": accuracy(model, validation)}
+    history = distill(student, teacher, loader, epochs=2, evaluate=evaluate)
     return history.terms["kd"], history.evaluations[-1]["accuracy"]
 
 
@@ -66,7 +64,7 @@ def augmentation_with_a_loader(student, teacher, dataset_with_random_transforms)
 
 
 def augmentation_of_tensors(student, teacher, images, labels, augment):
-    """Augmentation of tensors, for a whole batch at once: augment(images, generator)"""
+    """Augmentation of tensors, for a whole batch at once: `augment(images, generator)`"""
     return distill(student, teacher, (images, labels), epochs=2, augment=augment)
 
 

@@ -7,7 +7,7 @@ from kdcourse.recipes import distill, fitnets
 
 
 def read_a_layer(model, images, layer):
-    """Read any layer, as model.named_modules() names it"""
+    """Read any layer, as `model.named_modules()` names it"""
     with capture(model, layer) as features:
         model(images)
     return features[layer]

@@ -30,7 +30,7 @@ def torch_export(student, images, path):
 
 
 def onnx(student, images, path):
-    """ONNX, checked with onnxruntime (pip install "kdcourse[export]")"""
+    """ONNX, checked with onnxruntime (`pip install "kdcourse[export]"`)"""
     return export_onnx(student, images, path)  # the largest difference of the logits
 
 

@@ -21,7 +21,7 @@ def ensemble(student, teachers, loader):
 
 
 def scikit_learn(student, forest, X, y):
-    """A forest, gradient boosting, or any classifier with predict_proba"""
+    """A forest, gradient boosting, or any classifier with `predict_proba`"""
     forest.fit(X, y)
     return distill(student, forest, (X, y), epochs=5, temperature=1, alpha=0.9)
 
