@@ -110,6 +110,7 @@ def _use(section: str, module: str, function: ast.FunctionDef, source: str) -> U
     title, first = ast.get_docstring(function) or "", function.body[0].end_lineno or 0
     code = textwrap.dedent("\n".join(source.splitlines()[first : function.end_lineno])).strip()
     code = re.sub(r"(?m)^return ", "", code)  # it is the body of a function there, and stands alone here
+    code = re.sub(r"(?m)^( .*)\n\n(?=\S)", r"\1\n\n\n", code)  # two blank lines after a function, as ruff has it
     return Use(section, module, function.name, title, code, _tests_of(module, function.name))
 
 
