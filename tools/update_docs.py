@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS, BENCHMARKS = ROOT / "experiments" / "results", ROOT / "benchmarks" / "results"
 # Records whose numbers a chapter shows: the package has a copy of each.
 SHIPPED = (
-    "experiments/results/chapter*.json", "experiments/results/distill.json", "experiments/results/hinton.json",
-    "benchmarks/results/losses.json",
+    "experiments/results/chapter*.json", "experiments/results/detection.json", "experiments/results/distill.json",
+    "experiments/results/hinton.json", "benchmarks/results/losses.json",
 )  # fmt: skip
 
 
@@ -72,7 +72,31 @@ def results() -> str:
         )
         for name, rows in record["comparisons"].items():
             parts.append(f"**{name}**\n\n{_comparison(rows)}\n")
+    if (EXPERIMENTS / "detection.json").exists():
+        parts.append(detection())
     return "\n".join(parts)
+
+
+def detection() -> str:
+    """Which of a detector's outputs is worth distilling: mAP, and the verdict on a sentence."""
+    record = read(EXPERIMENTS, "detection")
+    settings = record["settings"]
+    chosen = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in settings["chosen"].items())
+    claims = "; ".join(f"{name}: **{word}**" for name, word in record["claims"].items())
+    tables = "\n\n".join(f"**{name}**\n\n{_comparison(rows)}" for name, rows in record["comparisons"].items())
+    return f"""## 08 Detection
+
+{record["about"]}. Here higher is better: *difference* is in points of mAP on {settings["test_scenes"]:,} test scenes.
+The students of a seed share {settings["start"]:,} steps on labels; then the arms part for {settings["steps"]:,} steps
+of {settings["batch_size"]}. Teacher: mAP {100 * record["teacher"]["mAP"]:.1f}. Chosen on held-out scenes: {chosen}.
+Below {settings["smallest_effect"]:g} point a difference is too small to matter.
+
+*FPN features at all scales give the biggest gain*, by the rule in `experiments/detection.py`: {claims}.
+
+`{record["command"]}`, {record["cpu_minutes"]:g} minutes of processor time on {machine(record)}.
+
+{tables}
+"""
 
 
 def newcomer() -> str:

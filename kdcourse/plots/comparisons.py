@@ -14,25 +14,29 @@ from .style import COLORS, GRID, INK, PAPER, figure_of, new_axes, new_figure, ti
 
 COLUMNS = ("arm", "difference", "low", "high")
 
-# Told apart by colour and by shape: a triangle points to the side on which its difference lies.
+LEFT, RIGHT = "<", ">"  # told apart by shape, too: a triangle points to the side on which its difference lies
 VERDICTS: dict[str, dict[str, Any]] = {
-    "better": {"color": COLORS["student"], "marker": "<"},
+    "better": {"color": COLORS["student"]},
     "unclear": {"color": COLORS["no_teacher"], "marker": "o", "markerfacecolor": PAPER},
-    "worse": {"color": COLORS["kd"], "marker": ">"},
+    "worse": {"color": COLORS["kd"]},
 }
 
 
-def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | None = None) -> Axes:
+def intervals(
+    table: Any, *, smallest_effect: float | None = None, unit: str = "errors", ax: Axes | None = None
+) -> Axes:
     """Draw paired differences with their confidence intervals, a row each, beside the line of no difference.
 
     Parameters
     ----------
     table : DataFrame, or dict from column to R values
         Columns ``arm``, ``difference``, ``low`` and ``high``, as ``kdcourse.sweeps.compare`` gives. A column
-        ``baseline`` is written beside the arm's name. Differences are in errors, or in anything that is better when it
-        is lower.
+        ``baseline`` is written beside the arm's name. Lower is better, as for errors, unless the table's
+        ``attrs["lower_is_better"]`` says otherwise.
     smallest_effect : float, optional
         Smallest difference that would matter. Smaller ones lie in a band around 0.
+    unit : str
+        What is counted, in the plural, as it is written above the axis.
     ax : Axes, optional
         Where to draw; by default on a new figure of a fitting height.
 
@@ -43,12 +47,13 @@ def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | No
     Raises
     ------
     ValueError
-        If a column is missing, there are no rows, an interval does not hold its difference, the smallest effect is not
-        positive, or the table compares something that is better when it is higher.
+        If a column is missing, there are no rows, an interval does not hold its difference, or the smallest effect is
+        not positive.
 
     Notes
     -----
-    An interval left of 0 is better (◀), one right of 0 is worse (▶), and one that holds 0 is unclear (a hollow circle).
+    An interval on one side of 0 has a triangle that points there, blue if that is better and brown if it is worse. One
+    that holds 0 is unclear (a hollow circle).
 
     Examples
     --------
@@ -61,17 +66,19 @@ def intervals(table: Any, *, smallest_effect: float | None = None, ax: Axes | No
     if ax is None:
         width = min(max(6.0, 3.6 + 0.07 * max(map(len, names))), 9.0)  # long names leave room for the intervals
         ax = new_axes(width=width, height=1.2 + 0.34 * len(names))
-    _explain(figure_of(ax), _draw_rows(ax, names, ends, smallest_effect))
+    _explain(figure_of(ax), _draw_rows(ax, names, ends, smallest_effect, _is_lower_better(table), unit))
     return ax
 
 
-def did_it_hold(tables: Mapping[str, Any]) -> Figure:
+def did_it_hold(tables: Mapping[str, Any], *, unit: str = "errors") -> Figure:
     """Draw the same comparisons of several runs side by side, such as a small run and the one at full size.
 
     Parameters
     ----------
     tables : dict from str to table
         A table as in `intervals` for each run, by the title of its panel. All have the same rows, in any order.
+    unit : str
+        As in `intervals`.
 
     Returns
     -------
@@ -103,11 +110,15 @@ def did_it_hold(tables: Mapping[str, Any]) -> Figure:
     for place, (title, (names, ends)) in enumerate(checked.items()):
         ax = tidy(figure.add_subplot(1, len(checked), place + 1))
         order = [names.index(row) for row in rows]
-        handles |= _draw_rows(ax, rows, [end[order] for end in ends], None)
+        handles |= _draw_rows(ax, rows, [end[order] for end in ends], None, _is_lower_better(tables[title]), unit)
         ax.set_title(title, color=INK, fontsize=10, pad=18)
         ax.tick_params(labelleft=place == 0)
     _explain(figure, {verdict: handles[verdict] for verdict in VERDICTS if verdict in handles})
     return figure
+
+
+def _is_lower_better(table: Any) -> bool:
+    return getattr(table, "attrs", {}).get("lower_is_better", True)
 
 
 def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list[np.ndarray]]:
@@ -115,8 +126,6 @@ def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise ValueError(f"the table has no column {missing[0]!r}; it has {list(table)}.")
-    if not getattr(table, "attrs", {}).get("lower_is_better", True):
-        raise ValueError("intervals draws what is better when it is lower: compare errors instead of accuracies.")
     if smallest_effect is not None and not smallest_effect > 0:
         raise ValueError(
             f"smallest_effect must be positive, got {smallest_effect}: it is a size, and the band reaches as far to "
@@ -131,20 +140,27 @@ def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list
     return names, ends
 
 
-def _draw_rows(ax: Axes, names: list[str], ends: list[np.ndarray], smallest_effect: float | None) -> dict[str, Any]:
+def _draw_rows(
+    ax: Axes, names: list[str], ends: list[np.ndarray], smallest_effect: float | None, lower_is_better: bool, unit: str
+) -> dict[str, Any]:
     """Draw the rows into Axes and return what the legend explains."""
     middle, left, right = ends
+    sides = ("better", "worse") if lower_is_better else ("worse", "better")  # left of 0, right of 0
     verdicts = [
-        "better" if end < 0 else "worse" if start > 0 else "unclear" for start, end in zip(left, right, strict=True)
+        sides[0] if end < 0 else sides[1] if start > 0 else "unclear" for start, end in zip(left, right, strict=True)
     ]
+    markers = {sides[0]: LEFT, sides[1]: RIGHT}
+    looks: dict[str, dict[str, Any]] = {
+        verdict: {"marker": markers.get(verdict)} | look for verdict, look in VERDICTS.items()
+    }
     handles: dict[str, Any] = {}
     for row, verdict in enumerate(verdicts):
-        look = VERDICTS[verdict]
+        look = looks[verdict]
         ax.plot([left[row], right[row]], [row, row], color=look["color"], linewidth=2.2, solid_capstyle="butt")
         ax.plot(middle[row], row, markersize=8, markeredgewidth=1.6, **look)
     for verdict in VERDICTS:
         if verdict in verdicts:
-            handles[verdict] = Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.6, **VERDICTS[verdict])
+            handles[verdict] = Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.6, **looks[verdict])
     if smallest_effect is not None:
         ax.axvspan(-smallest_effect, smallest_effect, color=GRID, linewidth=0, zorder=0)
         handles[f"below ± {smallest_effect:g}: too small to matter"] = Patch(color=GRID)
@@ -152,7 +168,7 @@ def _draw_rows(ax: Axes, names: list[str], ends: list[np.ndarray], smallest_effe
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel="difference")
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(False, axis="y")
-    _name_sides(ax)
+    _name_sides(ax, sides, unit)
     return handles
 
 
@@ -164,10 +180,10 @@ def _explain(figure: Figure, handles: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _name_sides(ax: Axes) -> None:
+def _name_sides(ax: Axes, verdicts: tuple[str, str], unit: str) -> None:
     """Say above the axis which side is which."""
-    sides = [(0, "← fewer errors", "left", "better"), (1, "more errors →", "right", "worse")]
-    for x, text, side, verdict in sides:
+    words = f"← fewer {unit}", f"more {unit} →"
+    for x, text, side, verdict in zip((0, 1), words, ("left", "right"), verdicts, strict=True):
         ax.annotate(
             text, (x, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha=side, va="bottom",
             fontsize=8.5, color=VERDICTS[verdict]["color"],

@@ -103,6 +103,22 @@ def test_the_metric_is_one_for_the_truth_and_falls_with_each_mistake(scenes):
     assert mean_average_precision(wrong, scenes.targets)["mAP"] < 0.1
 
 
+@pytest.mark.trap(95)
+def test_sizes_of_our_own_divide_digits_that_coco_calls_small():
+    pytest.importorskip("torchmetrics")
+    sides = (8.0, 20.0, 40.0)
+    truth = [{"boxes": torch.tensor([[5.0, 5.0, 5 + s, 5 + s]]), "labels": torch.tensor([3])} for s in sides]
+    found = [{**target, "scores": torch.ones(1)} for target in truth]
+    found[2] = {**found[2], "labels": torch.tensor([4])}  # the large one is taken for another digit
+    by_size = mean_average_precision(found, truth, small=11)
+    assert (by_size["small"], by_size["medium"], by_size["large"]) == (1.0, 1.0, 0.0)
+    everything = mean_average_precision(found, truth, small=32)  # COCO's own limits
+    assert sorted(everything) == ["AP50", "mAP", "medium", "small"]  # 40 pixels are medium, none is large
+    assert by_size["mAP"] == everything["mAP"] == mean_average_precision(found, truth)["mAP"]
+    with pytest.raises(ValueError, match="positive number of pixels, got 0"):
+        mean_average_precision(found, truth, small=0)
+
+
 def test_the_metric_needs_a_target_for_each_picture(scenes):
     with pytest.raises(ValueError, match="got 60 for 0 pictures"):
         mean_average_precision([], scenes.targets)

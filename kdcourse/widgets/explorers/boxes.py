@@ -18,6 +18,7 @@ from ..canvas import Canvas, Shown
 from ..controls import make_row, slider_layout
 
 MOST, OVERLAP = 12, 0.5  # boxes drawn in a picture; share of the union that counts as found
+HEIGHT = 7  # of a box's words, in pixels of the scene
 Found = Sequence[dict[str, Tensor]]
 
 
@@ -131,7 +132,9 @@ class BoxesExplorer(Shown):
                 (x1, y1, x2, y2), words, color, line = item
                 rectangle.set_bounds(x1 - 0.5, y1 - 0.5, x2 - x1, y2 - y1)
                 rectangle.set(edgecolor=color, linestyle=line, linewidth=1.6)
-                text.set(position=(x1 - 0.5, y1 - 1), text=words, color=color)
+                above = y1 > HEIGHT  # at the upper edge the words stand inside the box: the title is above
+                place_of_words = (x1 - 0.5, y1 - 1) if above else (x1 + 0.5, y1 + 0.5)
+                text.set(position=place_of_words, va="bottom" if above else "top", text=words, color=color)
 
     def _tell(self, digits: int) -> None:
         parts = [
