@@ -11,7 +11,7 @@ JOBS ?= 2
 ORDER ?= random
 
 .DEFAULT_GOAL := help
-.PHONY: always help lab test check lint doctests quick unit tests browser notebooks-test notebooks bench docs clean
+.PHONY: always help lab test check lint doctests quick unit tests browser notebooks-test notebooks bench site clean
 
 help:
 	@head -2 Makefile | sed 's/^# //'
@@ -23,7 +23,7 @@ lab: $(VENV)/.lab
 STAGES := MAKE="$(MAKE)" $(BIN)/python tools/run_stages.py
 
 test: $(VENV)/.dev
-	$(STAGES) lint docs doctests tests browser notebooks-test
+	$(STAGES) lint site doctests tests browser notebooks-test
 
 check: $(VENV)/.dev
 	$(STAGES) lint doctests quick
@@ -51,7 +51,7 @@ quick: $(VENV)/.dev
 	$(IN_PARALLEL) -m "not slow and not browser and not colab and not peers" tests
 
 browser: $(VENV)/.dev
-	$(PYTEST) --durations=5 -m browser tests/browser  # one at a time: a browser, its server and its kernel want both cores
+	$(PYTEST) --durations=5 -m browser tests/browser tests/site  # one at a time: a browser, its server and its kernel want both cores
 
 # The last chapters are the longest: begun first, they leave neither process without work at the end.
 notebooks-test: $(VENV)/.dev
@@ -63,12 +63,9 @@ notebooks: $(VENV)/.dev
 	$(BIN)/python tools/build_notebooks.py --execute
 	$(BIN)/python tools/build_exercises.py --execute
 
-# A page for each family: pdoc by itself leaves out the modules whose names a package hands on.
-FAMILIES := $(sort $(subst /,.,$(patsubst %.py,%,$(wildcard kdcourse/[a-z]*.py kdcourse/losses/[a-z]*.py))))
-docs: $(VENV)/.dev
-	rm -rf site
-	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --math --output-directory site \
-	  kdcourse kdcourse.losses kdcourse.recipes $(FAMILIES)
+# The course as pages, in build/site: open build/site/index.html, or put the folder on a web server.
+site: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tools/build_site.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -81,4 +78,4 @@ $(VENV)/.lab $(VENV)/.dev: always
 always:
 
 clean:
-	rm -rf $(VENV) .venv-* artifacts site build *.egg-info
+	rm -rf $(VENV) .venv-* artifacts build *.egg-info

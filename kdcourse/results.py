@@ -85,7 +85,7 @@ def verdict(low: float, high: float, *, lower_is_better: bool = True, smallest_e
 
 
 def t_quantile(level: float, degrees: int) -> float:
-    """Return t with P(|T| < t) = ``level`` for Student's distribution with ``degrees`` degrees of freedom.
+    """Return the t such that Student's distribution with ``degrees`` degrees of freedom lies in ±t at ``level``.
 
     Examples
     --------

@@ -27,6 +27,7 @@ SLOW = (
     "live/",
     "own_project/test_features.py",
     "own_project/test_teachers.py",
+    "site/",
     "sweeps/test_jobs.py",
     "sweeps/test_sweeps.py",
     "test_moved_names.py",

@@ -3,12 +3,9 @@
 The checker is fetched by npm and kept in pytest's cache; without npm, or without a network, these tests are skipped.
 """
 
-import shutil
-import subprocess
-import tarfile
-
 import nbformat
 import pytest
+from axe import fetch_checker
 from chapter_page import ROOT, needs_browser
 from grading_fixture import KEY, NAME
 from lab_browser import browser_page
@@ -21,7 +18,6 @@ from kdcourse.guesses import find_guess
 from kdcourse.widgets.guess_buttons import GuessButtons
 
 pytestmark = needs_browser
-CHECKER = "axe-core@4.14.1"
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 GRAVE = ("serious", "critical")
 ALWAYS = ("heading-order", "image-alt", "link-name", "page-has-heading-one", "color-contrast")  # however grave
@@ -45,20 +41,7 @@ LOOK = """async ([left_out, off]) => {
 
 @pytest.fixture(scope="module")
 def checker(pytestconfig):
-    folder = pytestconfig.cache.mkdir(CHECKER.replace("@", "-"))
-    script = folder / "package" / "axe.min.js"
-    if not script.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("axe-core cannot be had: npm is not installed")
-        command = [npm, "pack", CHECKER, "--silent", "--cache", folder / "npm", "--fetch-retries", "1"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-        archives = list(folder.glob("*.tgz"))
-        if done.returncode != 0 or not archives:
-            pytest.skip(f"axe-core cannot be had, npm reaches no registry: {done.stderr.strip()[-200:]}")
-        with tarfile.open(archives[0]) as archive:
-            archive.extractall(folder, filter="data")
-    return script.read_text(encoding="utf-8")
+    return fetch_checker(pytestconfig.cache)
 
 
 @pytest.fixture(scope="module")
