@@ -68,6 +68,7 @@ TEXT_CASE = ((TEXT,), (TEACHER_TEXT, REAL))
 CASES = {
     "soften": Case(lambda z: losses.soften(z, temperature=4.0).square().sum(), (LOGITS,)),
     "kd_loss": Case(lambda s, t: losses.kd_loss(s, t, temperature=4.0), *LOGIT_CASE),
+    "binary_kd_loss": Case(lambda s, t: losses.binary_kd_loss(s, t, temperature=4.0), *LOGIT_CASE),
     "distillation_loss": Case(losses.distillation_loss, *LABEL_CASE),
     "HintRegressor": Case(
         lambda regressor, s, t: losses.hint_loss(regressor(s), t),

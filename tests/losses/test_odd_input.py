@@ -91,6 +91,7 @@ CALLS = {
     "generalized_jsd_loss": (generalized_jsd_loss, PAIR, {"temperature": 2.0, "beta": 0.5}),
     "standardize_logits": (standardize_logits, (STUDENT,), {}),
     "dist_loss": (dist_loss, PAIR, {"temperature": 2.0, "beta": 1.0, "gamma": 1.0}),
+    "binary_kd_loss": (losses.binary_kd_loss, PAIR, {"temperature": 2.0}),
 }
 LEARNED = {
     "HintRegressor": (losses.HintRegressor, (3, 4), {}),
