@@ -1,6 +1,6 @@
 """Teachers and students of the course, networks with exits, and ``capture``, which reads any model's features.
 
-Chapters 01 to 06; what a model returns, costs and exports, chapter 13.
+Chapters 01 to 06; weights of few bits, chapter 12; what a model returns, costs and exports, chapter 13.
 """
 
 from .digits import (
@@ -18,15 +18,27 @@ from .exporting import export_onnx
 from .features import capture
 from .modes import evaluating
 from .outputs import logits_of
-from .size import ModelCost, count_parameters, measure_models, size_in_bytes
+from .quantised import (
+    FakeQuantisedLinear,
+    QuantisedLinear,
+    fake_quantise,
+    fake_quantise_model,
+    quantise,
+    quantise_model,
+)
+from .size import ModelCost, count_parameters, measure_models, saved_size_in_bytes, size_in_bytes
 
 __all__ = [
     "ExitNet",
+    "FakeQuantisedLinear",
     "ModelCost",
+    "QuantisedLinear",
     "capture",
     "count_parameters",
     "evaluating",
     "export_onnx",
+    "fake_quantise",
+    "fake_quantise_model",
     "logits_of",
     "make_cnn",
     "make_exit_cnn",
@@ -40,5 +52,8 @@ __all__ = [
     "make_teacher_mlp",
     "measure_models",
     "predict_early",
+    "quantise",
+    "quantise_model",
+    "saved_size_in_bytes",
     "size_in_bytes",
 ]

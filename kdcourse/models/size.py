@@ -1,5 +1,6 @@
-"""How large a model is, and how fast. Chapters 01 and 13."""
+"""How large a model is, and how fast. Chapters 01, 12 and 13."""
 
+import io
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from .modes import evaluating
 from .outputs import call
+from .quantised import QuantisedLinear
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -20,7 +22,8 @@ def count_parameters(model: nn.Module) -> int:
     >>> count_parameters(nn.Linear(10, 3))
     33
     """
-    return sum(tensor.numel() for tensor in [*model.parameters(), *_quantised_weights(model)])
+    packed = sum(module.parameter_count for module in model.modules() if isinstance(module, QuantisedLinear))
+    return packed + sum(tensor.numel() for tensor in [*model.parameters(), *_quantised_weights(model)])
 
 
 def size_in_bytes(model: nn.Module) -> int:
@@ -31,8 +34,23 @@ def size_in_bytes(model: nn.Module) -> int:
     >>> size_in_bytes(nn.Linear(10, 3)), size_in_bytes(nn.Linear(10, 3).half())
     (132, 66)
     """
-    tensors = [*model.parameters(), *model.buffers(), *_quantised_weights(model)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(map(_bytes_of, [*model.parameters(), *model.buffers(), *_quantised_weights(model)]))
+
+
+def saved_size_in_bytes(model: nn.Module) -> int:
+    """Return the size of the file that ``torch.save(model.state_dict(), path)`` writes.
+
+    It is a little more than :func:`size_in_bytes`, because the file also holds names, shapes and padding.
+
+    Examples
+    --------
+    >>> model = nn.Linear(784, 100)
+    >>> 0 < saved_size_in_bytes(model) - size_in_bytes(model) < 3000
+    True
+    """
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    return len(file.getvalue())
 
 
 class ModelCost(NamedTuple):
@@ -121,6 +139,15 @@ def _time(model: nn.Module, inputs: Any) -> float:
 def _quartile_range(times: list[float]) -> float:
     first, _, third = statistics.quantiles(times, n=4)
     return third - first
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    """Bytes of a tensor, or of all tensors that a wrapping one such as torchao's holds."""
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return tensor.numel() * tensor.element_size()
+    names, _ = flatten()
+    return sum(_bytes_of(getattr(tensor, name)) for name in names)
 
 
 def _quantised_weights(model: nn.Module) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """What a method does beyond one loss: who teaches whom, on which data, in which order.
 
-Chapters 02 to 09. Every recipe runs the loop of ``kdcourse.training`` with an objective of ``kdcourse.objectives``, and
-takes the options of ``kdcourse.training.TrainingOptions`` by keyword.
+Chapters 02 to 09 and 12. Every recipe runs the loop of ``kdcourse.training`` with an objective, mostly of
+``kdcourse.objectives``, and takes the options of ``kdcourse.training.TrainingOptions`` by keyword.
 """
 
 # isort: off
@@ -15,6 +15,7 @@ from .cohort import Cohort, make_optimizers, mutual_learning  # 07
 from .curriculum import CurriculumBatches, difficulty_by_loss, difficulty_by_margin, progressive  # 07
 from .distilbert import distilbert  # 09
 from .student_layers import init_student_from_teacher  # 09
+from .continual import learn_tasks, lwf_objective, TaskHistory  # 12
 
 __all__ = [  # noqa: RUF022
     "MakeOptimizer",
@@ -35,4 +36,7 @@ __all__ = [  # noqa: RUF022
     "progressive",
     "init_student_from_teacher",
     "distilbert",
+    "TaskHistory",
+    "lwf_objective",
+    "learn_tasks",
 ]

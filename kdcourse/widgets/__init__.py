@@ -1,15 +1,17 @@
 """Live widgets: sliders that act while something runs, and pictures that follow.
 
-Chapters 00 to 07. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``. They
-work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykernel 6 or 7.
+Chapters 00 to 07 and 12. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``.
+They work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykernel 6 or 7.
 """
 
 from ..training import Knobs
 from .canvas import Canvas, Shown
 from .explorers import (
     AttentionExplorer,
+    BitsExplorer,
     BoxesExplorer,
     ExitsExplorer,
+    ForgettingExplorer,
     GenerationsExplorer,
     HeadsExplorer,
     HelloSlider,
@@ -24,10 +26,12 @@ from .trainers import CohortTrainer, LiveTrainer, Mark, ScheduleEditor, Schedule
 
 __all__ = [
     "AttentionExplorer",
+    "BitsExplorer",
     "BoxesExplorer",
     "Canvas",
     "CohortTrainer",
     "ExitsExplorer",
+    "ForgettingExplorer",
     "GenerationsExplorer",
     "HeadsExplorer",
     "HelloSlider",

@@ -5,6 +5,7 @@ from .features import draw_attention_transfer, draw_exits, draw_fitnets, draw_ho
 from .representations import draw_crd, draw_info_nce, draw_triplet
 from .svg import Drawing
 from .tasks import draw_detection, draw_language
+from .whats_next import draw_lwf, draw_quantisation
 
 __all__ = [
     "Drawing",
@@ -18,6 +19,8 @@ __all__ = [
     "draw_hooks",
     "draw_info_nce",
     "draw_language",
+    "draw_lwf",
+    "draw_quantisation",
     "draw_schedule",
     "draw_soft_targets",
     "draw_teacher_and_student",

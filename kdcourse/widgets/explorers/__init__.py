@@ -1,11 +1,13 @@
 """Widgets that show what one formula or one network does: a slider moves, a picture follows. Nothing is trained.
 
-Chapters 00, 01 and 03 to 06, 08 and 09, one file for each explorer.
+Chapters 00, 01 and 03 to 06, 08, 09 and 12, one file for each explorer.
 """
 
 from .attention import AttentionExplorer
+from .bits import BitsExplorer
 from .boxes import BoxesExplorer
 from .exits import ExitsExplorer, count_exit_multiply_adds
+from .forgetting import ForgettingExplorer
 from .generations import GenerationsExplorer
 from .heads import HeadsExplorer
 from .hello import HelloSlider, hello_slider
@@ -15,8 +17,10 @@ from .temperature import TemperatureExplorer
 
 __all__ = [
     "AttentionExplorer",
+    "BitsExplorer",
     "BoxesExplorer",
     "ExitsExplorer",
+    "ForgettingExplorer",
     "GenerationsExplorer",
     "HeadsExplorer",
     "HelloSlider",
