@@ -70,6 +70,27 @@ def test_links_within_the_site_lead_somewhere(pages, site):
     assert broken == []
 
 
+def weight(site, name):
+    """Bytes of a page and of what it loads at once: scripts, stylesheets, pictures, and the theme's font of icons."""
+    page, folder = (site / name).read_text(encoding="utf-8"), (site / name).parent
+    loaded = re.findall(r'<(?:script|img)\b[^>]*?\bsrc="([^"]+)"', page)
+    loaded += re.findall(r'<link\b[^>]*?\bhref="([^"]+)"[^>]*?\brel="stylesheet"', page)
+    loaded += re.findall(r'<link\b[^>]*?\brel="stylesheet"[^>]*?\bhref="([^"]+)"', page)
+    files = {(folder / target.partition("?")[0]).resolve() for target in loaded if not target.startswith("data:")}
+    assert files
+    files |= {next(site.rglob("fa-solid-*.woff2")), site / name}
+    return sum(path.stat().st_size for path in files)
+
+
+def test_the_first_page_is_at_most_half_a_megabyte(site):
+    assert weight(site, "index.html") <= 500 * KILOBYTE
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_is_at_most_one_and_a_half_megabytes(site, path):
+    assert weight(site, f"notebooks/{path.stem}.html") <= 1500 * KILOBYTE
+
+
 def test_all_scripts_of_explorers_together_are_small(site):
     assert sum(path.stat().st_size for path in (site / "_static" / "js").glob("*.js")) <= 100 * KILOBYTE
 
