@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("distill", "chapters", "detection", "hinton")
+NAMES = ("distill", "chapters", "detection", "continual", "quantisation", "hinton")
 
 parser = argparse.ArgumentParser(prog="python -m experiments")
 parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default; hinton takes hours")

@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS, BENCHMARKS = ROOT / "experiments" / "results", ROOT / "benchmarks" / "results"
 # Records whose numbers a chapter shows: the package has a copy of each.
 SHIPPED = (
-    "experiments/results/chapter*.json", "experiments/results/detection.json", "experiments/results/distill.json",
-    "experiments/results/hinton.json", "benchmarks/results/losses.json",
+    "experiments/results/chapter*.json", "experiments/results/continual.json", "experiments/results/detection.json",
+    "experiments/results/distill.json", "experiments/results/hinton.json", "experiments/results/quantisation.json",
+    "benchmarks/results/losses.json",
 )  # fmt: skip
 
 
@@ -74,7 +75,25 @@ def results() -> str:
             parts.append(f"**{name}**\n\n{_comparison(rows)}\n")
     if (EXPERIMENTS / "detection.json").exists():
         parts.append(detection())
+    parts += [with_claims(name) for name in ("continual", "quantisation") if (EXPERIMENTS / f"{name}.json").exists()]
     return "\n".join(parts)
+
+
+def with_claims(name: str) -> str:
+    """An experiment of chapter 12: its claims with the verdicts, then its comparisons."""
+    record = read(EXPERIMENTS, name)
+    claims = [[claim[key] for key in ("claim", "source", "rule", "verdict")] for claim in record["claims"]]
+    tables = "\n\n".join(f"**{title}**\n\n{_comparison(rows)}" for title, rows in record["comparisons"].items())
+    return f"""## 12 What's next: {name}
+
+{record["about"]}. An effect counts from {record["smallest_effect"]} errors on.
+
+`{record["command"]}`, {record["minutes"]:g} minutes of processor time on {machine(record)}.
+
+{table(["claim", "source", "rule, written before the run", "verdict"], claims)}
+
+{tables}
+"""
 
 
 def detection() -> str:
