@@ -7,8 +7,9 @@ The files beside this one are copies, made by ``tools/update_docs.py``, of recor
 import json
 import os
 import platform
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,25 @@ def read_record(name: str) -> dict[str, Any]:
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def write_record(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
-    """Write ``NAME.json`` atomically, with the machine's description at its end, and return its path."""
+def write_record(folder: Path, name: str, record: Mapping[str, Any], *, lines: Collection[str] = ()) -> Path:
+    """Write ``NAME.json`` atomically, with the machine's description at its end, and return its path.
+
+    ``lines`` names lists of the record whose items are written on one line each, so that a thousand runs stay readable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = write_record(Path(tempfile.mkdtemp()), "trial", {"runs": [{"seed": 0, "errors": 9}]}, lines=["runs"])
+    >>> path.read_text(encoding="utf-8").splitlines()[1:3]
+    ['  "runs": [', '    {"seed": 0, "errors": 9}']
+    """
     path = folder / f"{name}.json"
-    text = json.dumps({**record, "environment": environment()}, indent=2, ensure_ascii=False) + "\n"
+    full = {**record, "environment": environment()}
+    items = {f"item {place} of {key}": item for key in lines for place, item in enumerate(full[key])}
+    full |= {key: [f"item {place} of {key}" for place in range(len(full[key]))] for key in lines}
+    text = json.dumps(full, indent=2, ensure_ascii=False) + "\n"
+    if items:
+        text = re.sub(r'"(item \d+ of \w+)"', lambda match: json.dumps(items[match[1]], ensure_ascii=False), text)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
