@@ -8,6 +8,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.registry import SMALL, WORSE, Condition, Contrast, Entry, Rows, Study, Unit
@@ -40,6 +41,10 @@ def _hinton() -> list[Unit]:
     return [_unit("hinton", sources=[ROOT / "experiments" / "hinton.py"])]
 
 
+def _detection() -> list[Unit]:
+    return [_unit("detection", sources=[ROOT / "experiments" / "detection.py"])]
+
+
 # Minutes of both cores, as recorded.
 STUDIES = [
     Study(
@@ -55,6 +60,7 @@ STUDIES = [
     Study("chapter05", "Chapter 05 at full size.", lambda: _chapter("05"), 39, writes_itself=True),
     Study("chapter06", "Chapter 06 at full size.", lambda: _chapter("06"), 54, writes_itself=True),
     Study("chapter07", "Chapter 07 at full size.", lambda: _chapter("07"), 36, writes_itself=True),
+    Study("detection", "What of a detector is worth distilling.", _detection, 60, writes_itself=True, by_default=False),
     Study("hinton", "Hinton's table.", _hinton, 60, writes_itself=True, by_default=False),
 ]
 
@@ -64,6 +70,10 @@ _RUNS = {
     "chapter05": (5, "chapter 05 at full size: 10,000 images, 8 epochs, weights chosen on held-out images"),
     "chapter06": (5, "chapter 06 at full size: 10,000 images; exits of a CNN, generations of 2×300 units"),
     "chapter07": (5, "chapter 07 at full size: 5,000 images; schedules 2×300 units, 2,000 images"),
+    "detection": (
+        5,
+        "scenes of digits, 2,000 for training, 1,000 for the test; each term's weight chosen on 300 others",
+    ),
     "hinton": (3, "2×800 units, 60,000 images, T = 20, 20 epochs"),
 }
 
@@ -460,4 +470,42 @@ _OF_HINTON = [
     ),
 ]
 
-ENTRIES = [*_OF_03, *_OF_04, *_OF_05, *_OF_06, *_OF_07, *_OF_HINTON]
+_PYRAMID = "against the pyramid, full"
+_OF_DETECTION = [
+    _row(
+        "detection",
+        "the feature pyramid",
+        "In detection the features of the pyramid give the biggest gain.",
+        ADVICE,
+        "no teacher; the class term; the box term",
+        {
+            "the digits are in scenes": [
+                ("against no teacher, full", "pyramid", "no_teacher"),
+                (_PYRAMID, "class", "pyramid", WORSE),
+                (_PYRAMID, "box", "pyramid", WORSE),
+            ]
+        },
+        smallest=1,
+        unit="points of mAP",
+    ),
+    _row(
+        "detection",
+        "all scales",
+        "All levels of the pyramid together gain more than each level alone.",
+        ADVICE,
+        "one level alone",
+        {f"the level is {level}": [(_PYRAMID, f"level {level}", "pyramid", WORSE)] for level in (8, 16, 32)},
+        smallest=1,
+        unit="points of mAP",
+    ),
+]
+
+ENTRIES = [
+    *_OF_03,
+    *_OF_04,
+    *_OF_05,
+    *_OF_06,
+    *_OF_07,
+    *(replace(entry, lower_is_better=False) for entry in _OF_DETECTION),
+    *_OF_HINTON,
+]

@@ -34,8 +34,6 @@ MODULES = (
     "gradients",
     "shapes",
     "earlier",
-    "detection",
-    "language",
 )
 BETTER, WORSE, SMALL, UNCLEAR = "better", "worse", "too small to matter", "unclear"
 NOT_WORSE = (BETTER, SMALL)
@@ -215,7 +213,8 @@ def judge(entry: Entry, record: Mapping[str, Any] | None) -> Finding:
 
 def _effect(entry: Entry, words: str, contrast: Contrast, record: Mapping[str, Any]) -> Effect:
     expects = (contrast.expects,) if isinstance(contrast.expects, str) else contrast.expects
-    if runs := runs_of(record):
+    runs = runs_of(record)
+    if runs and contrast.cell not in tables_of(record):
         arm, baseline, values = differences(runs, contrast, entry.metric)
         mean, low, high = mean_interval(values)
         n = len(values)

@@ -88,6 +88,12 @@ def run_studies(
     return records
 
 
+def stored_rows(study: Study, *, folder: Path = FOLDER) -> Rows:
+    """Return the rows of a study's finished units, in order."""
+    stored = [read_rows(folder / study.name, key_of(unit)) for unit in study.units()]
+    return [row for rows in stored if rows is not None for row in rows[1:]]
+
+
 def run_unit(unit: Unit) -> Rows:
     """Run one unit in one thread; the seconds of the whole unit are in its first row."""
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -202,55 +202,20 @@ def train_teacher(
     """
     from safetensors.torch import save
 
-    recipe, weights = TEACHERS[_checked(name)], Path(folder) / f"{name}.safetensors"
+    weights = Path(folder) / f"{name}.safetensors"
+    recipe = TEACHERS[_checked(name)]
     if weights.exists() and not force:
         raise ValueError(f"{weights} exists: choose another folder, or replace it with force=True.")
     check_writable(weights, size=2**23)
     epochs = recipe.epochs if epochs is None else epochs
     device = torch.device(device)
-    mnist = load_mnist(device=device, held_out=recipe.held_out)
-    torch.manual_seed(seed)
-    student = recipe.make().to(device)
-    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
-    steps = epochs * math.ceil(len(mnist.train.labels) / recipe.batch_size)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=steps, pct_start=recipe.warm_up
-    )
-
-    def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
-            return label_objective(student, images, labels)
-
-    def after_step(step: Step) -> None:
-        scheduler.step()
-        if recipe.max_norm is not None:
-            _constrain(student, recipe.max_norm)
-        average.update_parameters(student)
-
     start = time.perf_counter()
-    fit(
-        student,
-        mnist.train,
-        objective,
-        optimizer,
-        epochs=epochs,
-        batch_size=recipe.batch_size,
-        seed=seed,
-        augment=recipe.augment,
-        after_step=after_step,
-        parts={"scheduler": scheduler, "average": average},
-        checkpoint=checkpoint,
-        evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
-        progress=progress,
+    average = fit_teacher(
+        replace(recipe, epochs=epochs), seed=seed, device=device, checkpoint=checkpoint, progress=progress
     )
-    # Averaged weights need statistics of their own: those of the weights on the way make a good CNN guess.
-    batches = minibatches(*mnist.train, batch_size=recipe.batch_size, augment=recipe.augment)
-    update_bn(batches, average.module)
     seconds = time.perf_counter() - start
-    state = {
-        key: value.half() if value.is_floating_point() else value for key, value in average.module.state_dict().items()
-    }
+    mnist = load_mnist(device=device, held_out=recipe.held_out)
+    state = {key: value.half() if value.is_floating_point() else value for key, value in average.state_dict().items()}
     stored = recipe.make().to(device)  # measured as stored: rounded to half precision
     stored.load_state_dict(state)
     record = {
@@ -275,6 +240,80 @@ def train_teacher(
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_atomically(weights.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
     return record
+
+
+def fit_teacher(
+    recipe: Teacher,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> nn.Module:
+    """Train a teacher by a recipe and return the average of its weights; nothing is written but the checkpoint.
+
+    Parameters
+    ----------
+    recipe : Teacher
+        One of ``TEACHERS``, or one of your own: ``dataclasses.replace(TEACHERS["hinton_teacher"], held_out=5000)``.
+    seed : int
+        Seeds weights, dropout, sample order and augmentation.
+    device : str or torch.device
+    checkpoint : path, optional
+        As in ``fit``: training stopped at any moment continues from it.
+    progress : bool
+
+    Returns
+    -------
+    nn.Module
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> recipe = Teacher(partial(models.make_mlp, 4), "a trial", epochs=1, batch_size=500, held_out=59_000)
+    >>> fit_teacher(recipe, progress=False)(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
+    device = torch.device(device)
+    mnist = load_mnist(device=device, held_out=recipe.held_out)
+    torch.manual_seed(seed)
+    student = recipe.make().to(device)
+    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
+    steps = recipe.epochs * math.ceil(len(mnist.train.labels) / recipe.batch_size)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps, pct_start=recipe.warm_up
+    )
+
+    def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
+            return label_objective(student, images, labels)
+
+    def after_step(step: Step) -> None:
+        scheduler.step()
+        if recipe.max_norm is not None:
+            _constrain(student, recipe.max_norm)
+        average.update_parameters(student)
+
+    fit(
+        student,
+        mnist.train,
+        objective,
+        optimizer,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        augment=recipe.augment,
+        after_step=after_step,
+        parts={"scheduler": scheduler, "average": average},
+        checkpoint=checkpoint,
+        evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
+        progress=progress,
+    )
+    # Averaged weights need statistics of their own: those of the weights on the way make a good CNN guess.
+    batches = minibatches(*mnist.train, batch_size=recipe.batch_size, augment=recipe.augment)
+    update_bn(batches, average.module)
+    return average.module
 
 
 @torch.no_grad()

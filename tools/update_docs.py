@@ -1,7 +1,8 @@
 """Write what is generated in docs/ and the records in the package; ``--check`` fails where a file differs.
 
-From records: docs/results.md, docs/benchmarks.md and ``kdcourse/records/``. From the parser: docs/cli.md. From the code
-that the tests run: docs/your-own-project.md. No number in these pages is typed.
+From records: docs/results.md, docs/benchmarks.md, docs/ledger.md, docs/studies.md, README's short table,
+experiments/verdicts.json and ``kdcourse/records/``. From the parser: docs/cli.md. From the code that the tests run:
+docs/your-own-project.md. No number in these pages is typed.
 """
 
 import argparse
@@ -10,7 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import ledger
 import own_project_page
+from ledger import machine, table
 
 from kdcourse.__main__ import make_parser
 from kdcourse.results import verdict
@@ -28,20 +31,6 @@ SHIPPED = (
 def read(folder: Path, name: str) -> dict:
     """Return one record."""
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def machine(record: dict) -> str:
-    """Return where and when a record was made."""
-    where = record["environment"]
-    load = ", ".join(f"{load:g}" for load in where["load_average"] or [])
-    return f"{where['cpu']}, {where['cores']} cores, torch {where['torch']}, load {load}, {where['date']}"
-
-
-def table(head: list[str], rows: list[list[str]], *, align: str = "") -> str:
-    """Return a Markdown table; ``align`` has ``l`` or ``r`` for each column."""
-    marks = {"l": "---", "r": "---:"}
-    rule = [marks[letter] for letter in align or "l" * len(head)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
 
 
 # docs/results.md
@@ -355,6 +344,8 @@ def pages() -> dict[Path, str]:
     docs, records = ROOT / "docs", ROOT / "kdcourse" / "records"
     files = {docs / "results.md": results(), docs / "benchmarks.md": benchmarks(), docs / "cli.md": cli()}
     files[docs / "your-own-project.md"] = own_project_page.page()
+    files |= {docs / "ledger.md": ledger.ledger(), docs / "studies.md": ledger.studies_page()}
+    files |= {ROOT / "README.md": ledger.readme(), ledger.VERDICTS: ledger.verdicts()}
     shipped = sorted(path for pattern in SHIPPED for path in ROOT.glob(pattern))
     return files | {records / path.name: path.read_text(encoding="utf-8") for path in shipped}
 
