@@ -60,6 +60,9 @@ def describe(study: Study) -> list[str]:
 def quick() -> int:
     """Run the quick study anew, and return 0 if its rows have the verdicts of the record."""
     (study,) = choose([QUICK])
+    if not (RESULTS / f"{QUICK}.json").exists():
+        print(f"there is no record to compare with: python -m experiments {QUICK} makes it.")
+        return 1
     with tempfile.TemporaryDirectory() as folder:
         (path,) = run_studies([study], folder=Path(folder), results=Path(folder) / "records")
         new, old = (json.loads(each.read_text(encoding="utf-8")) for each in (path, RESULTS / path.name))

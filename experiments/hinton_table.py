@@ -111,7 +111,9 @@ def objective(
     which = torch.randint(len(SHIFTS), (len(images),)).to(images.device) if shifted else torch.full_like(labels, middle)
     if shifted:
         images = pick_shifts(images, which)
-    predicted = student(images)
+    with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        predicted = student(images)  # (B, K)
+    predicted = predicted.float()
     ce = F.cross_entropy(predicted, labels, label_smoothing=smoothing)
     if alpha == 0:
         return {"ce": ce}
