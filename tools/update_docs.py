@@ -23,8 +23,8 @@ EXPERIMENTS, BENCHMARKS = ROOT / "experiments" / "results", ROOT / "benchmarks" 
 # Records whose numbers a chapter shows: the package has a copy of each.
 SHIPPED = (
     "experiments/results/chapter*.json", "experiments/results/continual.json", "experiments/results/detection.json",
-    "experiments/results/distill.json", "experiments/results/hinton.json", "experiments/results/quantisation.json",
-    "benchmarks/results/losses.json",
+    "experiments/results/distill.json", "experiments/results/hinton.json", "experiments/results/language.json",
+    "experiments/results/quantisation.json", "benchmarks/results/losses.json",
 )  # fmt: skip
 
 
@@ -64,6 +64,8 @@ def results() -> str:
             parts.append(f"**{name}**\n\n{_comparison(rows)}\n")
     if (EXPERIMENTS / "detection.json").exists():
         parts.append(detection())
+    if (EXPERIMENTS / "language.json").exists():
+        parts.append(language())
     parts += [with_claims(name) for name in ("continual", "quantisation") if (EXPERIMENTS / f"{name}.json").exists()]
     return "\n".join(parts)
 
@@ -105,6 +107,48 @@ Below {settings["smallest_effect"]:g} point a difference is too small to matter.
 
 {tables}
 """
+
+
+def language() -> str:
+    """Which part of a BERT is worth distilling: means, comparisons, and the verdicts on the sentences."""
+    record = read(EXPERIMENTS, "language")
+    teacher, settings = record["teacher"], record["settings"]
+    body, embeddings = teacher["parameters apart"]
+    verdicts = [
+        [row["claim"], ", ".join(row[key] for key in ("block", "start") if key in row), _verdict_of(row)]
+        for row in record["verdicts"]
+    ]
+    means = [
+        [
+            row["block"], row["start"], row["arm"], f"{1 - row['test_errors'] / settings['test']:.1%}",
+            f"{row['perplexity']:.0f}", f"{row['seeds']}",
+        ]
+        for row in record["means"]
+    ]  # fmt: skip
+    sizes = sorted({(row["width"], row["body_parameters"], row["embedding_parameters"]) for row in record["runs"]})
+    students = "; ".join(f"2 × {width}: {body:,} and {rest:,}" for width, body, rest in sizes)
+    tables = "\n\n".join(f"**{name}**\n\n{_comparison(rows)}" for name, rows in record["comparisons"].items())
+    return f"""## 09 Language
+
+{record["about"]}. Teacher: {teacher["test_errors"]:,} errors of {teacher["test_definitions"]:,}. Parameters of blocks
+and heads, and of embeddings: teacher {body:,} and {embeddings:,}; students {students}. The rule is in
+`experiments/language.py`.
+
+`{record["command"]}`, {record["minutes"]:g} minutes of processor time on {machine(record)}.
+
+{table(["sentence", "students", "verdict"], verdicts)}
+
+{table(["labels", "start", "arm", "right", "perplexity", "seeds"], means, align="lllrrr")}
+
+{tables}
+"""
+
+
+def _verdict_of(row: dict) -> str:
+    """Return a verdict in bold, with the difference that it rests on."""
+    ours = row.get("best attention term", "the start")
+    interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+    return f"**{row['verdict']}**: {ours} minus {row['best other term']} {interval}"
 
 
 def newcomer() -> str:
