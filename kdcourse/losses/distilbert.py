@@ -163,6 +163,9 @@ def distilbert_terms(
     Means run over all tokens of the batch, so every token has the same weight. The paper names the three losses but
     not their weights.
 
+    Place i of one side is compared with place i of the other. A masked model speaks there about token i, a causal one
+    about token i + 1: move one of the two by a place first.
+
     References
     ----------
     Sanh et al. (2019), arXiv:1910.01108, section 3.

@@ -254,3 +254,12 @@ def test_triple_loss_refuses_what_it_cannot_mean(place, value, arguments, messag
     inputs[place] = value
     with pytest.raises(ValueError, match=message):
         distilbert_loss(*inputs, **arguments)
+
+
+@pytest.mark.trap(91)
+def test_each_place_is_compared_with_its_own_place():
+    _, teacher, labels, *hidden = batch()
+    asked = {"attention_mask": MASK, "temperature": 1.0}
+    assert distilbert_terms(teacher, teacher, labels, *hidden, **asked)["kd"].item() == pytest.approx(0, abs=1e-12)
+    one_late = distilbert_terms(teacher, teacher.roll(1, dims=1), labels, *hidden, **asked)["kd"]
+    assert one_late > 1
