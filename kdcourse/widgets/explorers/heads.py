@@ -76,13 +76,13 @@ class HeadsExplorer(Shown):
         self._read_and_draw()
 
     def _make_picture(self) -> None:
-        self.canvas = Canvas(9.2, 5.6, full_colour=True)
+        self.canvas = Canvas(9.2, 6.0, full_colour=True)
         self._axes, self._images = {}, {}
         for place, name in enumerate(self._models):
-            ax = self.canvas.add_axes(0.11 + 0.5 * place, 0.42, 0.36, 0.50)
+            ax = self.canvas.add_axes(0.11 + 0.5 * place, 0.47, 0.36, 0.47)
             self._axes[name] = ax
             self._images[name] = ax.imshow([[0.0]], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        below = tidy(self.canvas.add_axes(0.07, 0.16, 0.92, 0.15))
+        below = tidy(self.canvas.add_axes(0.07, 0.18, 0.92, 0.14))
         below.set(ylim=(0, 1), xlim=(-0.6, len(self._kinds) - 0.4), ylabel="probability")
         below.set_xticks(range(len(self._kinds)), labels=self._kinds, rotation=60, ha="right", fontsize=8)
         self._bars: dict[str, BarContainer] = {}
