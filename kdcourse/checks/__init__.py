@@ -35,6 +35,13 @@ from .features import (
     check_hint_stage,
     check_hint_verdict,
 )
+from .language import (
+    check_control_verdict,
+    check_layer_map,
+    check_padding_table,
+    check_relation_loss,
+    check_triple_loss,
+)
 from .online import (
     check_cohort_picture,
     check_curriculum,
@@ -116,6 +123,7 @@ __all__ = [
     "check_combined_objective",
     "check_confidence_choice",
     "check_contrastive_verdicts",
+    "check_control_verdict",
     "check_curriculum",
     "check_dark_knowledge",
     "check_deep_supervision_loss",
@@ -136,6 +144,7 @@ __all__ = [
     "check_info_nce_loss",
     "check_invariance_picture",
     "check_kd_loss",
+    "check_layer_map",
     "check_mean_probabilities",
     "check_measured_accuracy",
     "check_measured_size",
@@ -143,6 +152,7 @@ __all__ = [
     "check_mutual_verdicts",
     "check_optimum",
     "check_padded_kd_loss",
+    "check_padding_table",
     "check_paired_interval",
     "check_picture",
     "check_prediction",
@@ -150,6 +160,7 @@ __all__ = [
     "check_push_picture",
     "check_queue_loss",
     "check_queue_push",
+    "check_relation_loss",
     "check_relation_verdicts",
     "check_repaired_loss",
     "check_run",
@@ -163,6 +174,7 @@ __all__ = [
     "check_sweep_runs",
     "check_temperature_choice",
     "check_training_run",
+    "check_triple_loss",
     "check_verdict",
     "check_weight_search",
 ]
