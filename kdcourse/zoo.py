@@ -1,6 +1,6 @@
 """Trained teachers that ship with the package, each with the command, seed and machine that made it.
 
-Chapters 01 to 07. ``load`` gives a teacher at once; ``train_teacher`` makes it again.
+Chapters 01 to 08. ``load`` gives a teacher at once; ``train_teacher`` makes it again.
 """
 
 import hashlib
@@ -8,11 +8,12 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from . import models
 from ._files import check_writable, write_atomically
-from .data import jitter, load_mnist, minibatches
+from .data import jitter, minibatches
 from .data.batches import Transform
-from .objectives import label_objective
-from .training import Step, count_errors, fit
+from .tasks import TASKS, Task
+from .training import Step, fit
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,15 @@ class Teacher:
     max_norm: float | None = None
     average: float = 0.999
     bfloat16: bool = False
+    weight_decay: float = 0.0
+    task: str = "digits"
     settings_chosen: str = "the first that were tried"
+
+
+def _make_scenes_teacher() -> nn.Module:
+    from .models.detection import make_teacher_detector  # torchvision's detectors take a second to import
+
+    return make_teacher_detector()
 
 
 TEACHERS = {
@@ -74,6 +83,16 @@ TEACHERS = {
         "the course's CNN teacher, stages of 16, 32 and 64 channels",
         epochs=10,
         augment=jitter,
+    ),
+    "scenes_teacher": Teacher(
+        _make_scenes_teacher,
+        "a RetinaNet over a ResNet-18 of width 16 for scenes of digits, its body first trained on single digits",
+        epochs=8,
+        batch_size=16,
+        learning_rate=1e-3,
+        warm_up=0.1,
+        held_out=0,
+        task="scenes",
     ),
 }
 
@@ -115,9 +134,10 @@ def load(name: str, *, device: str | torch.device = "cpu", folder: str | Path | 
             raise ValueError(f"its SHA-256 is {checksum}, its record says {expected}")
         state = load_safetensors(content)
         model = TEACHERS[name].make()
-        model.load_state_dict(
-            {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-        )
+        stored = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        missing, unexpected = model.load_state_dict(stored, strict=False)
+        if unexpected or set(missing) - _copies(model):
+            raise ValueError(f"it is of another model: unexpected {unexpected[:3]}, missing {missing[:3]}")
     except Exception as error:
         raise ValueError(
             f"the teacher's file {path} is missing or damaged ({str(error)[:200]}). Reinstall the package, or "
@@ -149,6 +169,24 @@ def provenance(name: str, *, folder: str | Path | None = None) -> dict:
     """
     path = _weights(folder) / f"{_checked(name)}.json"
     return {**json.loads(path.read_text(encoding="utf-8")), "settings_chosen": TEACHERS[name].settings_chosen}
+
+
+def score(record: Mapping[str, Any]) -> str:
+    """Return a teacher's test score in words.
+
+    Parameters
+    ----------
+    record : mapping
+        From `provenance` or `train_teacher`.
+
+    Examples
+    --------
+    >>> score(provenance("teacher_cnn"))
+    '56 test errors of 10,000 images'
+    """
+    if "mAP" in record:
+        return f"mAP {record['mAP']:.3f} on {record['test_scenes']:,} test scenes"
+    return f"{record['test_errors']:,} test errors of {record['test_images']:,} images"
 
 
 def train_teacher(
@@ -198,23 +236,22 @@ def train_teacher(
     >>> train_teacher("resnet")
     Traceback (most recent call last):
     ...
-    ValueError: there is no teacher 'resnet'. The package ships hinton_teacher, teacher_mlp, teacher_cnn.
+    ValueError: there is no teacher 'resnet'. The package ships hinton_teacher, ...
     """
     from safetensors.torch import save
 
-    weights = Path(folder) / f"{name}.safetensors"
-    recipe = TEACHERS[_checked(name)]
+    recipe, weights = TEACHERS[_checked(name)], Path(folder) / f"{name}.safetensors"
     if weights.exists() and not force:
         raise ValueError(f"{weights} exists: choose another folder, or replace it with force=True.")
     check_writable(weights, size=2**23)
     epochs = recipe.epochs if epochs is None else epochs
     device = torch.device(device)
+    task = TASKS[recipe.task](recipe.held_out, device, seed)
     start = time.perf_counter()
-    average = fit_teacher(
-        replace(recipe, epochs=epochs), seed=seed, device=device, checkpoint=checkpoint, progress=progress
+    average = _fit(
+        replace(recipe, epochs=epochs), task, seed=seed, device=device, checkpoint=checkpoint, progress=progress
     )
     seconds = time.perf_counter() - start
-    mnist = load_mnist(device=device, held_out=recipe.held_out)
     state = {key: value.half() if value.is_floating_point() else value for key, value in average.state_dict().items()}
     stored = recipe.make().to(device)  # measured as stored: rounded to half precision
     stored.load_state_dict(state)
@@ -224,9 +261,8 @@ def train_teacher(
         "command": f"kdcourse zoo train {name} --seed {seed} --epochs {epochs}",
         "seed": seed,
         "epochs": epochs,
-        "training_images": len(mnist.train.labels),
-        "test_errors": count_errors(stored, *mnist.test),
-        "test_images": len(mnist.test.labels),
+        f"training_{task.samples}": len(task.train[0]),
+        **task.measure(stored),
         "parameters": models.count_parameters(stored),
         "seconds": round(seconds, 1),
         "torch": torch.__version__,
@@ -234,7 +270,8 @@ def train_teacher(
         "threads": torch.get_num_threads(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    content = save({key: value.cpu().contiguous() for key, value in state.items()})
+    copies = _copies(average)  # tied weights are stored once
+    content = save({key: value.cpu().contiguous() for key, value in state.items() if key not in copies})
     record["sha256"] = hashlib.sha256(content).hexdigest()
     write_atomically(weights, lambda path: path.write_bytes(content))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -275,19 +312,35 @@ def fit_teacher(
     torch.Size([2, 10])
     """
     device = torch.device(device)
-    mnist = load_mnist(device=device, held_out=recipe.held_out)
+    task = TASKS[recipe.task](recipe.held_out, device, seed)
+    return _fit(recipe, task, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
+
+
+def _fit(
+    recipe: Teacher,
+    task: Task,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoint: str | Path | None,
+    progress: bool,
+) -> nn.Module:
     torch.manual_seed(seed)
     student = recipe.make().to(device)
+    task.prepare(student)
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
-    steps = recipe.epochs * math.ceil(len(mnist.train.labels) / recipe.batch_size)
+    make_optimizer = torch.optim.AdamW if recipe.weight_decay else torch.optim.Adam
+    optimizer = make_optimizer(
+        student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    steps = recipe.epochs * math.ceil(len(task.train[0]) / recipe.batch_size)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=steps, pct_start=recipe.warm_up
     )
 
-    def objective(student: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def objective(student: nn.Module, *batch: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
-            return label_objective(student, images, labels)
+            return task.objective(student, *batch)
 
     def after_step(step: Step) -> None:
         scheduler.step()
@@ -297,7 +350,7 @@ def fit_teacher(
 
     fit(
         student,
-        mnist.train,
+        task.train,
         objective,
         optimizer,
         epochs=recipe.epochs,
@@ -305,14 +358,16 @@ def fit_teacher(
         seed=seed,
         augment=recipe.augment,
         after_step=after_step,
-        parts={"scheduler": scheduler, "average": average},
+        parts={"scheduler": scheduler, "average": average, **task.parts},
         checkpoint=checkpoint,
-        evaluate=lambda _: {"test_errors": count_errors(average.module, *mnist.test)},
+        evaluate=lambda _: task.measure(average.module),
+        make_batches=task.make_batches,
         progress=progress,
     )
     # Averaged weights need statistics of their own: those of the weights on the way make a good CNN guess.
-    batches = minibatches(*mnist.train, batch_size=recipe.batch_size, augment=recipe.augment)
-    update_bn(batches, average.module)
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in average.modules()):
+        batches = minibatches(*task.train, batch_size=recipe.batch_size, augment=recipe.augment)
+        update_bn(batches, task.normalized(average.module))
     return average.module
 
 
@@ -323,6 +378,17 @@ def _constrain(model: nn.Module, max_norm: float) -> None:
     for layer in hidden:
         norms = torch.linalg.vector_norm(layer.weight, dim=1, keepdim=True)
         layer.weight.mul_((max_norm / norms).clamp_(max=1))
+
+
+def _copies(model: nn.Module) -> set[str]:
+    """Names in a model's state that stand for the same memory as an earlier name: tied weights."""
+    seen: set[int] = set()
+    copies = set()
+    for name, tensor in model.state_dict().items():
+        if tensor.numel() and tensor.data_ptr() in seen:
+            copies.add(name)
+        seen.add(tensor.data_ptr())
+    return copies
 
 
 def _weights(folder: str | Path | None) -> Traversable:

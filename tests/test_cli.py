@@ -208,7 +208,7 @@ def test_a_teacher_is_trained_beside_the_shipped_one_by_default(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert main(["zoo", "train", "teacher_mlp"]) == 0
     assert calls[0]["folder"] == Path("teachers")
-    assert "7 test errors of 10: teachers" in capsys.readouterr().out
+    assert "7 test errors of 10 images: teachers" in capsys.readouterr().out
 
 
 def test_the_shipped_teacher_is_replaced_only_by_force(monkeypatch, capsys, no_training):
@@ -397,8 +397,9 @@ def test_the_zoo_lists_each_teacher_with_its_measured_errors(capsys):
     assert main(["zoo"]) == 0
     lines = capsys.readouterr().out.splitlines()
     teachers, settings = lines[::2], lines[1::2]
-    assert [line.split()[0] for line in teachers] == ["hinton_teacher", "teacher_mlp", "teacher_cnn"]
-    assert all("test errors of 10,000" in line for line in teachers)
+    assert [line.split()[0] for line in teachers] == list(zoo.TEACHERS)
+    assert all(zoo.score(zoo.provenance(line.split()[0])) in line for line in teachers)
+    assert "test errors of 10,000 images" in teachers[0]
     assert "by test errors" in settings[0]  # a score that its own test images have flattered says so
     assert all("settings: " in line for line in settings)
 

@@ -46,7 +46,8 @@ MAY_IMPORT = {
         "hashing",
         "_moved",
     },
-    "zoo": {"losses", "models", "data", "training", "objectives", "_files"},
+    "tasks": {"models", "data", "training", "objectives"},
+    "zoo": {"models", "data", "training", "tasks", "_files"},
     "plots": set(),
     "grading": {"_files"},  # a worker imports what a key asks for; the grader itself needs nothing else
     "checks": {"losses", "models", "data", "training", "recipes", "sweeps", "zoo", "objectives", "results"},

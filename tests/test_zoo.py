@@ -1,5 +1,6 @@
 """Teachers that ship: each loads, is as good as its record says, and can be made again."""
 
+import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse import zoo
+from kdcourse import tasks, zoo
+from kdcourse.data.scenes import load_scenes
 from kdcourse.models import count_parameters
+from kdcourse.models.detection import detect, mean_average_precision
 from kdcourse.training import count_errors
 
 WEIGHTS = Path(str(resources.files("kdcourse") / "weights"))
 SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+OF_DIGITS = [name for name in SHIPPED if zoo.TEACHERS[name].task == "digits"]
 
 
 def test_every_teacher_that_is_offered_ships_with_its_record():
@@ -25,7 +29,7 @@ def test_shipped_weights_take_at_most_25_megabytes():
 
 
 @pytest.mark.trap(9)
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", OF_DIGITS)
 def test_a_shipped_teacher_makes_the_test_errors_that_its_record_says(name, mnist):
     teacher, record = zoo.load(name), zoo.provenance(name)
     errors = count_errors(teacher, *mnist.test)
@@ -35,8 +39,19 @@ def test_a_shipped_teacher_makes_the_test_errors_that_its_record_says(name, mnis
     assert count_parameters(teacher) == record["parameters"]
 
 
+@pytest.mark.slow
+def test_the_detector_has_the_mean_average_precision_that_its_record_says():
+    scenes, record = load_scenes(train=1, held_out=1).test, zoo.provenance("scenes_teacher")
+    detector = zoo.load("scenes_teacher")
+    measured = mean_average_precision(detect(detector, scenes.images), scenes.targets)
+    assert abs(measured["mAP"] - record["mAP"]) <= 0.002
+    assert record["mAP"] >= 0.65
+    assert record["test_scenes"] == len(scenes.targets) == 1000
+    assert count_parameters(detector) == record["parameters"]
+
+
 @pytest.mark.trap(9)
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", OF_DIGITS)
 def test_a_shipped_teacher_is_trained(name):
     assert zoo.provenance(name)["test_errors"] < 200  # an untrained one makes about 9,000
 
@@ -52,7 +67,8 @@ def test_a_record_says_how_to_make_the_teacher_again(name):
     assert record["command"] == f"kdcourse zoo train {name} --seed {record['seed']} --epochs {record['epochs']}"
     assert (record["name"], record["about"]) == (name, recipe.about)
     assert record["epochs"] == recipe.epochs
-    assert record["training_images"] == 60_000 - recipe.held_out
+    samples = {"digits": 60_000, "scenes": 20_000}[recipe.task] - recipe.held_out
+    assert record[{"digits": "training_images"}.get(recipe.task, f"training_{recipe.task}")] == samples
     assert {"torch", "device", "threads", "date", "seconds"} <= record.keys()
 
 
@@ -122,7 +138,7 @@ def test_a_single_flipped_bit_in_a_teachers_weights_is_found(name, tmp_path):
 def small_recipe(monkeypatch, digits, mnist):
     """A recipe with everything a teacher may use, on 500 digits."""
     small = type(mnist)(train=digits, held_out=mnist.held_out.take(10), test=mnist.test.take(500))
-    monkeypatch.setattr(zoo, "load_mnist", lambda **options: small)
+    monkeypatch.setattr(tasks, "load_mnist", lambda **options: small)
 
     def make():
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 10))
@@ -139,6 +155,26 @@ def test_training_writes_weights_and_a_record_that_agree(small_recipe, tmp_path,
     teacher = zoo.load("small")
     assert count_errors(teacher, *mnist.test.take(500)) == record["test_errors"] < 150
     assert record["training_images"] == 500
+
+
+def test_tied_weights_are_stored_once_and_load_tied(small_recipe, tmp_path, monkeypatch):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.out = nn.Linear(784, 784), nn.Linear(784, 784), nn.Linear(784, 10)
+            self.second.weight = self.first.weight
+
+        def forward(self, images):
+            return self.out(self.second(self.first(images.flatten(1)).relu()).relu())
+
+    monkeypatch.setitem(zoo.TEACHERS, "small", dataclasses.replace(small_recipe, make=Tied, epochs=1, max_norm=None))
+    record = zoo.train_teacher("small", folder=tmp_path, progress=False)
+    assert (tmp_path / "small.safetensors").stat().st_size < 1.1 * 2 * record["parameters"]
+    teacher = zoo.load("small", folder=tmp_path)
+    assert teacher.second.weight is teacher.first.weight
+    monkeypatch.setitem(zoo.TEACHERS, "small", dataclasses.replace(small_recipe, make=lambda: nn.Linear(784, 10)))
+    with pytest.raises(ValueError, match="it is of another model"):
+        zoo.load("small", folder=tmp_path)
 
 
 def test_averaged_weights_have_batch_statistics_of_their_own(small_recipe, tmp_path, monkeypatch, digits):

@@ -16,8 +16,8 @@ def run(options: argparse.Namespace) -> int:
 def _list() -> int:
     for name, teacher in zoo.TEACHERS.items():
         record = zoo.provenance(name)
-        say(f"{name:<15} {record['test_errors']:>4} test errors of {record['test_images']:,}  {teacher.about}")
-        say(f"{'':<15} settings: {record['settings_chosen']}")
+        say(f"{name:<20} {zoo.score(record)}: {teacher.about}")
+        say(f"{'':<20} settings: {record['settings_chosen']}")
     return 0
 
 
@@ -35,5 +35,5 @@ def _train(options: argparse.Namespace) -> int:
         options.name, seed=options.seed, epochs=options.epochs, folder=options.folder, force=options.force,
         device=device, checkpoint=options.checkpoint,
     )  # fmt: skip
-    say(f"{record['name']}: {record['test_errors']} test errors of {record['test_images']:,}: {weights}")
+    say(f"{record['name']}: {zoo.score(record)}: {weights}")
     return 0

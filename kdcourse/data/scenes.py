@@ -124,7 +124,7 @@ def make_scenes(
     objects : (int, int)
         Least and largest number of digits in a scene. 0 as the least makes scenes without any.
     size : int
-        Pixels of a side, at least 48.
+        Pixels of a side, at least 56: the largest digit must fit.
     clutter : int
         Fragments in a scene.
     seed : int
@@ -147,9 +147,9 @@ def make_scenes(
     [torch.Size([2, 4]), torch.Size([2, 4])]
     """
     least, largest = objects
-    if count < 1 or size < 48 or clutter < 0 or not 0 <= least <= largest:
+    if count < 1 or size < 56 or clutter < 0 or not 0 <= least <= largest:
         raise ValueError(
-            f"a scene needs count >= 1, size >= 48, clutter >= 0 and 0 <= least <= largest objects, got count={count}, "
+            f"a scene needs count >= 1, size >= 56, clutter >= 0 and 0 <= least <= largest objects, got count={count}, "
             f"size={size}, clutter={clutter}, objects={objects}."
         )
     images, targets = torch.empty(count, 1, size, size), []
