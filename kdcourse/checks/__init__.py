@@ -20,6 +20,14 @@ from .contrastive import (
     check_queue_loss,
     check_queue_push,
 )
+from .detection import (
+    check_class_term_verdict,
+    check_detection_questions,
+    check_foreground,
+    check_overlaps,
+    check_pyramid_loss,
+    check_teacher_weighted_loss,
+)
 from .failures import CheckFailed
 from .feature_and_logits import (
     check_candidates,
@@ -118,6 +126,7 @@ __all__ = [
     "check_candidates",
     "check_chosen",
     "check_chosen_temperatures",
+    "check_class_term_verdict",
     "check_cohort_picture",
     "check_combination_verdicts",
     "check_combined_objective",
@@ -127,6 +136,7 @@ __all__ = [
     "check_curriculum",
     "check_dark_knowledge",
     "check_deep_supervision_loss",
+    "check_detection_questions",
     "check_distance_loss",
     "check_early_exit",
     "check_ensemble",
@@ -137,6 +147,7 @@ __all__ = [
     "check_exit_forward",
     "check_exit_questions",
     "check_find_optimum",
+    "check_foreground",
     "check_gradient_length",
     "check_gradient_picture",
     "check_hint_stage",
@@ -151,6 +162,7 @@ __all__ = [
     "check_mutual_learning_loss",
     "check_mutual_verdicts",
     "check_optimum",
+    "check_overlaps",
     "check_padded_kd_loss",
     "check_padding_table",
     "check_paired_interval",
@@ -158,6 +170,7 @@ __all__ = [
     "check_prediction",
     "check_push",
     "check_push_picture",
+    "check_pyramid_loss",
     "check_queue_loss",
     "check_queue_push",
     "check_relation_loss",
@@ -172,6 +185,7 @@ __all__ = [
     "check_sweep_objective",
     "check_sweep_questions",
     "check_sweep_runs",
+    "check_teacher_weighted_loss",
     "check_temperature_choice",
     "check_training_run",
     "check_triple_loss",
