@@ -106,7 +106,7 @@ found = {"teacher": detect(teacher, test.images)}
 for arm, models in students.items():
     for seed, model in enumerate(models):
         found[arm, seed] = detect(model, test.images)
-print({arm: len(models) for arm, models in students.items()}, "students of", end=" ")
+print(f"{sum(len(models) for models in students.values())} students:", end=" ")
 print(f"{record['settings']['steps']:,} steps, {record['settings']['training_scenes']:,} scenes")
 
 # %% [markdown]
@@ -153,7 +153,7 @@ for _, part in table.groupby("student"):
     assert part["wrong boxes"].is_monotonic_decreasing
 
 # %% [markdown]
-# A higher threshold always loses digits and always loses wrong boxes. So one threshold cannot say who is better.
+# A higher threshold can only lose digits, and can only lose wrong boxes. So one threshold cannot say who is better.
 # [Mean average precision](glossary:mean-average-precision), mAP, looks at all of them. It sorts the boxes of one class by score and asks, at each share of digits
 # found, which share of the boxes is right. The mean over shares, over classes and over ten demands on the overlap, from half to nearly exact, is
 # the mAP. We write it in points, 0 to 100.
