@@ -100,6 +100,13 @@ from .temperature_sweep import (
 )
 from .turns import check
 from .verdicts import check_verdict
+from .whats_next import (
+    check_forgetting,
+    check_group_quantise,
+    check_group_verdict,
+    check_tasks_in_a_row,
+    check_whats_next_questions,
+)
 
 # Names that checks had before: notebooks of that time import them.
 check_chosen = check_chosen_temperatures
@@ -148,8 +155,11 @@ __all__ = [
     "check_exit_questions",
     "check_find_optimum",
     "check_foreground",
+    "check_forgetting",
     "check_gradient_length",
     "check_gradient_picture",
+    "check_group_quantise",
+    "check_group_verdict",
     "check_hint_stage",
     "check_hint_verdict",
     "check_info_nce_loss",
@@ -185,10 +195,12 @@ __all__ = [
     "check_sweep_objective",
     "check_sweep_questions",
     "check_sweep_runs",
+    "check_tasks_in_a_row",
     "check_teacher_weighted_loss",
     "check_temperature_choice",
     "check_training_run",
     "check_triple_loss",
     "check_verdict",
     "check_weight_search",
+    "check_whats_next_questions",
 ]

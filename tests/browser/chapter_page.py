@@ -85,6 +85,7 @@ def _switch(page: Page, theme: str) -> None:
     name = f"JupyterLab {theme.title()}"
     page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
     page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")  # it covers the page while the theme changes
 
 
 def last_frame(page: Page) -> dict:

@@ -21,10 +21,9 @@ def test_a_higher_threshold_hides_boxes_and_another_scene_is_another_picture(exp
     drag(page, slider(page, "score above").locator(".noUi-handle"), pixels=90)
     wait(page, f"frame.threshold > {first['threshold']} + 0.2")
     strict = at_rest(page)
-    for name in ("teacher", "labels only", "three terms"):
-        found, _, wrong = strict[name]
-        assert found <= first[name][0]
-        assert wrong <= first[name][2]
+    for name in ("teacher", "labels_only", "three_terms"):
+        assert strict[f"{name}_found"] <= first[f"{name}_found"]
+        assert strict[f"{name}_wrong"] <= first[f"{name}_wrong"]
 
     slider(page, "scene").locator(".noUi-handle").focus()
     page.keyboard.press("ArrowRight")

@@ -120,7 +120,11 @@ class BoxesExplorer(Shown):
             self._put(place, shown)
             hits = sum(hit >= 0 for hit in right)
             self.counts[name] = (hits, len(target["labels"]) - hits, len(right) - hits)
-        self.canvas.draw(scene=scene, threshold=threshold, **{name: counts for name, counts in self.counts.items()})
+        said = {}
+        for name, (hits, _, false) in self.counts.items():
+            key = name.replace(" ", "_")
+            said |= {f"{key}_found": hits, f"{key}_wrong": false}
+        self.canvas.draw(scene=scene, threshold=threshold, **said)
         self._tell(len(target["labels"]))
 
     def _put(self, place: int, shown: Sequence[tuple[list[float], str, str, str]]) -> None:
