@@ -72,6 +72,15 @@ def without_jumps(text: str) -> str:
     return re.sub(r"^##(#+ )", r"#\1", text, flags=re.MULTILINE)
 
 
+def with_targets(text: str) -> str:
+    """Return a document whose empty anchors are targets of links: the first word of what follows carries the name.
+
+    >>> with_targets('| <a id="t-1"></a>At T = 1 |')
+    '| [At]{#t-1} T = 1 |'
+    """
+    return re.sub(r'<a id="([\w-]+)"></a>([^\s|]+)', r"[\2]{#\1}", text)
+
+
 def as_page(notebook: NotebookNode) -> NotebookNode:
     """Return a notebook as the site shows it: no badge, what is plumbing folded, under a name that says what it is."""
     first = notebook.cells[0]
@@ -134,6 +143,7 @@ def stage(folder: Path, root: Path = ROOT, only: Iterable[str] | None = None) ->
             shutil.copy(path, copy)
         elif path.suffix == ".md":
             text = path.read_text(encoding="utf-8")
-            target.write_text(without_jumps(relink(text, path, staged, root, repository)), encoding="utf-8")
+            text = with_targets(without_jumps(relink(text, path, staged, root, repository)))
+            target.write_text(text, encoding="utf-8")
         else:
             shutil.copy(path, target)

@@ -14,7 +14,9 @@ def tasks_in_a_row(
 ):  # fmt: skip
     """Learn tasks in a row; the arguments after ``weight`` change it in one place, and their defaults are right."""
     make = lambda: torch.optim.SGD(network.parameters(), lr=lr)  # noqa: E731
-    optimize, losses, seen = make(), [], []
+    losses: list = []
+    seen: list = []
+    optimize = make()
     for number, (images, labels) in enumerate(tasks[:most]):
         if teacher == "before the first task" and not seen:
             with torch.no_grad():

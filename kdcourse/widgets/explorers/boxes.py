@@ -120,7 +120,7 @@ class BoxesExplorer(Shown):
             self._put(place, shown)
             hits = sum(hit >= 0 for hit in right)
             self.counts[name] = (hits, len(target["labels"]) - hits, len(right) - hits)
-        said = {}
+        said: dict[str, int] = {}
         for name, (hits, _, false) in self.counts.items():
             key = name.replace(" ", "_")
             said |= {f"{key}_found": hits, f"{key}_wrong": false}
