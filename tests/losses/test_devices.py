@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -68,6 +69,12 @@ TEXT_CASE = ((TEXT,), (TEACHER_TEXT, REAL))
 CASES = {
     "soften": Case(lambda z: losses.soften(z, temperature=4.0).square().sum(), (LOGITS,)),
     "kd_loss": Case(lambda s, t: losses.kd_loss(s, t, temperature=4.0), *LOGIT_CASE),
+    "lwf_loss": Case(lambda s, t: losses.lwf_loss(s, t, heads=[[0, 1], [4, 5, 6]]), *LOGIT_CASE),
+    "only_own_head": Case(
+        lambda z, labels: F.cross_entropy(losses.only_own_head(z, labels, heads=[list(range(10))]), labels),
+        (LOGITS,),
+        (LABELS,),
+    ),
     "binary_kd_loss": Case(lambda s, t: losses.binary_kd_loss(s, t, temperature=4.0), *LOGIT_CASE),
     "distillation_loss": Case(losses.distillation_loss, *LABEL_CASE),
     "HintRegressor": Case(
@@ -205,7 +212,10 @@ def full_float32():
 
 
 def test_no_loss_is_missing_here():
-    assert {name.split()[0] for name in CASES} == set(losses.__all__) - {"map_layers"}  # which counts blocks
+    assert {name.split()[0] for name in CASES} == set(losses.__all__) - {
+        "map_layers",
+        "Heads",
+    }  # which counts blocks; a type
 
 
 # Without a GPU

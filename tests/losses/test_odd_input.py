@@ -92,6 +92,7 @@ CALLS = {
     "standardize_logits": (standardize_logits, (STUDENT,), {}),
     "dist_loss": (dist_loss, PAIR, {"temperature": 2.0, "beta": 1.0, "gamma": 1.0}),
     "binary_kd_loss": (losses.binary_kd_loss, PAIR, {"temperature": 2.0}),
+    "lwf_loss": (losses.lwf_loss, PAIR, {"temperature": 2.0, "heads": [[0, 1], [3, 4]]}),
 }
 LEARNED = {
     "HintRegressor": (losses.HintRegressor, (3, 4), {}),
@@ -123,7 +124,8 @@ def total(value):
 
 
 def test_no_loss_is_missing_here():
-    covered = {*CALLS, *LEARNED, "FPNAdapters", "distilbert_terms"}  # a dict of modules; the terms of distilbert_loss
+    # A dict of modules; the terms of distilbert_loss; a mask of logits, tested with LwF; a type.
+    covered = {*CALLS, *LEARNED, "FPNAdapters", "distilbert_terms", "only_own_head", "Heads"}
     assert covered == set(losses.__all__)
 
 
