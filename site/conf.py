@@ -32,7 +32,6 @@ html_math_renderer = "mathml"  # built into the page: no script, no font from el
 autodoc_member_order, autodoc_typehints = "bysource", "none"  # the types stand in the docstrings
 napoleon_google_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True
 add_module_names = toc_object_entries = False
-python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"
 templates_path, html_static_path = ["templates"], ["static"]

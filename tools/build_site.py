@@ -24,6 +24,8 @@ from site_parts.reference import write_reference
 from site_parts.stylesheets import shrink
 
 WORK, SITE = "site-work", "site"  # folders in build/
+# myst-nb gives a folded cell a name that is not what is written on it.
+UNNAMED = '<summary aria-label="Toggle hidden content">'
 
 
 def build(root: Path = ROOT, *, only: Sequence[str] | None = None, target: Path | None = None) -> Path:
@@ -69,6 +71,9 @@ def build(root: Path = ROOT, *, only: Sequence[str] | None = None, target: Path 
     shutil.rmtree(target / ".doctrees", ignore_errors=True)
     for name in (".buildinfo", "objects.inv"):
         (target / name).unlink(missing_ok=True)
+    for page in target.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(UNNAMED, "<summary>"), encoding="utf-8")
     shrink(target)
     return target
 

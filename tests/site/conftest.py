@@ -33,7 +33,8 @@ class Reader:
         self.asked, self.complaints = [], []
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
-        self.page.goto((self.site / name).as_uri(), wait_until="load")
+        path, mark, query = name.partition("?")
+        self.page.goto((self.site / path).as_uri() + mark + query, wait_until="load")
         return self.page
 
     def elsewhere(self):

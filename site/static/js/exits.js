@@ -39,7 +39,7 @@ kd.add("exits", ({ controls, charts, says }, data) => {
     says.textContent = `An image leaves once a class has a probability of ${(i / 100).toFixed(2)}: ${shares.map((s, e) => `${kd.percent(s)} at exit ${e + 1}`).join(", ")}. ` +
       `${kd.percent(data.accuracy[i], 1)} right for ${kd.percent(data.compute[i])} of the multiply-adds; the deepest exit alone has ${kd.percent(data.single[2][1], 1)}. ` +
       `Of the images of ${digit.value}, ${kd.percent(of[2])} need the deepest exit.`;
-    shown = { shares, accuracy: data.accuracy[i], compute: data.compute[i] };
+    shown = { shares, of, accuracy: data.accuracy[i], compute: data.compute[i] };
   });
   return { read: () => shown };
 });
