@@ -33,7 +33,7 @@ from .self_attention import attention_loss, attention_scores_loss, value_relatio
 from .distilbert import distilbert_loss, distilbert_terms, hidden_cosine_loss  # 09
 from .divergences import decoupled_kd_loss, generalized_jsd_loss  # 11
 from .correlation import dist_loss, standardize_logits  # 11
-from .forgetting import Heads, lwf_loss, only_own_head  # 12
+from .forgetting import lwf_loss, only_own_head  # 12
 from .sigmoid_targets import binary_kd_loss  # 13
 
 __all__ = [  # noqa: RUF022
@@ -72,7 +72,6 @@ __all__ = [  # noqa: RUF022
     "generalized_jsd_loss",
     "standardize_logits",
     "dist_loss",
-    "Heads",
     "lwf_loss",
     "only_own_head",
     "binary_kd_loss",

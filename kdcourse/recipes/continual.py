@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import Split, pick_exemplars
-from ..losses import Heads, lwf_loss, only_own_head
+from ..losses import lwf_loss, only_own_head
+from ..losses.forgetting import Heads
 from ..training import TrainingOptions, predict_logits
 from ..training.options import fit_with, takes_training_options
 
