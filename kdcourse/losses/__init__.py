@@ -33,6 +33,8 @@ from .self_attention import attention_loss, attention_scores_loss, value_relatio
 from .distilbert import distilbert_loss, distilbert_terms, hidden_cosine_loss  # 09
 from .divergences import decoupled_kd_loss, generalized_jsd_loss  # 11
 from .correlation import dist_loss, standardize_logits  # 11
+from .cached import SampledTargets, TopTargets, sampled_kd_loss, sampled_targets, top_kd_loss, top_targets  # 11
+from .other_vocabularies import sorted_probability_loss  # 11
 from .forgetting import lwf_loss, only_own_head  # 12
 from .sigmoid_targets import binary_kd_loss  # 13
 
@@ -72,6 +74,13 @@ __all__ = [  # noqa: RUF022
     "generalized_jsd_loss",
     "standardize_logits",
     "dist_loss",
+    "TopTargets",
+    "top_targets",
+    "top_kd_loss",
+    "SampledTargets",
+    "sampled_targets",
+    "sampled_kd_loss",
+    "sorted_probability_loss",
     "lwf_loss",
     "only_own_head",
     "binary_kd_loss",

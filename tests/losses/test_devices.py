@@ -69,6 +69,14 @@ TEXT_CASE = ((TEXT,), (TEACHER_TEXT, REAL))
 CASES = {
     "soften": Case(lambda z: losses.soften(z, temperature=4.0).square().sum(), (LOGITS,)),
     "kd_loss": Case(lambda s, t: losses.kd_loss(s, t, temperature=4.0), *LOGIT_CASE),
+    "sorted_probability_loss": Case(losses.sorted_probability_loss, *LOGIT_CASE),
+    "top_targets": Case(
+        lambda s, t: losses.top_kd_loss(s, *losses.top_targets(t, 3, temperature=2.0), temperature=2.0), *LOGIT_CASE
+    ),
+    "top_kd_loss": Case(lambda s, t: losses.top_kd_loss(s, *losses.top_targets(t, 10)), *LOGIT_CASE),
+    "sampled_kd_loss": Case(
+        lambda s, t: losses.sampled_kd_loss(s, t.topk(3, dim=-1).indices, t.softmax(-1)[:, :3]), *LOGIT_CASE
+    ),
     "lwf_loss": Case(lambda s, t: losses.lwf_loss(s, t, heads=[[0, 1], [4, 5, 6]]), *LOGIT_CASE),
     "only_own_head": Case(
         lambda z, labels: F.cross_entropy(losses.only_own_head(z, labels, heads=[list(range(10))]), labels),
@@ -212,10 +220,8 @@ def full_float32():
 
 
 def test_no_loss_is_missing_here():
-    assert {name.split()[0] for name in CASES} == set(losses.__all__) - {
-        "map_layers",
-        "Heads",
-    }  # which counts blocks; a type
+    others = {"map_layers", "sampled_targets", "TopTargets", "SampledTargets"}  # counts blocks; draws; two types
+    assert {name.split()[0] for name in CASES} == set(losses.__all__) - others
 
 
 # Without a GPU

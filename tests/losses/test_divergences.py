@@ -244,6 +244,7 @@ def test_generalized_jsd_is_the_mixture_formula_inside_the_interval(shape, seed,
     assert actual.item() == pytest.approx(expected.mean(), rel=1e-7, abs=1e-10)
 
 
+@pytest.mark.trap(84)
 def test_generalized_jsd_at_its_ends_is_forward_and_reverse_kl_and_not_zero():
     student, teacher, _ = random_logits()
     q, p = softmax(student), softmax(teacher)

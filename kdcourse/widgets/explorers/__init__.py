@@ -1,6 +1,6 @@
 """Widgets that show what one formula or one network does: a slider moves, a picture follows. Nothing is trained.
 
-Chapters 00, 01 and 03 to 06, 08, 09 and 12, one file for each explorer.
+Chapters 00, 01 and 03 to 06, 08, 09, 11 and 12, one file for each explorer.
 """
 
 from .attention import AttentionExplorer
@@ -11,6 +11,7 @@ from .forgetting import ForgettingExplorer
 from .generations import GenerationsExplorer
 from .heads import HeadsExplorer
 from .hello import HelloSlider, hello_slider
+from .modes import ModesExplorer
 from .negatives import NegativesExplorer
 from .relations import RelationExplorer
 from .temperature import TemperatureExplorer
@@ -24,6 +25,7 @@ __all__ = [
     "GenerationsExplorer",
     "HeadsExplorer",
     "HelloSlider",
+    "ModesExplorer",
     "NegativesExplorer",
     "RelationExplorer",
     "TemperatureExplorer",
