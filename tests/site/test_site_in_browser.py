@@ -29,6 +29,19 @@ LOOK = """async () => {
   const parts = nodes => nodes.slice(0, 3).map(node => node.html.slice(0, 160));
   return found.violations.map(({id, impact, nodes}) => [id, impact, parts(nodes)]);
 }"""
+CONTRASTS = """() => {
+  const light = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = part => {
+    const colour = getComputedStyle(part).backgroundColor;
+    return /, 0\\)$/.test(colour) && part.parentElement ? ground(part.parentElement) : colour;
+  };
+  return [...document.querySelectorAll('main summary')].map(part => {
+    const pair = [light(getComputedStyle(part).color), light(ground(part))];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  });
+}"""
 TOO_WIDE = """() => {
   const wide = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= wide) return [];
@@ -58,6 +71,15 @@ def test_a_page_has_no_grave_finding_light_or_dark(reader, pytestconfig, name):
 def test_a_page_fits_a_telephone_without_scrolling_sideways(reader, name):
     assert reader.open(name, width=360).evaluate(TOO_WIDE) == []
     assert reader.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_folded_answer_can_be_read(reader, name, theme):
+    # A text of exactly the colour of its ground is what the checker leaves undecided.
+    ratios = reader.open(name, dark=theme == "dark").evaluate(CONTRASTS)
+    assert ratios or name.startswith("notebooks/00")
+    assert min(ratios, default=21) >= 4.5
 
 
 def test_the_first_page_is_at_most_half_a_megabyte(reader):
