@@ -66,7 +66,7 @@ from kdcourse.training import choose_threads, gradient_length, train
 from kdcourse.widgets import BoxesExplorer, guess
 from kdcourse.widgets.explorers.boxes import find_pairs
 
-choose_threads()
+threads = choose_threads()
 
 # %%
 draw_detection()
