@@ -103,9 +103,7 @@ def make_bert(
     >>> count(make_bert(layers=2, width=64)) < count(make_bert(layers=4, width=256)) / 9
     True
     """
-    heads = max(2, width // 64) if heads is None else heads
-    if width % heads:
-        raise ValueError(f"width must be a multiple of heads, got {width} and {heads}: each head takes an equal part.")
+    heads = attention_heads(width, heads)
     return BertForDefinitions(
         BertConfig(
             vocab_size=vocabulary,
@@ -121,6 +119,32 @@ def make_bert(
             pad_token_id=0,
         )
     )
+
+
+def attention_heads(width: int, heads: int | None = None) -> int:
+    """Return a number of attention heads that share a width equally.
+
+    Parameters
+    ----------
+    width : int
+        Size of a token's vector.
+    heads : int, optional
+        By default one for each 64 of the width, at least two.
+
+    Raises
+    ------
+    ValueError
+        If the width is not a multiple of the heads.
+
+    Examples
+    --------
+    >>> attention_heads(256), attention_heads(64), attention_heads(64, 1)
+    (4, 2, 1)
+    """
+    heads = max(2, width // 64) if heads is None else heads
+    if width % heads:
+        raise ValueError(f"width must be a multiple of heads, got {width} and {heads}: each head takes an equal part.")
+    return heads
 
 
 def body_and_embedding_parameters(model: nn.Module) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
+from .language import attention_heads
 from .modes import evaluating
 
 PAD, END = 0, 3  # of the course's tokenizer: two tokens, so that the end can be learned while padding is left out
@@ -69,9 +70,7 @@ def make_writer(
     >>> writer(torch.tensor([[6000, 9, 3]])).logits.shape
     torch.Size([1, 3, 6024])
     """
-    heads = max(2, width // 64) if heads is None else heads
-    if width % heads:
-        raise ValueError(f"width must be a multiple of heads, got {width} and {heads}: each head takes an equal part.")
+    heads = attention_heads(width, heads)
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=vocabulary + kinds, n_positions=length, n_embd=width, n_layer=layers, n_head=heads,
