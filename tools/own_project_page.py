@@ -14,7 +14,7 @@ from count_lines import RECORD, count_code
 
 ROOT = Path(__file__).resolve().parent.parent
 USES, TESTS = ROOT / "tests" / "own_project" / "uses", ROOT / "tests" / "own_project"
-MODULES = ("data", "teachers", "heads", "loop", "features", "out")
+MODULES = ("data", "teachers", "heads", "loop", "features", "trainers", "out")
 GITHUB = "https://github.com/"
 
 
@@ -42,7 +42,7 @@ here works. Names such as `student`, `teacher` and `loader` are yours.
 
 The two ideas of the package stay what they are. An objective is a function, `objective(student, *batch, **knobs)`,
 which returns the weighted terms of the loss. The loop, `kdcourse.training.train`, does not know the method. So
-everything here works for every objective, yours too.
+everything here works for every objective, yours too, and an objective also works inside somebody else's loop.
 
 ## In one table
 
@@ -64,6 +64,11 @@ NOTES = """## What is exact, and what is not
   see a piece.
 - **Several processes**: each records the losses of its own half of a batch, and each writes its own checkpoint. Give
   them different file names.
+- **In the Trainer of transformers and in Lightning** the same steps come out as with `distill`, to 1e-5. Tests hold
+  that, with accumulated batches too. The teacher is no part of the module: the optimizer does not see it and no
+  checkpoint has it. So put it on the training's device yourself. Without `model_accepts_loss_kwargs = False` the
+  Trainer adds up the pieces of an accumulated batch and does not average them, for every model whose `forward` takes
+  `**kwargs` (trap 100).
 - **The best weights** are chosen on what `evaluate` measures. Measure on images held out for that, not on the test
   set.
 - **A cache of the teacher's answers** is refused under augmentation. Without augmentation, and with tensors, it is
