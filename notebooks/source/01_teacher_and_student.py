@@ -198,7 +198,8 @@ assert p.topk(3).indices.tolist() == [8, 9, 3]
 #
 # Now move $T$ yourself, and choose a digit and an example. On the left is the softened answer, on the right the push on a student that
 # knows nothing; the dashes are the label alone. The explorer opens on another 3, the one whose answer at $T = 4$ is the most level.
-# Look for the temperature at which a second digit comes into sight.
+# Run the notebook **up to the next cell**, because a kernel that is busy answers no slider. Look for the temperature at which a second
+# digit comes into sight.
 
 # %%
 explorer = TemperatureExplorer(teacher, mnist.held_out, temperature=4.0)

@@ -12,8 +12,8 @@
 # - recognise six common mistakes (traps 1 to 6 of `docs/traps.md`) by the numbers they leave behind;
 # - judge by paired differences with intervals whether a teacher helped.
 #
-# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes, of which the machine needs two. It has
-# an opening and three parts: the loss, the trainer, and the digit 3 never seen. Each part is a good place to stop.
+# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes, of which the machine needs two. The chapter
+# has an opening and three parts: the loss, the trainer, and the digit 3 never seen. The end of each part is a good place to stop.
 #
 # Symbols: $z$ logits, $T$ [temperature](glossary:temperature), $p$ the teacher's probabilities, $q$ the student's.
 
@@ -109,7 +109,9 @@ live
 # - When does the teacher **stop helping**? Leave $T$ at 20, and choose *one hidden layer* and *all images*: the race starts again. In our run the student with a teacher was
 #   behind after 800 steps, with 5.3 % against 4.2 %. Then choose *two hidden layers*: ahead again, 2.8 % against 3.7 %. So the shape of the student matters.
 #
-# Those are single runs; `kdcourse distill` in a terminal measures both shapes over several seeds. *reset* brings everything back to this text's settings. Without a running kernel, this is the session, recorded:
+# Those are single runs. The command `kdcourse distill`, in a terminal, measures both shapes over several seeds. *reset* brings everything back to this text's settings.
+#
+# Without a running kernel, you see the session here, recorded:
 
 # %%
 recorded = new_live_trainer(seed=2)
@@ -135,12 +137,13 @@ assert abs(at_400[0] - at_400[1]) < 1
 assert ends["distilled"] < 0.75 * ends["no teacher"]
 
 # %% [markdown]
-# One run can be luck. So the same from four starts, with $T = 1$ or $T = 20$ all the way, and with larger steps, so that 400 of them are enough. (A first try with
-# steps half as large and three seeds was unclear against label smoothing. So the result holds for this budget.) `sweep` trains many students at once. Each
-# way of training is an [arm](glossary:arm). All arms of one seed start from the same weights and see the same batches, so their difference is
-# due to the method alone. `compare` takes that difference seed by seed and gives its [95 % interval](glossary:confidence-interval).
-# Two baselines get the same budget: no teacher, and [label smoothing](glossary:label-smoothing), which softens the labels without
-# knowing anything.
+# One run can be luck. So we train from four starts, with $T = 1$ or with $T = 20$ from the first step to the last. The learning rate is larger here, so that
+# 400 steps are enough. (A first try with half the learning rate and three seeds was unclear against label smoothing. So the result holds for this budget.)
+#
+# `sweep` trains many students at once. Each way of training is an [arm](glossary:arm). All arms of one seed start from the same weights and see the same
+# batches, so their difference is due to the method alone. `compare` takes that difference seed by seed and gives its
+# [95 % interval](glossary:confidence-interval). Two baselines get the same budget: no teacher, and [label smoothing](glossary:label-smoothing), which
+# softens the labels without knowing anything.
 
 # %%
 slider = sweep(
@@ -257,7 +260,7 @@ torch.testing.assert_close(from_torch, kl(p, q), rtol=1e-3, atol=1e-5)
 # <details><summary><b>Trap 1: the direction</b></summary>
 #
 # A common mistake in texts: the docstring says `KL(student || teacher)`, and the code below it computes
-# KL(teacher‖student). The code is right, the sentence is not. Whoever "repairs" the code by the sentence trains something
+# KL(teacher‖student). The code is right, the sentence is not. Whoever changes the code to fit the sentence trains something
 # else. With the student in front, the loss is weighted by the student's own probabilities, so classes that it never predicts cost nothing. Chapter 11
 # comes back to that direction, where it is useful.
 #
@@ -498,9 +501,9 @@ assert 2 / 3 < loud[32] / loud[16] < 3 / 2
 assert loud[4] / loud[1] > 3
 
 # %% [markdown]
-# The last column says how many times the gradient without $T^2$ halves when $T$ doubles. Once means that a half is left, twice a quarter. In the last rows it is about
-# twice, and that is what $T^2$ undoes. In the first rows it is less than once, because there the logits are not small against $T$. So
-# multiplying by $T^2$ does not level the curve there; it tilts it the other way.
+# From each row to the next, $T$ doubles. How many times is the gradient without $T^2$ cut in half meanwhile? The last column says it: once leaves a half, twice a
+# quarter. In the last rows it is about twice, and that is what $T^2$ undoes. In the first rows it is less than once, because there the logits are not small
+# against $T$. There $T^2$ does too much: with the factor, the gradient grows with $T$.
 
 # %% [markdown]
 # <details><summary><b>Trap 3: "T² keeps the gradient constant."</b></summary>
@@ -533,7 +536,7 @@ assert cosines[20] > 0.9
 assert cosines[100] > 0.99
 
 # %% [markdown]
-# At $T = 20$, the temperature of the paper's experiments, distillation *is* [logit matching](glossary:logit-matching), nearly.
+# At $T = 20$, the temperature of the paper's experiments, distillation is nearly [logit matching](glossary:logit-matching).
 # At $T = 1$ it is something else: there the student hears almost only about the classes that the teacher believes in.
 
 # %% [markdown]
@@ -588,7 +591,8 @@ assert min(loud[3:]) > 50
 
 # %% [markdown]
 # Forget $T^2$, and at $T = 16$ the teacher all but leaves the room, whatever $\alpha$ says. Keep it, and $\alpha$ means roughly the same
-# from $T = 4$ upwards. *Roughly*, because with $T^2$ the teacher is louder than $\alpha$ reads. Treat $\alpha$ as a knob to be tuned, not as a percentage.
+# from $T = 4$ upwards. But even then the teacher's share is larger than the half that $\alpha$ promises. So treat $\alpha$ as a knob to be tuned, not as a
+# percentage.
 
 # %% [markdown]
 # ## Part 2: the trainer
@@ -702,8 +706,8 @@ def my_train(student, batches, objective, optimizer):
 
 
 # %% [markdown]
-# That is all of it. `kdcourse.training.train`, which the course uses from here on, is this loop with a few checks. Now ask it
-# for 300 steps, and turn the temperature in the middle. The terms stay tensors until they are drawn, because reading a number from a GPU makes
+# That is the whole loop. From here on the course uses `kdcourse.training.train`, which is this loop with a few checks. We ask ours
+# for 300 steps, and raise the temperature in the middle. The terms stay tensors until they are drawn, because reading a number from a GPU makes
 # everything wait.
 
 # %%
@@ -729,10 +733,10 @@ show(ax, alt="02.two-terms")
 assert values["kd"][151:171].mean() > values["kd"][130:150].mean()
 
 # %% [markdown]
-# At the mark the distillation term jumps, though one small step cannot have spoilt the student. A loss at another temperature is
+# At the mark the distillation term jumps. One small step cannot have spoilt the student: the loss at another temperature is
 # *another ruler*. So two runs with different $T$ are compared by their errors, never by their losses.
 #
-# This loop runs behind the live trainer above.
+# The live trainer above runs this loop.
 
 # %% [markdown]
 # ### Does $T^2$ matter for the student?
@@ -761,8 +765,8 @@ assert against_none.loc["without T²"].verdict != "better"
 # %% [markdown]
 # Read the interval, not the mean. Without the factor nothing is left of the teacher's help. With it, the student beats the one without a teacher.
 #
-# And notice the second baseline: **label smoothing, which knows no teacher, is beaten by neither of these students.** Softness
-# alone could be all of the gain here. A comparison without that row would have been flattering; the next ones go further.
+# And notice the second baseline: **neither of these students beats label smoothing, which knows no teacher.** Softness
+# alone could be all of the gain here. Without that row the comparison would have flattered the teacher. Part 3 asks what a teacher gives beyond softness.
 
 # %% [markdown]
 # ## Part 3: a digit never seen
@@ -808,8 +812,8 @@ assert FULL or 0.45 < smoothing / against.loc["no_teacher"].difference < 0.85
 
 # %% [markdown]
 # Distillation beats both baselines here. But label smoothing alone goes about two thirds of the way from "no teacher" to "distilled"; at full size it goes a
-# third of it. The rest is knowledge. The student had 6,000 images. Its teacher had ten times as many, and saw each in ever-changing positions. What it learned there reaches the student
-# in the soft targets.
+# third of the way. The rest is knowledge. The student had 6,000 images. Its teacher had ten times as many, and saw each in ever-changing positions. What the
+# teacher learned there reaches the student in the soft targets.
 
 # %% [markdown]
 # ### The digit 3, never seen
@@ -865,11 +869,11 @@ show(plots.digit_grid(threes[chosen], captions=captions), alt="02.ten-found-ten-
 
 # %% [markdown]
 # Many are missed, and
-# the paper found the reason. The student knows what a 3 looks like, but it has also learned that a 3 never occurs. That is one number, the
+# the paper found the reason. The student knows what a 3 looks like, but it has also learned that a 3 never occurs. That second lesson sits in one number, the
 # [bias](glossary:bias) of class 3 in the last layer. So raise it.
 #
-# By how much? The paper chose the amount that was best *on the test set*. We do not, because a number chosen on the test
-# images is no longer a test. Our **held-out** images, threes included, are there for this.
+# By how much? The paper chose the amount that was best *on the test set*. We do not, because images by which something was chosen can no
+# longer test it. We choose on the **held-out** images, which have threes among them.
 
 
 # %%
@@ -897,8 +901,8 @@ show(ax, alt="02.errors-against-bias")
 print(f"lowest at {bias}; the paper's, tuned on its test set, is 3.5")
 
 # %% [markdown]
-# Was it the teacher, or is it the bias alone? All nine students get the same treatment, those without a teacher too: each its own
-# best bias on held-out images, then the test.
+# Was it the teacher, or is it the bias alone? All nine students get the same treatment, those without a teacher too: for each we choose
+# the best bias on held-out images, and then count its test errors.
 
 
 # %%
@@ -957,8 +961,8 @@ assert (distilled.high < 0).all()
 assert distilled.baseline_mean.min() > 6800  # of the sevens and eights alone there are 2,002
 
 # %% [markdown]
-# Two digits, eight never seen, and more than 60 % right; at full size it is 91 %. Without a teacher there is little more to be had than the sevens and eights themselves,
-# a fifth of the test. The paper reports 47.3 % errors, and 13.2 % with both biases lowered by 7.6, again tuned on the test set.
+# These students saw two digits of ten, and get more than 60 % of all ten right; at full size it is 91 %. Students without a teacher get little more right than the sevens
+# and eights themselves, a fifth of the test. The paper reports 47.3 % errors, and 13.2 % with both biases lowered by 7.6, again tuned on the test set.
 
 # %% [markdown]
 # ### At full size
@@ -983,9 +987,10 @@ assert round(record["means"]["only_7_and_8"]["test_errors_with_bias"], -2) == 90
 assert [round(means[arm]) for arm in ("teacher", "without_3", "no_teacher")] == [61, 127, 143]
 
 # %% [markdown]
-# It held: at full size the differences are smaller, because all students make fewer errors, and the intervals stay left of 0. Now the paper beside our record. Two warnings belong to this picture. The two
-# transfer sets that lack classes have no baseline at full size, so it shows means only. And the teacher's 61 is the flattered number of this chapter's beginning: do not read it as
-# "better than the paper's 67".
+# It held. At full size all students make fewer errors, so the differences are smaller, but the intervals stay left of 0.
+#
+# Now the paper beside our record. Two warnings belong to this picture. At full size the two transfer sets that lack classes have no baseline, so the picture shows means only. And the teacher's 61 is the
+# flattering number from the beginning of this chapter: do not read it as "better than the paper's 67".
 
 # %%
 rows = {
@@ -1006,7 +1011,7 @@ dots = {
 show(plots.dots(dots, xlabel="test errors of 10,000"), alt="02.paper-and-record")
 
 # %% [markdown]
-# The teacher closes most of the gap in both. The students that lack classes do better here than in the paper, before the bias is moved and
+# In the paper and here, distillation closes most of the gap between the plain student and the teacher. The students that lack classes do better here than in the paper, before the bias is moved and
 # after. So one order differs: in the paper the student that never saw a 3 makes more errors than the plain one, 206 against 146; here it makes fewer, 127 against 143. Our
 # biases come from held-out images, the paper's from the test set. All numbers, folded:
 
@@ -1023,11 +1028,11 @@ HTML(f"<details><summary>Every number of the paper and of the record</summary>{l
 #
 # - The loss is $T^2 \cdot \mathrm{KL}(\text{teacher} \,\|\, \text{student})$ of softened rows: summed over classes, averaged over everything else, in log space, with nothing
 #   flowing into the teacher.
-# - $T^2$ undoes the $1/T^2$ in the gradient where $T$ is large against the logits. Below $T \approx 4$ it does not keep the gradient constant.
+# - Where $T$ is large against the logits, the gradient shrinks like $1/T^2$, and the factor $T^2$ undoes that. Below $T \approx 4$ it does not keep the gradient constant.
 # - $\alpha$ weights losses, not gradients. Losses at two temperatures cannot be compared; errors can.
 # - Cached teacher logits belong to the image, by index, and to the image *as it is shown*.
 # - A teacher is compared with no teacher **and** with label smoothing, over seeds, in pairs. Softness alone can be all of the gain, or a part.
-# - What softness cannot give is knowledge: a digit never seen can be learned from what a teacher says about other digits.
+# - A teacher gives something that softness cannot give: a student can learn a digit that it has never seen from what the teacher says about other digits.
 #
 # ## Think, then try
 #

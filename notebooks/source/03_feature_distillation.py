@@ -7,7 +7,7 @@
 # teacher looks**, because one line was added to its loss.
 #
 # Does it then also make fewer errors? Given 2,000 images, this student alone makes 434 errors on 10,000 test images, and soft
-# targets bring that down to 290. At the end each kind of feature has to compete with that number, alone and added to it.
+# targets bring that down to 290. At the end each kind of feature has to compete with that number, alone and together with soft targets.
 #
 # **You will be able to**
 # - read any layer of any model with a hook, and name four ways in which that goes wrong;
@@ -107,7 +107,7 @@ assert seen["stage2"].shape == (256, 32, 14, 14)
 
 # %% [markdown]
 # From stage to stage there are fewer positions and more channels. At `stage2` there are 14 × 14 positions, and each holds 32
-# numbers about its neighbourhood. A few lines were enough to read them. Now look at what these lines have left behind.
+# numbers about its neighbourhood. A few lines were enough to read them. But these lines have left something behind.
 #
 # ### Hooks stay
 
@@ -212,8 +212,8 @@ assert kept["copy"].min() < -0.1
 # %% [markdown]
 # <details><summary><b>Trap 26: the tensor itself</b></summary>
 #
-# You asked for the numbers before the ReLU and got those after it. A method that was designed for the first then runs on the second,
-# and no shape gives it away.
+# You asked for the numbers before the ReLU and got those after it. A method designed for the former then runs on the latter. The
+# shapes are the same, so nothing gives it away.
 #
 # </details>
 #
@@ -248,8 +248,8 @@ assert kept["conv"].requires_grad
 # %% [markdown]
 # From here on we use `kdcourse.models.capture`, which does the same for any layers of any model. It is a
 # [context manager](glossary:context-manager): when its block ends, every hook is removed, after an error too. It empties the
-# dictionary at the start of each pass, so no earlier batch survives. And it knows which layers a model has. Below, it refuses two things:
-# the misspelt name, and a fourth way to go wrong that we have not met yet.
+# dictionary at the start of each pass, so no earlier batch survives. And it refuses a name that no layer has. Below it refuses two
+# things: the misspelt name, and a way to go wrong that we have not met yet.
 
 # %%
 teacher = zoo.load("teacher_cnn", device=device)
@@ -377,8 +377,8 @@ torch.testing.assert_close(
 )
 
 # %% [markdown]
-# The normalised loss does not see how strongly a position is active. It is also small. A vector of length 1 has 32 squares that add up to
-# 1, so each is about 1/32, and the *mean* over the channels is the squared distance divided by 32.
+# The normalised loss does not see how strongly a position is active. It is also small, because it takes the *mean* over the 32 channels.
+# The squares of a vector of length 1 add up to 1. So two such vectors are at most 2 apart, and their squared distance is divided by 32.
 #
 # But a student does not feel the value of a loss. It feels the **push**: the length of the loss's gradient in the student's
 # weights.
@@ -512,8 +512,8 @@ assert first[-8:].mean() < 0.5 * first[0]
 
 # %% [markdown]
 # The paper's student was *thinner and deeper* than its teacher. It was so deep that in 2015 it could hardly be trained at all, and a
-# hint in the middle got it started. Our student is shallow, has batch normalisation and needs no help to start. So keep a
-# question for the end: are the steps of stage one well spent here?
+# hint in the middle got it started. Our student is shallow, has batch normalisation and needs no help to start. So a question remains
+# for the end of the chapter: are the steps of stage one well spent here?
 #
 # ## Attention transfer: learn the places
 #
@@ -630,8 +630,8 @@ assert per_stage["stage1"] < per_stage["stage3"]
 # <details><summary><b>Trap 23: attention transfer at weight 1</b></summary>
 #
 # In the paper's networks the maps have up to 32 × 32 positions, and training is long. There weight 1 is about a thousand times too
-# weak, so the method "does nothing". Here 1 is weak, and 1000 would drown the labels. **A weight does not travel without the size
-# of its maps.** Measure the push first. Then choose on held-out images, as we do below.
+# weak, so the method "does nothing". Here 1 is weak, and 1000 would drown the labels. **A weight belongs to maps of one size.** For
+# other maps, measure the push first. Then choose on held-out images, as we do below.
 #
 # </details>
 #
@@ -745,7 +745,8 @@ assert distances.stage2["labels only"] > 0.7 * distances.stage2["untrained"]
 # its own. At stage 2 it is about as far from the teacher as a student that was never trained. So learning the task is not the same
 # as becoming like the teacher.
 #
-# Now you. Move the layer, pick digits, choose a student. There are three things to find out. At which layer do all students agree
+# Now you. Run the notebook **up to the next cell**, because a kernel that is busy answers no slider. Move the layer, pick digits, choose a
+# student. There are three things to find out. At which layer do all students agree
 # with the teacher, even the untrained one, and why is that no achievement? Which digits divide the two trained students
 # most? What does a large $p$ do to the distance?
 
@@ -1006,7 +1007,7 @@ assert table.set_index("arm").difference["contrastive"] < 0
 # machine, which rounds differently, some of these verdicts are others.
 #
 # Four seeds can tell more about the *mean* of the three mixtures than about any one of them, because the luck of three students partly cancels. So
-# take one number per seed, and compare as before.
+# we take that mean for each seed, and compare as before.
 
 # %%
 mean_of_three = runs[runs.arm.isin(mixtures)].groupby("seed", as_index=False).test_errors.mean()
@@ -1025,8 +1026,8 @@ assert of_mixtures["no_teacher"] < 0
 # On average the mixtures, which have the feature *and* the answer at every step, make fewer errors than FitNets in two stages, and fewer
 # than students without a teacher.
 #
-# The harder question is whether a feature term adds anything *to soft targets*, which cost nothing but a table of logits. Here these four seeds
-# say little. So ask again with more of everything.
+# The harder question is whether a feature term adds anything *to soft targets*, which cost nothing but a table of logits. These four seeds
+# say little about it. So we ask again, with more images, more steps and more seeds.
 #
 # ## Did it hold? The same at full size
 #
@@ -1076,7 +1077,7 @@ assert (round(gains.low.min()), round(gains.high.max())) == (-52, 20)
 assert (round(gains.difference.min()), round(gains.difference.max())) == (-26, -7)
 
 # %% [markdown]
-# **Soft targets alone beat every feature term alone, and both baselines.** Some of this was not to be seen in the small run:
+# **Soft targets alone beat every feature term alone, and both baselines.** The small run could not show all of this:
 #
 # - *The contrastive term turns round.* In the small run it makes about as many errors as soft targets, or fewer, depending on the machine. At
 #   full size it makes 51 more, 95 % interval 19 to 84.

@@ -4,8 +4,8 @@
 # Show a student one image, and show it what the teacher makes of *many*: which of these is the same image? A student
 # that can answer has understood how its teacher tells things apart. That is contrastive distillation.
 #
-# It lives on its wrong answers, the *negatives*: where they come from, how many there should be, which of them are
-# false, and what they cost.
+# The other images are the *negatives*, and the method lives on them. So this chapter asks where they come from, how many
+# are needed, which of them are false, and what they cost.
 #
 # Why would anyone want this? It asks for no label and for no softened answer, only for embeddings. And it works: with
 # 10,000 digits a student without a teacher makes 550 errors in the test, on average over five seeds. The same student
@@ -103,7 +103,7 @@ assert abs(mean_cosine[1]) < 0.02
 # ## Part 1: InfoNCE and its queue
 #
 # Chapter 03's squared error asks the student to *copy* the teacher's 64 numbers. InfoNCE asks for less: the student
-# only has to find its own image among others. What it must learn for that is which images the teacher finds alike. This
+# only has to find its own image among others. To do so, it must learn which images the teacher finds alike. This
 # part takes about 45 minutes.
 
 # %%
@@ -372,8 +372,8 @@ assert 0.099 < share < 0.102
 assert 0 < none < 0.005
 
 # %% [markdown]
-# One in ten, because there are ten classes. With a thousand classes, as in ImageNet, it is one in a thousand. So this
-# trap is small where the methods come from, and large here. More negatives do not help: among thousands the share is
+# One in ten, because there are ten classes. With a thousand classes, as in ImageNet, it is one in a thousand. So false
+# negatives matter little where these methods come from, and much here. More negatives do not help: among thousands the share is
 # the same.
 #
 # With labels the remedy is one mask: `info_nce_loss(…, labels=labels)` leaves out whatever is of the anchor's class
@@ -511,8 +511,8 @@ assert perfect(labels=labels) < 0.01
 # > **A twin in the queue.** No embedding is closer to the positive than its own copy. Half of the share is lost
 # > whatever the student does, and the gradient pulls and pushes at the same place. Push *after* the loss.
 #
-# Mind the next epoch, too. A queue with more than $M - B$ places still holds this image from last time. Labels remove
-# it, along with its class. Without labels, keep the queue short.
+# The next epoch brings the same trouble. A queue with more than $M - B$ places still holds this image from the epoch before.
+# With labels it is left out, along with its class. Without labels, keep the queue shorter than that.
 #
 # **Fourth: evaluation.** A loss that writes to its bank in every call does so also when you only want to look. We look
 # twice at the same batch.
@@ -556,14 +556,14 @@ except RuntimeError:
     pass
 
 # %% [markdown]
-# Are queued embeddings *stale*, made by a network of earlier? These are not: the teacher does not change, so the 64
+# Are queued embeddings *stale*, that is, made by a network that has changed since? These are not: the teacher does not change, so the 64
 # numbers that it gives to an image do not change either. A queue of the *student's* embeddings, or of a projection that
 # is still learning, would age.
 
 # %% [markdown]
 # ### Does InfoNCE help?
 #
-# Now students meet. Some get the squared error on the teacher's 64 numbers (`hint_loss`, called L2 here), some InfoNCE
+# Now we train students and compare them. Some get the squared error on the teacher's 64 numbers (`hint_loss`, called L2 here), some InfoNCE
 # with a queue, some soft targets (KD), some soft targets and one of the others. L2 and InfoNCE use the same kind of
 # projection. One objective holds all:
 
@@ -659,8 +659,8 @@ runs = judge(objective=arms, parts=make_parts(negatives), keep_models=True)
 print(in_words(compare(runs), "InfoNCE"))
 
 # %% [markdown]
-# So it helps, against no teacher. Is it worth its negatives? The squared error needs none. On the left are comparisons
-# of this run, on the right the same **at full size**: 10,000 images, 8 epochs, 512 negatives. Did it hold?
+# So it helps, against no teacher. But the squared error needs no negatives at all. Does InfoNCE do better than that? On the left are
+# comparisons of this run, on the right the same **at full size**: 10,000 images, 8 epochs, 512 negatives. Did it hold?
 
 # %% tags=["plumbing"]
 record = read_record("chapter05")
@@ -740,7 +740,7 @@ assert compare(runs, baseline=kept_in).set_index("arm").difference[left_out] < 0
 # With 1,000 images, leaving out false negatives helped. **At full size both are unclear**: leaving them out makes between
 # 33 errors fewer and 15 more, and doing without the queue makes between 28 fewer and 40 more.
 #
-# One can see false negatives better in the embeddings than in the errors. How close are held-out digits of one class in
+# False negatives show more clearly in the embeddings than in the errors. How close are held-out digits of one class in
 # the student's 32 numbers (centred, mean cosine)?
 
 # %%
@@ -810,8 +810,8 @@ draw_crd()
 #
 # ### The critic
 #
-# Somebody shows us pairs of embeddings $x$, $y$. One in $N + 1$ is real: student and teacher saw the same image. The
-# other $N$ are noise: $y$ is that of any of the $M$ images. How likely is it that *this* pair is real? The paper says
+# Somebody shows us pairs of embeddings $x$, $y$. One pair in $N + 1$ is real: student and teacher saw the same image. The
+# other $N$ are noise: there $y$ belongs to an image drawn at random from all $M$. How likely is it that *this* pair is real? The paper says
 #
 # $$h(x, y) = \frac{e^{\langle x, y\rangle/\tau}}{e^{\langle x, y\rangle/\tau} + N/M}$$
 #
@@ -941,7 +941,7 @@ torch.testing.assert_close(by_hand, of_package, rtol=1e-4, atol=1e-4)
 #
 # Each image has a row in the student's memory and one in the teacher's. When the image is met, its row becomes a mean of
 # the old and the new vector, scaled back to length 1. The **momentum** is the share of the old one. There is no pointer,
-# so no row can be missed. But who writes must say *which* image it is. For example, with a momentum of $0.5$ the old row
+# so no row can be missed. But the loss must be told *which* image each row belongs to. For example, with a momentum of $0.5$ the old row
 # $(1, 0)$ and the new vector $(0, 1)$ give $(0.5, 0.5)$, and at length 1 that is $(0.71, 0.71)$.
 #
 # ### Your turn: remember a batch
@@ -975,7 +975,7 @@ assert changed.tolist() == index.tolist()
 
 # %% [markdown]
 # And now the negatives. They are drawn from the memory at random, and should be neither the image itself nor of its
-# class. A loss that gets neither index nor label cannot know.
+# class. A loss that gets neither index nor label cannot tell.
 
 # %%
 guess("05.meets-itself")
@@ -1058,7 +1058,7 @@ assert 1.5 * ends[True][1] < ends[False][1] < ends[False][0] / 2
 # ### A collapse, and how to notice
 #
 # Heads that learn on both sides bring a danger that InfoNCE with a fixed teacher does not have. Both heads could map
-# *every* image to one and the same vector. Then all positives are perfect. Only the negatives speak against it, and
+# *every* image to one and the same vector. Then all positives are perfect. Only the negatives push against it, and
 # they come from a memory that is up to an epoch old.
 #
 # One number shows it: the mean cosine among the rows of the memory, which should be near 0.
@@ -1147,7 +1147,8 @@ assert watched[corner]["errors"] > 1.3 * watched[centred]["errors"]
 #
 # Why? As far as we can tell, because positives and negatives are of different age. The partner $y$ is of *this* batch,
 # and the negatives are rows of up to an epoch ago. So both heads may drift together, and the memory does not catch up.
-# The second curve supports that: with a positive from the memory drifting gains less, and the curve turns back.
+# The second curve supports that. There the positive comes from the memory, so the heads gain less by drifting, and the curve
+# turns back.
 #
 # Centred embeddings never go there. **Watch the mean cosine of your memory.** A loss that falls says nothing about it.
 #
@@ -1165,8 +1166,8 @@ assert fresh[0] < 0.75 * fresh[-1]
 
 # %% [markdown]
 # After one epoch each row is still half of the noise it began with. Later the heads move less, and an old row is
-# nearly as good as a new one. In a data set of a million images a row waits a million images for its next visit.
-# There it matters more.
+# nearly as good as a new one. In a data set of a million images a row waits a million images for its next visit, so
+# there the age of a row matters more.
 #
 # ### What negatives cost
 #
@@ -1296,7 +1297,8 @@ errors_crd.rename("held-out errors, mean of two seeds").to_frame()
 assert errors.filter(like="L2").max() < errors_crd.min()
 
 # %% [markdown]
-# Even the worst of part 1's three weights of the squared error made fewer errors than the best of these.
+# In part 1 the squared error was tried at three weights, too. Even the worst of them made fewer errors than the best of
+# these.
 #
 # Now CRD, alone and with soft targets. Two more arms differ from CRD in one thing each: one keeps its false negatives
 # *in*, one takes its positive from the memory.
@@ -1360,8 +1362,8 @@ assert full.verdict[in_crd]["no_teacher"] == full.verdict[of_old]["CRD"] == "unc
 
 # %% [markdown]
 # **One false negative in ten is enough to lose most of what CRD's teacher gave.** At full size, too, leaving them out
-# spares CRD 78 errors; with them in, its lead over no teacher is unclear. The positive from memory is safer against a
-# collapse; what it costs in errors is unclear at full size.
+# spares CRD 78 errors; with them in, its lead over no teacher is unclear. Taking the positive from the memory is safer against a
+# collapse; whether it costs errors is unclear at full size.
 #
 # And in the embeddings, beside the students of part 1:
 
