@@ -10,12 +10,13 @@ BASELINES = ("no_teacher", "label_smoothing")
 ATTENTION = ("attention scores", "attention probabilities", "MiniLM")
 INSIDE = ("embedding", "hidden states")  # the other terms on what lies inside the network
 OTHERS = ("logits", *INSIDE, "triple loss")
+RIVALS = {"all terms": OTHERS, "terms on the inside of the network": INSIDE}
 
 
 def summarise(rows: Iterable[dict], smallest_effect: float) -> dict:
     """Return means, comparisons with both baselines, and verdicts, of the seeds that every arm of a block has."""
     table = pd.DataFrame(rows)
-    means, comparisons, verdicts = [], {}, []
+    means, comparisons, best, verdicts = [], {}, {}, []
     for (block, start), group in table.groupby(["block", "start"], sort=False):
         runs = _complete(group)
         if runs.seed.nunique() < 2:
@@ -25,42 +26,44 @@ def summarise(rows: Iterable[dict], smallest_effect: float) -> dict:
         compared = compare(runs, baseline=list(BASELINES), smallest_effect=smallest_effect)
         comparisons[f"{block}, {start}"] = compared.to_dict("records")
         present = set(runs.arm)
-        for sentence, others in (("all terms", OTHERS), ("terms on the inside of the network", INSIDE)):
+        for rivals, others in RIVALS.items():
             if present.issuperset(ATTENTION + others):
-                verdicts.append(
-                    {
-                        "claim": f"attention matching is the most impactful of {sentence}",
-                        "block": block,
-                        "start": start,
-                        **attention_verdict(runs, others, smallest_effect),
-                    }
-                )
-    verdicts += [
-        {"claim": "the teacher's layers as a start do more than any single term", "block": block, **found}
-        for block, group in table.groupby("block", sort=False)
-        if (found := start_verdict(group, smallest_effect))
-    ]
-    return {"means": means, "comparisons": comparisons, "verdicts": verdicts}
+                claim = f"attention matching is the most impactful of {rivals}"
+                found = attention_verdict(runs, others, smallest_effect)
+                best[f"best attention term, {rivals}, {block}, {start}"] = found.pop("rows")
+                verdicts.append({"claim": claim, "block": block, "start": start, **found})
+    for block, group in table.groupby("block", sort=False):
+        if found := start_verdict(group, smallest_effect):
+            best[f"start, {block}"] = found.pop("rows")
+            claim = "the teacher's layers as a start do more than any single term"
+            verdicts.append({"claim": claim, "block": block, **found})
+    return {"means": means, "comparisons": comparisons, "best_terms": best, "verdicts": verdicts}
 
 
 def attention_verdict(runs: pd.DataFrame, others: Iterable[str], smallest_effect: float) -> dict:
     """Compare the best attention term with the best other one, seed by seed.
 
     *holds* if the best attention term is better than the best other term and than both baselines; *does not hold* if it
-    is worse than the best other term; *too small to matter* or *unclear* else.
+    is worse than the best other term; *too small to matter* or *unclear* else. ``rows`` are the three comparisons.
     """
     averages = runs.groupby("arm").test_errors.mean()
     best, rival = averages[list(ATTENTION)].idxmin(), averages[list(others)].idxmin()
     table = compare(runs, baseline=[rival, *BASELINES], smallest_effect=smallest_effect)
-    row, *baselines = (table[(table.arm == best) & (table.baseline == name)].iloc[0] for name in (rival, *BASELINES))
+    rows = [table[(table.arm == best) & (table.baseline == name)].iloc[0] for name in (rival, *BASELINES)]
+    row, *baselines = rows
     word = row.verdict
     if word == "better":
         word = "holds" if all(other.verdict == "better" for other in baselines) else "unclear"
+    names = ("best other term", *BASELINES)
     return {
         "best attention term": best,
         "best other term": rival,
         "difference": row.difference, "low": row.low, "high": row.high,
         "verdict": "does not hold" if word == "worse" else word,
+        "rows": [
+            {**other.to_dict(), "arm": "best attention term", "baseline": name}
+            for name, other in zip(names, rows, strict=True)
+        ],
     }  # fmt: skip
 
 
@@ -81,6 +84,7 @@ def start_verdict(rows: pd.DataFrame, smallest_effect: float) -> dict | None:
         "best other term": best,
         "difference": row["difference"], "low": row["low"], "high": row["high"],
         "verdict": words.get(row["verdict"], row["verdict"]),
+        "rows": [{**row, "arm": "teacher's layers, no_teacher", "baseline": "best single term"}],
     }  # fmt: skip
 
 

@@ -23,26 +23,27 @@ def run_module(module: str, arguments: list[str], sources: str) -> Rows:
     return []
 
 
-def _unit(module: str, *arguments: str, sources: Sequence[Path]) -> Unit:
+def module_unit(module: str, *arguments: str, sources: Sequence[Path]) -> Unit:
+    """Return the unit that runs a module which writes its own record; other sources make another unit."""
     text = b"".join(path.read_bytes() for path in sources)
     settings = {"module": module, "arguments": list(arguments), "sources": hashlib.sha256(text).hexdigest()[:16]}
     return Unit(run_module, settings)
 
 
 def _chapter(number: str) -> list[Unit]:
-    return [_unit("chapters", number, sources=sorted((ROOT / "notebooks" / "source").glob(f"{number}_*.py")))]
+    return [module_unit("chapters", number, sources=sorted((ROOT / "notebooks" / "source").glob(f"{number}_*.py")))]
 
 
 def _distill(part: str) -> list[Unit]:
-    return [_unit("distill", part, sources=[ROOT / "kdcourse" / "commands" / "when_it_helps.py"])]
+    return [module_unit("distill", part, sources=[ROOT / "kdcourse" / "commands" / "when_it_helps.py"])]
 
 
 def _hinton() -> list[Unit]:
-    return [_unit("hinton", sources=[ROOT / "experiments" / "hinton.py"])]
+    return [module_unit("hinton", sources=[ROOT / "experiments" / "hinton.py"])]
 
 
 def _detection() -> list[Unit]:
-    return [_unit("detection", sources=[ROOT / "experiments" / "detection.py"])]
+    return [module_unit("detection", sources=[ROOT / "experiments" / "detection.py"])]
 
 
 # Minutes of both cores, as recorded.

@@ -199,7 +199,9 @@ def work(part: int, parts: int, folder: Path, settings: Settings, teacher: Any) 
             done |= read_rows(folder)
 
 
-def record(folder: Path, settings: Settings, teacher: Any, provenance: dict, command: str) -> Path:
+def record(
+    folder: Path, settings: Settings, teacher: Any, provenance: dict, command: str, linear: dict | None = None
+) -> Path:
     """Write the record of all finished runs; blocks that lack seeds say how many they have."""
     done = read_rows(folder)
     rows = {"choice": [], "runs": []}
@@ -219,6 +221,7 @@ def record(folder: Path, settings: Settings, teacher: Any, provenance: dict, com
             "settings": asdict(settings),
             "smallest_effect": smallest,
             "teacher": {**provenance, "parameters apart": body_and_embedding_parameters(teacher)},
+            "linear_model": linear,
             **summarise(rows["runs"], smallest),
             **rows,
         },
@@ -239,9 +242,10 @@ def main(arguments: list[str] | None = None) -> None:
     shared = ["--folder", str(options.folder), "--seeds", str(options.seeds)]
     shared += ["--teacher-folder", options.teacher_folder] if options.teacher_folder else []
     if options.processes:
-        command = [sys.executable, "-m", "experiments.language", *shared]
+        part_command = [sys.executable, "-m", "experiments.language", *shared]
         processes = [
-            subprocess.Popen([*command, "--part", f"{part}/{options.processes}"]) for part in range(options.processes)
+            subprocess.Popen([*part_command, "--part", f"{part}/{options.processes}"])
+            for part in range(options.processes)
         ]
         if any([process.wait() for process in processes]):
             sys.exit("a part failed; the same command goes on from what is finished")
@@ -253,8 +257,11 @@ def main(arguments: list[str] | None = None) -> None:
     if not (options.record or options.processes):
         work(part, parts, options.folder, settings, teacher)
     if options.record or options.processes or parts == 1:
+        from experiments._language_linear import linear_model  # needs scikit-learn
+
         provenance = zoo.provenance("definitions_teacher", folder=options.teacher_folder)
-        print(record(options.folder, settings, teacher, provenance, "python -m experiments.language --processes 2"))
+        command = "python -m experiments.language --processes 2"
+        print(record(options.folder, settings, teacher, provenance, command, linear_model()))
 
 
 if __name__ == "__main__":

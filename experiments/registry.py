@@ -34,6 +34,7 @@ MODULES = (
     "gradients",
     "shapes",
     "earlier",
+    "later",
 )
 BETTER, WORSE, SMALL, UNCLEAR = "better", "worse", "too small to matter", "unclear"
 NOT_WORSE = (BETTER, SMALL)
@@ -298,9 +299,9 @@ def _recorded(record: Mapping[str, Any], contrast: Contrast) -> dict[str, Any]:
 
 
 def tables_of(record: Mapping[str, Any]) -> dict[str, Rows]:
-    """Return a chapter's comparisons by name."""
-    tables = record.get("comparisons", {})
-    return dict(tables) if isinstance(tables, Mapping) else {}
+    """Return a record's comparisons by name, also those of the best of several terms."""
+    tables = [record.get(key, {}) for key in ("comparisons", "best_terms")]
+    return {name: rows for each in tables if isinstance(each, Mapping) for name, rows in each.items()}
 
 
 @cache

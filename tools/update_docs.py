@@ -112,7 +112,7 @@ Below {settings["smallest_effect"]:g} point a difference is too small to matter.
 def language() -> str:
     """Which part of a BERT is worth distilling: means, comparisons, and the verdicts on the sentences."""
     record = read(EXPERIMENTS, "language")
-    teacher, settings = record["teacher"], record["settings"]
+    teacher, settings, linear = record["teacher"], record["settings"], record["linear_model"]
     body, embeddings = teacher["parameters apart"]
     verdicts = [
         [row["claim"], ", ".join(row[key] for key in ("block", "start") if key in row), _verdict_of(row)]
@@ -130,9 +130,10 @@ def language() -> str:
     tables = "\n\n".join(f"**{name}**\n\n{_comparison(rows)}" for name, rows in record["comparisons"].items())
     return f"""## 09 Language
 
-{record["about"]}. Teacher: {teacher["test_errors"]:,} errors of {teacher["test_definitions"]:,}. Parameters of blocks
-and heads, and of embeddings: teacher {body:,} and {embeddings:,}; students {students}. The rule is in
-`experiments/language.py`.
+{record["about"]}. Of {teacher["test_definitions"]:,} test
+definitions the teacher gets {teacher["test_errors"]:,} wrong, and a {linear["about"]} {linear["test_errors"]:,}.
+Parameters of blocks and heads, and of embeddings: teacher {body:,} and {embeddings:,}; students {students}.
+The rule is in `experiments/language.py`.
 
 `{record["command"]}`, {record["minutes"]:g} minutes of processor time on {machine(record)}.
 

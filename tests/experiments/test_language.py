@@ -14,6 +14,7 @@ from experiments import language
 from experiments._language_plan import ALL, COPIED, GRID, RANDOM, Settings, Task, stages, weights_of
 from experiments._language_terms import WORDS_WEIGHT, language_objective, teach
 from experiments._language_verdicts import ATTENTION, BASELINES, OTHERS, attention_verdict, start_verdict, summarise
+from kdcourse.data.definitions import Definitions, TextSplit
 from kdcourse.losses import HiddenProjection
 from kdcourse.models.language import make_bert
 
@@ -184,3 +185,29 @@ def test_a_seed_that_an_arm_lacks_is_left_out_of_the_block():
     summary = summarise(runs[(runs.seed < 3) | (runs.arm != "logits")].to_dict("records"), 30.0)
     assert {row["n"] for row in summary["comparisons"][f"b, {RANDOM}"]} == {3}
     assert summary["verdicts"] == []
+
+
+@pytest.mark.parametrize(("block", "rivals"), [("b", "all terms"), ("b", "terms on the inside of the network")])
+def test_the_ledger_reads_the_same_three_comparisons(block, rivals):
+    errors = dict.fromkeys(BASELINES, 900) | dict.fromkeys(ATTENTION, 500) | dict.fromkeys(OTHERS, 700)
+    summary = summarise(made_up(errors).to_dict("records"), 30.0)
+    rows = summary["best_terms"][f"best attention term, {rivals}, {block}, {RANDOM}"]
+    assert [row["baseline"] for row in rows] == ["best other term", *BASELINES]
+    assert {row["arm"] for row in rows} == {"best attention term"}
+    assert [row["verdict"] for row in rows] == ["better"] * 3
+    (found,) = [row for row in summary["verdicts"] if row["claim"].endswith(rivals)]
+    assert (found["difference"], found["verdict"]) == (rows[0]["difference"], "holds")
+
+
+def test_the_linear_model_counts_words_and_chooses_on_held_out_definitions():
+    pytest.importorskip("sklearn")
+    from experiments._language_linear import STRENGTHS, linear_model
+
+    def split(count, lemma):
+        texts = [("a kind act", "a large cat")[place % 2] + " of" * (place % 3) for place in range(count)]
+        return TextSplit(tuple(texts), torch.arange(count) % 2, (lemma,) * count)
+
+    definitions = Definitions(split(20, "a"), split(6, "b"), split(8, "c"), ("act", "animal"))
+    found = linear_model(definitions)
+    assert (found["test_errors"], found["test_definitions"], found["training_definitions"]) == (0, 8, 20)
+    assert len(found["held_out_errors"]) == len(STRENGTHS)
