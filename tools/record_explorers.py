@@ -13,6 +13,7 @@ import builtins
 import contextlib
 import io
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ import jupytext
 import torch
 from chapter_slices import slice_for
 from notebook_parts import ROOT
+from PIL import Image
 from torch import Tensor
 
 from kdcourse import zoo
@@ -31,16 +33,19 @@ from kdcourse.losses import kd_loss, soften
 from kdcourse.records import read_record
 from kdcourse.training import predict_logits
 from kdcourse.training.schedules import constant, linear, step
+from kdcourse.widgets.explorers.boxes import find_pairs
 from kdcourse.widgets.explorers.exits import count_exit_multiply_adds
 from kdcourse.widgets.explorers.relations import LOSSES, REACH, RelationExplorer
 
 RECORDED = ROOT / "site" / "recorded"
 EACH = 3  # examples of each digit
+SCENES = 10
+LOWEST = 10  # per cent: score of the boxes that are recorded
 TEMPERATURES = [round(0.5 * 2 ** (index / 4), 2) for index in range(25)]  # 0.5 to 32
 
 
 def pixels(image: Tensor) -> str:
-    """Return an image (1, 28, 28) with values in [0, 1] as bytes in base64."""
+    """Return values in [0, 1], such as an image (1, 28, 28), as bytes in base64."""
     return base64.b64encode((image * 255).round().byte().numpy().tobytes()).decode("ascii")
 
 
@@ -194,8 +199,56 @@ def digit() -> dict[str, Any]:
     return {"samples": [{"label": int(split.labels[index]), "image": pixels(split.images[index])} for index in first]}
 
 
+def boxes() -> dict[str, Any]:
+    """Chapter 08: what a teacher and two students find in ten test scenes, and in all scenes for every score."""
+    chapter = run_chapter("08", lambda source: source.startswith("explorer = BoxesExplorer"))
+    scenes, found = chapter["test"], chapter["explorer"].found
+    scores = torch.arange(LOWEST, 96) / 100
+    shown: list[list[list]] = []
+    curves: dict[str, list[list[int]]] = {"found": [], "wrong": []}
+    for results in found.values():
+        results = [{key: value[boxes["scores"] >= scores[0]] for key, value in boxes.items()} for boxes in results]
+        hits = [find_pairs(boxes, target) for boxes, target in zip(results, scenes.targets, strict=True)]
+        shown.append([box_rows(boxes, pairs) for boxes, pairs in zip(results[:SCENES], hits[:SCENES], strict=True)])
+        right = torch.tensor([pair for pairs in hits for pair in pairs]) >= 0
+        counted = torch.cat([boxes["scores"] for boxes in results]) >= scores[:, None]  # (scores, boxes)
+        curves["found"].append((counted & right).sum(dim=1).tolist())
+        curves["wrong"].append((counted & ~right).sum(dim=1).tolist())
+    return {
+        "detectors": list(found),
+        "lowest": LOWEST,
+        "count": len(scenes.targets),
+        "digits": sum(len(target["labels"]) for target in scenes.targets),
+        **curves,
+        "scenes": [
+            {
+                "image": as_png(scenes.images[place, 0]),
+                "truth": box_rows(scenes.targets[place]),
+                "found": [results[place] for results in shown],
+            }
+            for place in range(SCENES)
+        ],
+    }
+
+
+def box_rows(boxes: dict[str, Tensor], pairs: list[int] | None = None) -> list[list[float]]:
+    """Return corners and label of each box; of found ones also the score, and whether it finds a digit."""
+    rows = [[*box, label] for box, label in zip(rounded(boxes["boxes"], 1), boxes["labels"].tolist(), strict=True)]
+    if pairs is None:
+        return rows
+    scores = [math.floor(1e4 * score) / 1e4 for score in boxes["scores"].tolist()]  # none rises to the next score
+    return [[*row, score, int(pair >= 0)] for row, score, pair in zip(rows, scores, pairs, strict=True)]
+
+
+def as_png(image: Tensor) -> str:
+    """Return an image (H, W) with values in [0, 1], ink on paper, as the address of a picture."""
+    content = io.BytesIO()
+    Image.fromarray((255 - image * 255).round().byte().numpy()).save(content, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+
+
 RECORDS: dict[str, Callable[[], dict[str, Any]]] = {
-    function.__name__: function for function in (temperature, gradient, relations, exits, schedules, digit)
+    function.__name__: function for function in (temperature, gradient, relations, exits, schedules, digit, boxes)
 }
 
 

@@ -12,6 +12,7 @@ from site_parts.assets import networks
 from kdcourse.data import load_mnist
 from kdcourse.losses import gram_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss, soften
 from kdcourse.training import predict_logits
+from kdcourse.widgets.explorers.boxes import find_pairs
 
 pytestmark = needs_browser
 EXPLORERS = sorted({path.stem for path in (ROOT / "site" / "pages" / "explorers").glob("*.md")} - {"index"})
@@ -137,6 +138,32 @@ def test_exits_add_up_and_the_deepest_exit_alone_is_what_full_confidence_costs(r
     reader.open("explorers/exits.html")
     put(reader, 0, 37)
     assert reader.explorer("exits")["accuracy"] == record["accuracy"][37]
+
+
+def test_boxes_that_count_are_those_that_the_package_counts(reader, recorded):
+    record = recorded("boxes")
+    reader.open("explorers/boxes.html")
+    for scene, score in ((1, 30), (7, 62), (10, 10)):
+        put(reader, 0, scene)
+        put(reader, 1, score)
+        row = record["scenes"][scene - 1]
+        truth = torch.tensor(row["truth"])
+        target = {"boxes": truth[:, :4], "labels": truth[:, 4].long()}
+        shown = reader.explorer("boxes")
+        for counts, boxes in zip(shown["counts"], row["found"], strict=True):
+            kept = torch.tensor([box for box in boxes if box[5] >= score / 100]).reshape(-1, 7)
+            pairs = find_pairs({"boxes": kept[:, :4], "labels": kept[:, 4].long()}, target)
+            hits = sum(pair >= 0 for pair in pairs)
+            assert counts == [hits, len(truth) - hits, len(pairs) - hits]
+        found, wrong = (record[name][1][score - record["lowest"]] for name in ("found", "wrong"))
+        assert shown["all"][1] == pytest.approx([wrong / record["count"], 100 * found / record["digits"]])
+
+
+def test_a_higher_score_finds_no_more_digits_and_draws_no_more_wrong_boxes(recorded):
+    record = recorded("boxes")
+    for rows in (record["found"], record["wrong"]):
+        assert all(row == sorted(row, reverse=True) and len(row) == 96 - record["lowest"] for row in rows)
+    assert all(row[0] <= record["digits"] for row in record["found"])
 
 
 def test_the_networks_in_the_page_answer_as_in_torch(reader):

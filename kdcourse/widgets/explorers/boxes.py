@@ -42,6 +42,8 @@ class BoxesExplorer(Shown):
         The controls. A cell moves one by setting its ``.value``.
     counts : dict from str to (int, int, int)
         For each detector: digits found, digits missed, boxes that show nothing, in this scene.
+    found : mapping from str to sequence of dict
+        As given.
     canvas : Canvas
 
     Raises
@@ -69,7 +71,7 @@ class BoxesExplorer(Shown):
                 f"scene must be from 0 to {len(scenes.targets) - 1} and threshold from 0.05 to 0.95, got {scene} and "
                 f"{threshold}."
             )
-        self._scenes, self._found = scenes, found
+        self._scenes, self.found = scenes, found
         self.threshold = ipywidgets.FloatSlider(
             value=threshold, min=0.05, max=0.95, step=0.01, description="score above", readout_format=".2f",
             layout=slider_layout(),
@@ -83,7 +85,7 @@ class BoxesExplorer(Shown):
         self._draw()
 
     def _make_picture(self) -> None:
-        names = ["the truth", *self._found]
+        names = ["the truth", *self.found]
         width, size = 1 / len(names), self._scenes.images.shape[-1]
         self.canvas = Canvas(2.4 * len(names), 2.7)
         self._pictures: list[AxesImage] = []
@@ -110,7 +112,7 @@ class BoxesExplorer(Shown):
         truth = [(box, str(label), COLORS["ce"], "-") for box, label in zip(*_lists(target), strict=True)]
         self._put(0, truth)
         self.counts = {}
-        for place, (name, rows) in enumerate(self._found.items(), start=1):
+        for place, (name, rows) in enumerate(self.found.items(), start=1):
             kept = {key: value[rows[scene]["scores"] >= threshold] for key, value in rows[scene].items()}
             right = find_pairs(kept, target)
             shown = [
