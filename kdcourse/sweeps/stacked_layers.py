@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C import _functorch as functorch
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
 
@@ -21,10 +23,15 @@ def linear(module: nn.Linear, inputs: Tensor) -> Tensor:
     >>> torch.equal(linear(layer, inputs), layer(inputs))
     True
     """
-    batched = torch._C._functorch.is_batchedtensor(module.weight)
-    if not batched or torch.is_autocast_enabled(inputs.device.type):
-        return F.linear(inputs, module.weight, module.bias)
-    return StackedLinear.apply(inputs, module.weight, module.bias)
+    tensors = (inputs, module.weight, module.bias)
+    if not functorch.is_batchedtensor(module.weight) or torch.is_autocast_enabled(inputs.device.type):
+        return F.linear(*tensors)
+    whole = _below_the_only_level(tensors)
+    if whole is None:
+        return StackedLinear.apply(*tensors)
+    with temporarily_pop_interpreter_stack():  # what vmap does around a Function takes longer than a small layer
+        outputs = StackedLinear.apply(*whole)
+    return functorch._add_batch_dim(outputs, 0, 1)
 
 
 class StackedLinear(torch.autograd.Function):
@@ -84,6 +91,16 @@ class StackedLinear(torch.autograd.Function):
             outputs = StackedLinear.apply(inputs, weight.flatten(0, 1), None if bias is None else bias.flatten(0, 1))
             return outputs.unflatten(-1, (count, -1)), outputs.dim() - 1
         return StackedLinear.apply(_to_front(inputs, in_dims[0], count), weight, bias), 0
+
+
+def _below_the_only_level(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None] | None:
+    """Return what one level of vmap has wrapped, or None if there is another level or a tensor that all share."""
+    if functorch.peek_interpreter_stack().level() != 1:
+        return None
+    there = [tensor for tensor in tensors if tensor is not None]
+    if not all(functorch.is_batchedtensor(tensor) and functorch.maybe_get_bdim(tensor) == 0 for tensor in there):
+        return None
+    return [None if tensor is None else functorch.get_unwrapped(tensor) for tensor in tensors]
 
 
 def _rows(tensor: Tensor, stacked: int) -> Tensor:

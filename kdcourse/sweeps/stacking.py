@@ -21,13 +21,14 @@ from .seeds import Orders, Program
 from .stacked_layers import DifferencesOnly, linear
 
 Predict = Callable[[nn.Module, Tensor], Tensor]
+Loss = Callable[[dict, dict, tuple[Tensor, ...], dict], tuple[Tensor, dict]]  # weights, buffers, batch, knobs
 
 # Each of these updates an element from the gradients of that element alone: a stack steps as each student would.
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "ASGD", "Rprop")
 
 
 class Stack:
-    """S · A students as one program: ``vmap`` over the seeds and, inside, over the arms of a seed.
+    """S · A students as one program: ``vmap`` over the seeds and, inside, over the arms of a seed if there are several.
 
     The loss is the sum over the students. No term of it holds the weights of two of them, so the one backward pass
     gives each student its own gradient. The arms of a seed see the same batch: it is stored once, and where a linear
@@ -98,14 +99,12 @@ class Stack:
             # A buffer that was written in place is up to date; one that was replaced, as in a queue, comes back here.
             return total, {name: state[name] for name, buffer in buffers.items() if state[name] is not buffer}
 
-        over_arms = vmap(loss, in_dims=(0, 0, None, 0), randomness="same")  # one dropout mask for the arms of a seed
-        over_seeds = vmap(over_arms, in_dims=(0, 0, 0, None), randomness="different")
+        losses_of = self._of_every_student(loss, by_arm)
         mean = torch.zeros(self.shape, device=orders.samples.device)
         torch.manual_seed(self.programs[0].seed)  # of the dropout masks
         self.base.train()
         for step, batch in enumerate(orders.together()):
-            with DifferencesOnly():
-                losses, replaced = over_seeds(self.weights, self.buffers, batch, by_arm)  # (S, A)
+            losses, replaced = losses_of(batch)  # (S, A)
             self.buffers |= {name: buffer.detach() for name, buffer in replaced.items()}
             total = losses.sum()
             if step == 0:
@@ -116,6 +115,30 @@ class Stack:
             mean += orders.weight(step) * losses.detach()
             tick(math.prod(self.shape))
         return mean
+
+    def _of_every_student(self, loss: Loss, by_arm: dict[str, Tensor]) -> Callable[[tuple[Tensor, ...]], Any]:
+        """Return a function from a batch to all losses, (S, A), and the buffers that were replaced."""
+        if self.shape[1] == 1:  # a level of vmap for a single arm would change nothing and take a fifth of the time
+            over_seeds = vmap(loss, in_dims=(0, 0, 0, None), randomness="different")
+            of_the_arm = {name: value[0] for name, value in by_arm.items()}
+
+            def without_arms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+                return {name: tensor.squeeze(1) for name, tensor in tensors.items()}  # (S, 1, ...) -> (S, ...)
+
+            def step(batch: tuple[Tensor, ...]) -> tuple[Tensor, dict]:
+                losses, replaced = over_seeds(without_arms(self.weights), without_arms(self.buffers), batch, of_the_arm)
+                return losses[:, None], {name: buffer[:, None] for name, buffer in replaced.items()}
+
+            return step
+
+        over_arms = vmap(loss, in_dims=(0, 0, None, 0), randomness="same")  # one dropout mask for the arms of a seed
+        over_both = vmap(over_arms, in_dims=(0, 0, 0, None), randomness="different")
+
+        def step_of_arms(batch: tuple[Tensor, ...]) -> tuple[Tensor, dict]:
+            with DifferencesOnly():
+                return over_both(self.weights, self.buffers, batch, by_arm)
+
+        return step_of_arms
 
     def logits(self, images: Tensor, predict: Predict, *, rows: int = 20_000) -> Iterator[Tensor]:
         """Yield logits (S, A, B, K), part by part of the images, in evaluation mode."""
