@@ -55,9 +55,12 @@ class Guess:
 
     def to_html(self) -> str:
         """Return the question with its answer folded, for readers without a kernel."""
-        choices = "".join(f"<li>{html.escape(choice)}</li>" for choice in self.choices)
+        # The letters as text: JupyterLab's stylesheet numbers every list 1, 2, 3, and the answer is a letter.
+        choices = "<br>".join(
+            f"({letter}) {html.escape(choice)}" for letter, choice in zip(LETTERS, self.choices, strict=False)
+        )
         return (
-            f'<p><strong>Guess first.</strong> {html.escape(self.question)}</p><ol type="a">{choices}</ol>'
+            f"<p><strong>Guess first.</strong> {html.escape(self.question)}</p><p>{choices}</p>"
             f"<details><summary>Answer</summary><p>({self.letter}) {html.escape(self.choices[self.answer])}. "
             f"{html.escape(self.because)}</p></details>"
         )
