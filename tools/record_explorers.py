@@ -35,6 +35,7 @@ from kdcourse.training import predict_logits
 from kdcourse.training.schedules import constant, linear, step
 from kdcourse.widgets.explorers.boxes import find_pairs
 from kdcourse.widgets.explorers.exits import count_exit_multiply_adds
+from kdcourse.widgets.explorers.modes import BUMP, PLACES, best_student, gradient_sizes, teacher_logits
 from kdcourse.widgets.explorers.relations import LOSSES, REACH, RelationExplorer
 
 RECORDED = ROOT / "site" / "recorded"
@@ -247,8 +248,26 @@ def as_png(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
 
+def modes() -> dict[str, Any]:
+    """Chapter 11: for each gap between a teacher's two bumps and each β the student's best bump."""
+    gaps, every = [round(0.5 * step, 1) for step in range(13)], 2
+    betas, sizes = (values[::every] for values in gradient_sizes())
+    return {
+        "gaps": gaps,
+        "betas": betas,
+        "reach": float(PLACES[-1]),
+        "count": len(PLACES),
+        "width": BUMP,
+        "sizes": [round(size, 5) for size in sizes],
+        "best": [
+            [[round(value, 4) for value in best_student(teacher_logits(gap), beta)] for beta in betas] for gap in gaps
+        ],
+    }
+
+
 RECORDS: dict[str, Callable[[], dict[str, Any]]] = {
-    function.__name__: function for function in (temperature, gradient, relations, exits, schedules, digit, boxes)
+    function.__name__: function
+    for function in (temperature, gradient, relations, exits, schedules, digit, boxes, modes)
 }
 
 

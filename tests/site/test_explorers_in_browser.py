@@ -13,6 +13,7 @@ from kdcourse.data import load_mnist
 from kdcourse.losses import gram_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss, soften
 from kdcourse.training import predict_logits
 from kdcourse.widgets.explorers.boxes import find_pairs
+from kdcourse.widgets.explorers.modes import ModesExplorer
 
 pytestmark = needs_browser
 EXPLORERS = sorted({path.stem for path in (ROOT / "site" / "pages" / "explorers").glob("*.md")} - {"index"})
@@ -164,6 +165,21 @@ def test_a_higher_score_finds_no_more_digits_and_draws_no_more_wrong_boxes(recor
     for rows in (record["found"], record["wrong"]):
         assert all(row == sorted(row, reverse=True) and len(row) == 96 - record["lowest"] for row in rows)
     assert all(row[0] <= record["digits"] for row in record["found"])
+
+
+def test_the_best_bump_and_what_it_covers_are_those_of_the_widget(reader, recorded):
+    record = recorded("modes")
+    reader.open("explorers/modes.html")
+    explorer = ModesExplorer()
+    for gap, beta in ((8, 0), (8, 50), (12, 20), (3, 47)):
+        put(reader, 0, gap)
+        put(reader, 1, beta)
+        explorer.gap.value, explorer.beta.value = record["gaps"][gap], record["betas"][beta]
+        shown = reader.explorer("modes")
+        assert (shown["middle"], shown["width"]) == pytest.approx((explorer.mean, explorer.width), abs=1e-4)
+        assert shown["covered"] == pytest.approx(explorer.covered, abs=1e-3)
+        assert shown["between"] == pytest.approx(explorer.between, abs=1e-3)
+    explorer.close()
 
 
 def test_the_networks_in_the_page_answer_as_in_torch(reader):

@@ -12,6 +12,7 @@ from ..controls import make_row, slider_layout
 PLACES = torch.linspace(-6, 6, 241)  # the classes: places on a line
 MEANS = torch.linspace(-4, 4, 81)
 WIDTHS = torch.logspace(-0.7, 0.7, 41)  # 0.2 to 5
+BUMP = 0.6  # width of each of the teacher's
 
 
 class ModesExplorer(Shown):
@@ -97,8 +98,8 @@ class ModesExplorer(Shown):
 
 
 def teacher_logits(gap: float) -> Tensor:
-    """Log-probabilities of two bumps of width 0.6, the left one with two thirds of the probability: (places,)."""
-    bumps = torch.stack([-((PLACES - place) ** 2) / (2 * 0.6**2) for place in (-gap / 2, gap / 2)])  # (2, places)
+    """Log-probabilities of two bumps of equal width, the left one with two thirds of the probability: (places,)."""
+    bumps = torch.stack([-((PLACES - place) ** 2) / (2 * BUMP**2) for place in (-gap / 2, gap / 2)])  # (2, places)
     return (bumps + torch.tensor([[2 / 3], [1 / 3]]).log()).logsumexp(dim=0)
 
 
