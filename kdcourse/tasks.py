@@ -1,6 +1,7 @@
 """What the trained teachers of `kdcourse.zoo` are trained on: data, objective and score of each task.
 
-``TASKS`` has digits (chapters 01 to 07) and scenes (chapter 08).
+``TASKS`` has digits (chapters 01 to 07), scenes (chapter 08), definitions (chapter 09) and
+writing (chapter 11).
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from .data import load_mnist, minibatches
 from .data.batches import Minibatches
+from .data.masking import WordMasker
 from .objectives import label_objective
 from .training import Objective, count_errors
 
@@ -37,6 +39,10 @@ class Task:
         What the objective remembers.
     samples : str
         What one sample is called, in the plural.
+    choose : callable, optional
+        From a model to a number on samples held out from training: the weights of the epoch where it is least are kept.
+    chosen_by : str
+        What that number is called in the teacher's record.
 
     Examples
     --------
@@ -53,6 +59,8 @@ class Task:
     make_batches: Callable[..., Minibatches] = Minibatches
     parts: dict = field(default_factory=dict)
     samples: str = "images"
+    choose: Callable[[nn.Module], float] | None = None
+    chosen_by: str = "held_out_errors"
 
 
 def _digits(held_out: int, device: torch.device, seed: int) -> Task:
@@ -64,6 +72,71 @@ def _digits(held_out: int, device: torch.device, seed: int) -> Task:
         return {"test_errors": count_errors(model, *mnist.test), "test_images": size}
 
     return Task(mnist.train, label_objective, measure)
+
+
+def _definitions(held_out: int, device: torch.device, seed: int) -> Task:
+    """Definitions, their kinds, and hidden words: the same masked text serves both terms."""
+    from .data.definitions import load_definitions
+    from .data.tokens import SPECIAL, VOCABULARY, LengthBatches, encode, load_tokenizer
+    from .models.language import count_kind_errors
+
+    definitions, tokenizer = load_definitions(held_out=held_out), load_tokenizer()
+    train, dev, test = (
+        (*(tensor.to(device) for tensor in encode(tokenizer, split.texts)), split.labels.to(device))
+        for split in (definitions.train, definitions.held_out, definitions.test)
+    )
+    masker = WordMasker(device, seed)
+    masking = {"mask_id": tokenizer.mask_token_id, "vocabulary_size": VOCABULARY, "special_ids": range(len(SPECIAL))}
+
+    def objective(student: Any, input_ids: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        masked, words = masker(input_ids, real, **masking)
+        output = student(masked, real)
+        hidden = words != -100  # (B, L): only these go through the large decoder
+        guessed = student.word_logits(output["last_hidden_state"][hidden])  # (hidden words, vocabulary)
+        ce = F.cross_entropy(output.logits.float(), labels)
+        return {"ce": ce, "words": 0.3 * F.cross_entropy(guessed.float(), words[hidden])}
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        return {"test_errors": count_kind_errors(model, *test), "test_definitions": len(test[2])}
+
+    return Task(
+        train,
+        objective,
+        measure,
+        make_batches=LengthBatches,
+        parts={"masker": masker},
+        samples="definitions",
+        choose=lambda model: count_kind_errors(model, *dev),
+    )
+
+
+def _writing(held_out: int, device: torch.device, seed: int) -> Task:
+    """Definitions again, to be written when their kind is given."""
+    from .data.definitions import load_definitions
+    from .data.tokens import LengthBatches, encode, load_tokenizer
+    from .models.writer import start_with_kind, text_loss
+    from .recipes.writing import text_objective
+
+    definitions, tokenizer = load_definitions(held_out=held_out), load_tokenizer()
+
+    def texts(split: Any) -> tuple[Tensor, Tensor]:
+        ids, real = (tensor.to(device) for tensor in encode(tokenizer, split.texts))
+        return start_with_kind(ids, split.labels.to(device)), real
+
+    train, dev, test = texts(definitions.train), texts(definitions.held_out), texts(definitions.test)
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        return {"test_nats_per_token": round(text_loss(model, *test), 4), "test_texts": len(test[0])}
+
+    return Task(
+        train,
+        text_objective,
+        measure,
+        make_batches=LengthBatches,
+        samples="texts",
+        choose=lambda model: round(text_loss(model, *dev), 4),
+        chosen_by="held_out_nats_per_token",
+    )
 
 
 def _scenes(_: int, device: torch.device, seed: int) -> Task:
@@ -100,4 +173,4 @@ def _backbone(model: Any) -> nn.Module:
     return model.backbone
 
 
-TASKS = {"digits": _digits, "scenes": _scenes}
+TASKS = {"digits": _digits, "scenes": _scenes, "definitions": _definitions, "writing": _writing}

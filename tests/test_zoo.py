@@ -10,9 +10,13 @@ import torch
 from torch import nn
 
 from kdcourse import tasks, zoo
+from kdcourse.data.definitions import load_definitions
 from kdcourse.data.scenes import load_scenes
+from kdcourse.data.tokens import encode, load_tokenizer
 from kdcourse.models import count_parameters
 from kdcourse.models.detection import detect, mean_average_precision
+from kdcourse.models.writer import start_with_kind, text_loss
+from kdcourse.objectives import label_objective
 from kdcourse.training import count_errors
 
 WEIGHTS = Path(str(resources.files("kdcourse") / "weights"))
@@ -50,6 +54,18 @@ def test_the_detector_has_the_mean_average_precision_that_its_record_says():
     assert count_parameters(detector) == record["parameters"]
 
 
+@pytest.mark.slow
+def test_the_writer_has_the_loss_that_its_record_says():
+    test, record = load_definitions().test, zoo.provenance("writing_teacher")
+    writer = zoo.load("writing_teacher")
+    input_ids, real = encode(load_tokenizer(), test.texts)
+    loss = text_loss(writer, start_with_kind(input_ids, test.labels), real)
+    assert abs(loss - record["test_nats_per_token"]) <= 0.005
+    assert record["test_texts"] == len(test.labels) == 8061
+    assert loss < 4.5  # with equal probabilities it would be log(6,024) = 8.7
+    assert count_parameters(writer) == record["parameters"]
+
+
 @pytest.mark.trap(9)
 @pytest.mark.parametrize("name", OF_DIGITS)
 def test_a_shipped_teacher_is_trained(name):
@@ -67,8 +83,9 @@ def test_a_record_says_how_to_make_the_teacher_again(name):
     assert record["command"] == f"kdcourse zoo train {name} --seed {record['seed']} --epochs {record['epochs']}"
     assert (record["name"], record["about"]) == (name, recipe.about)
     assert record["epochs"] == recipe.epochs
-    samples = {"digits": 60_000, "scenes": 20_000}[recipe.task] - recipe.held_out
-    assert record[{"digits": "training_images"}.get(recipe.task, f"training_{recipe.task}")] == samples
+    of_task = {"digits": 60_000, "scenes": 20_000, "definitions": 71_734, "writing": 71_734}
+    samples = of_task[recipe.task] - recipe.held_out
+    assert record["training_" + {"digits": "images", "writing": "texts"}.get(recipe.task, recipe.task)] == samples
     assert {"torch", "device", "threads", "date", "seconds"} <= record.keys()
 
 
@@ -155,6 +172,25 @@ def test_training_writes_weights_and_a_record_that_agree(small_recipe, tmp_path,
     teacher = zoo.load("small")
     assert count_errors(teacher, *mnist.test.take(500)) == record["test_errors"] < 150
     assert record["training_images"] == 500
+
+
+def test_a_task_may_keep_the_epoch_that_held_out_samples_prefer(small_recipe, tmp_path, monkeypatch, digits):
+    held_out_errors, seen = iter([40, 20, 30]), []
+
+    def task(held_out, device, seed):
+        def choose(model):
+            seen.append(model[1].weight.detach().clone())
+            return next(held_out_errors)
+
+        return tasks.Task(tuple(digits), label_objective, lambda model: {"test_errors": 1}, choose=choose)
+
+    monkeypatch.setitem(zoo.TASKS, "chosen", task)
+    monkeypatch.setitem(zoo.TEACHERS, "small", dataclasses.replace(small_recipe, task="chosen", epochs=3))
+    record = zoo.train_teacher("small", folder=tmp_path, progress=False)
+    assert (record["chosen_epoch"], record["held_out_errors"]) == (2, 20)
+    stored = zoo.load("small", folder=tmp_path)[1].weight
+    assert torch.allclose(stored, seen[1], atol=1e-3)
+    assert not torch.allclose(stored, seen[2], atol=1e-3)
 
 
 def test_tied_weights_are_stored_once_and_load_tied(small_recipe, tmp_path, monkeypatch):
