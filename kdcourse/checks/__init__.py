@@ -50,6 +50,13 @@ from .language import (
     check_relation_loss,
     check_triple_loss,
 )
+from .modern import (
+    check_drawn_kl,
+    check_kept_verdict,
+    check_modern_questions,
+    check_token_mean,
+    check_writing_step,
+)
 from .online import (
     check_cohort_picture,
     check_curriculum,
@@ -145,6 +152,7 @@ __all__ = [
     "check_deep_supervision_loss",
     "check_detection_questions",
     "check_distance_loss",
+    "check_drawn_kl",
     "check_early_exit",
     "check_ensemble",
     "check_ensemble_logits",
@@ -165,10 +173,12 @@ __all__ = [
     "check_info_nce_loss",
     "check_invariance_picture",
     "check_kd_loss",
+    "check_kept_verdict",
     "check_layer_map",
     "check_mean_probabilities",
     "check_measured_accuracy",
     "check_measured_size",
+    "check_modern_questions",
     "check_mutual_learning_loss",
     "check_mutual_verdicts",
     "check_optimum",
@@ -198,9 +208,11 @@ __all__ = [
     "check_tasks_in_a_row",
     "check_teacher_weighted_loss",
     "check_temperature_choice",
+    "check_token_mean",
     "check_training_run",
     "check_triple_loss",
     "check_verdict",
     "check_weight_search",
     "check_whats_next_questions",
+    "check_writing_step",
 ]
