@@ -4,20 +4,23 @@ How the settings were chosen, on held-out images, is recorded by ``experiments/d
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 import torch
+from joblib.externals.loky import get_reusable_executor
 from torch import nn
 
 from .. import models
 from .._files import write_atomically
 from ..data import MNIST, load_mnist
-from ..sweeps import compare, mean_interval, sweep
-from ..training import count_errors, predict_logits
+from ..sweeps import compare, mean_interval, on_all_cores, sweep
+from ..training import count_errors, predict_logits, threads_asked_for
 
 TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 2e-3, 64
 STUDENTS: dict[str, Callable[[], nn.Module]] = {
@@ -163,10 +166,13 @@ def study(
     sizes = list(dict.fromkeys(images))
     if not sizes or not all(1 <= count <= len(mnist.train.labels) for count in sizes):
         raise ValueError(f"images must be numbers from 1 to {len(mnist.train.labels):,}, got {list(images)}.")
-    logits = predict_logits(teacher, mnist.train.images[: max(sizes)])  # (N, 10), once: they never change
-    parts = []
-    for count in sizes:
-        runs = sweep(
+    workers = threads_asked_for() or joblib.cpu_count() if processes and torch.device(device).type == "cpu" else 1
+    parts_of_images = mnist.train.images[: max(sizes)].chunk(workers)
+    answers = on_all_cores(predict_logits, [(teacher, part) for part in parts_of_images], device=device)
+    logits = torch.cat(answers)  # (N, 10), once: they never change
+
+    def of_size(count: int, executor: Executor | None) -> pd.DataFrame:
+        return sweep(
             make_student=dict(students),
             data={"train": mnist.train.take(count), "test": mnist.test},
             teacher=logits[:count],
@@ -176,9 +182,12 @@ def study(
             lr=LEARNING_RATE,
             temperature=temperature,
             alpha=alpha,
-            executor="processes" if processes else None,
+            executor=executor,
             progress=progress,
         )
+
+    parts = []
+    for count, runs in zip(sizes, _side_by_side(of_size, sizes, workers), strict=True):
         shape = runs["student"] if "student" in runs else next(iter(students))  # one shape alone is no axis
         method = runs["method"] if "method" in runs else runs["arm"]
         parts.append(runs.assign(student=shape, images=count, arm=method.map(METHODS)))
@@ -187,6 +196,15 @@ def study(
     order = {shape: place for place, shape in enumerate(students)}
     runs = runs.sort_values("student", key=lambda shapes: shapes.map(order), kind="stable", ignore_index=True)
     return Study(runs, count_errors(teacher, *mnist.test))
+
+
+def _side_by_side(train: Callable[[int, Executor | None], Any], sizes: list[int], workers: int) -> list[Any]:
+    """Call ``train`` for all sizes at once: one after the other, a core would be idle at the end of each."""
+    if workers < 2:
+        return [train(size, None) for size in sizes]
+    pool = get_reusable_executor(max_workers=workers)
+    with ThreadPoolExecutor(len(sizes)) as waiting:
+        return list(waiting.map(train, sizes, [pool] * len(sizes)))
 
 
 def draw_study(found: Study) -> Any:

@@ -90,6 +90,14 @@ def test_every_shape_size_method_and_seed_is_trained_for_about_as_many_steps(sma
     assert set(runs.loc[runs["images"] == 200, "steps"]) == {8}  # whole passes of four batches
 
 
+def test_two_processes_that_share_all_sizes_find_the_same_students(small, monkeypatch):
+    monkeypatch.setenv("KDCOURSE_THREADS", "2")
+    settings = {"students": {"flat": lambda: make_mlp(4), "deep": lambda: make_mlp(4, 4)}, "images": [64, 200, 100]}
+    here = study(**small, **settings, seeds=[0, 1]).runs
+    there = study(**small | {"processes": True}, **settings, seeds=[0, 1]).runs
+    pd.testing.assert_frame_equal(there, here)
+
+
 def test_one_shape_alone_is_compared_too(small):
     found = study(**small, students={"flat": lambda: make_mlp(4)}, images=[64], seeds=[0, 1])
     assert len(found.comparison()) == 2
