@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from kdcourse.plots.showing import DescribedPicture
+from kdcourse.widgets.canvas import name_of
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -53,7 +54,7 @@ def _alt_text(about: str, png: bytes) -> str:
     """Return what a widget says of itself, and the knobs that its frame carries as text."""
     knobs = {name: text for name, text in Image.open(io.BytesIO(png)).info.items() if name != "frame"}
     shown = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in knobs.items() if isinstance(text, str))
-    name = re.sub(r"[,:] live when the notebook runs\.?$", "", about).rstrip(".")
+    name = name_of(about)
     return f"{name}. Shown with {shown}." if shown else f"{name}."
 
 

@@ -5,12 +5,14 @@ All chapters with a widget. One ``Figure`` per picture; no pyplot, no ``Output``
 
 import html
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets
+import traitlets
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,6 +26,16 @@ from ..plots import COLORS, PAPER
 from ..plots.style import INK_ON_PAPER
 
 DPI = 144  # sharp on screens with more than one pixel per point; the page shows it at its size in inches
+
+
+class NamedImage(ipywidgets.Image):
+    """An image with a name for those who cannot see it: its tooltip, which becomes the ``title`` in the page.
+
+    ipywidgets 8 writes the tooltip of a widget only if that widget has a description, and an image has none.
+    """
+
+    description = traitlets.Unicode("").tag(sync=True)
+    tooltip = traitlets.Unicode(None, allow_none=True).tag(sync=True)
 
 
 class Canvas:
@@ -40,7 +52,7 @@ class Canvas:
     Attributes
     ----------
     figure : Figure
-    widget : ipywidgets.Image
+    widget : NamedImage
         The last frame, at most 60 kB of PNG.
     frames : int
         Count of frames drawn.
@@ -57,7 +69,7 @@ class Canvas:
         layout = ipywidgets.Layout(
             width=f"{round(96 * width)}px", max_width="100%", height="auto", object_fit="contain"
         )
-        self.widget = ipywidgets.Image(format="png", layout=layout)
+        self.widget = NamedImage(format="png", layout=layout)
 
     def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Return new Axes at a place given in shares of the figure."""
@@ -174,9 +186,27 @@ class Shown:
         self.status.value = f'<div role="alert" style="{border}"><b>Stopped.</b> {text}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        for picture in _pictures_of(self.widget):
+            picture.tooltip = f"{name_of(self.about)}. The text below says what it shows."
         # Written here, because ipywidgets 7 and 8 do it in different ways. Without a kernel the sentence is left.
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
         return {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"[{self.about}]"}
+
+
+def name_of(about: str) -> str:
+    """Return what a widget says of itself, without the note that it is live.
+
+    >>> name_of("The exits explorer, live when the notebook runs.")
+    'The exits explorer'
+    """
+    return re.sub(r"[,:] live when the notebook runs\.?$", "", about).rstrip(".")
+
+
+def _pictures_of(widget: ipywidgets.Widget) -> Iterator[NamedImage]:
+    if isinstance(widget, NamedImage):
+        yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _pictures_of(child)
 
 
 def _make_palette() -> Image.Image:
