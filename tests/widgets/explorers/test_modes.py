@@ -56,6 +56,7 @@ def test_one_bump_alone_is_found_by_every_divergence(explorer):
     for beta in (0.0, 0.5, 1.0):
         explorer.beta.value = beta
         assert (explorer.mean, explorer.width) == pytest.approx((0, 0.6), abs=0.05)
+    assert "its middle at 0.0 " in explorer.status.value  # not -0.0
 
 
 def test_the_gradient_is_tiny_beside_the_ends_where_the_divergence_jumps():
