@@ -180,6 +180,7 @@ class Effect:
     n: int
     word: str
     confirmed: bool
+    values: tuple[float, ...] = ()  # seed by seed, where the record has them
 
 
 @dataclass(frozen=True)
@@ -220,13 +221,13 @@ def _effect(entry: Entry, words: str, contrast: Contrast, record: Mapping[str, A
         mean, low, high = mean_interval(values)
         n = len(values)
     else:
-        row = _recorded(record, contrast)
+        row, values = _recorded(record, contrast), []
         arm, baseline, n = row["arm"], row["baseline"], row["n"]
         mean, low, high = row["difference"], row["low"], row["high"]
     if n < entry.seeds:
         raise ValueError(f"{entry.name} needs {entry.seeds} pairs, the record {entry.study} has {n} for {contrast}.")
     word = verdict(low, high, lower_is_better=entry.lower_is_better, smallest_effect=entry.smallest_effect)
-    return Effect(words, arm, baseline, mean, low, high, n, word, word in expects)
+    return Effect(words, arm, baseline, mean, low, high, n, word, word in expects, tuple(values))
 
 
 def differences(runs: Rows, contrast: Contrast, metric: str) -> tuple[str, str, list[float]]:

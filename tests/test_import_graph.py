@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "records": {"_files"},
     "_moved": set(),
     "guesses": set(),
+    "guide": {"records"},
     "hashing": set(),
     "results": set(),
     "heads": {"losses", "models", "data", "_arguments"},

@@ -8,11 +8,12 @@
 
 A source is py:percent. The builder adds the title's badge and the first cell, the same everywhere, from the project's
 address and version in ``pyproject.toml``; gives links such as ``[T](glossary:temperature)`` their address; prints the
-solution of each your-turn cell below it, folded; executes if any code changed; and keeps of the outputs what a reader
-without a kernel needs.
+solution of each your-turn cell below it, folded; fills in the guide's tables from the package's ledger; executes if any
+code changed; and keeps of the outputs what a reader without a kernel needs.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from notebook_parts import ROOT, TURN, built_problems, cell_id, keep_or_execute,
 
 from kdcourse.checks.turns import find_turn, solution_of
 from kdcourse.grading.notebooks import write_text
+from kdcourse.guide import counts_in_words, guide_table, read_guide
 
 NOTEBOOKS = ROOT / "notebooks"
 SOURCES = NOTEBOOKS / "source"
@@ -31,6 +33,9 @@ def assemble(source: Path, root: Path = ROOT) -> NotebookNode:
     """Return the notebook of a source, not executed: badge, first cell, fixed cell ids, no other metadata."""
     notebook = open_source(source, f"notebooks/{source.stem}.ipynb", root)
     notebook.cells = [part for cell in notebook.cells for part in (cell, *solutions(cell))]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_guide(cell.source)
     notebook.cells.append(nbformat.v4.new_markdown_cell(ways_on(source, root)))
     notebook.cells[1].metadata["tags"] = ["plumbing"]  # the first cell of code: installs and reports
     used: set[str] = set()
@@ -46,6 +51,26 @@ def solutions(cell: NotebookNode) -> list[NotebookNode]:
     folded = "<details><summary><b>One way to write it</b></summary>\n\n```python\n{}\n```\n\n{}\n\n</details>"
     turns = [find_turn(key) for key in keys]
     return [nbformat.v4.new_markdown_cell(folded.format(solution_of(turn), turn.note)) for turn in turns]
+
+
+def with_guide(markdown: str) -> str:
+    """Return markdown in which ``{{ guide: Schedule }}`` is that topic's table, linked to the ledger.
+
+    ``{{ ledger: counts }}`` is the sentence that counts the verdicts.
+
+    Raises
+    ------
+    ValueError
+        If the guide has no such topic.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        guide = read_guide()
+        if match[1] not in guide:
+            raise ValueError(f"the guide has no topic {match[1]!r}; it has {', '.join(guide)}.")
+        return guide_table(guide[match[1]], ledger="../docs/ledger.md")
+
+    return re.sub(r"\{\{ guide: (.*?) \}\}", table, markdown).replace("{{ ledger: counts }}", counts_in_words())
 
 
 def ways_on(source: Path, root: Path = ROOT) -> str:

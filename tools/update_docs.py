@@ -1,8 +1,8 @@
 """Write what is generated in docs/ and the records in the package; ``--check`` fails where a file differs.
 
-From records: docs/results.md, docs/benchmarks.md, docs/ledger.md, docs/studies.md, README's short table,
-experiments/verdicts.json and ``kdcourse/records/``. From the parser: docs/cli.md. From the code that the tests run:
-docs/your-own-project.md. No number in these pages is typed.
+From records: docs/results.md, docs/benchmarks.md, docs/ledger.md, docs/studies.md, docs/cheat-sheet.md and its picture,
+README's short table, experiments/verdicts.json and ``kdcourse/records/``. From the parser: docs/cli.md. From the code
+that the tests run: docs/your-own-project.md. No number in these pages is typed.
 """
 
 import argparse
@@ -391,6 +391,8 @@ def pages() -> dict[Path, str]:
     files[docs / "your-own-project.md"] = own_project_page.page()
     files |= {docs / "ledger.md": ledger.ledger(), docs / "studies.md": ledger.studies_page()}
     files |= {ROOT / "README.md": ledger.readme(), ledger.VERDICTS: ledger.verdicts()}
+    files |= {docs / "cheat-sheet.md": ledger.cheat_sheet(), records / "ledger.json": ledger.packaged()}
+    files[docs / "images" / "cheat-sheet.svg"] = ledger.cheat_sheet_picture()
     shipped = sorted(path for pattern in SHIPPED for path in ROOT.glob(pattern))
     return files | {records / path.name: path.read_text(encoding="utf-8") for path in shipped}
 

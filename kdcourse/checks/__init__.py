@@ -5,6 +5,7 @@ package imports this except the grader; notebooks do.
 """
 
 from .attention_maps import check_attention_map, check_attention_transfer_loss
+from .best_practices import check_change_of_gain, check_claim, check_own_claim, check_plan, check_report_questions
 from .born_again import (
     check_born_again,
     check_born_again_questions,
@@ -138,8 +139,10 @@ __all__ = [
     "check_born_again_questions",
     "check_born_again_verdicts",
     "check_candidates",
+    "check_change_of_gain",
     "check_chosen",
     "check_chosen_temperatures",
+    "check_claim",
     "check_class_term_verdict",
     "check_cohort_picture",
     "check_combination_verdicts",
@@ -183,10 +186,12 @@ __all__ = [
     "check_mutual_verdicts",
     "check_optimum",
     "check_overlaps",
+    "check_own_claim",
     "check_padded_kd_loss",
     "check_padding_table",
     "check_paired_interval",
     "check_picture",
+    "check_plan",
     "check_prediction",
     "check_push",
     "check_push_picture",
@@ -196,6 +201,7 @@ __all__ = [
     "check_relation_loss",
     "check_relation_verdicts",
     "check_repaired_loss",
+    "check_report_questions",
     "check_run",
     "check_schedule",
     "check_search",

@@ -1,7 +1,7 @@
 """Live widgets: sliders that act while something runs, and pictures that follow.
 
-Chapters 00 to 07 and 12. The same objects run without a front end: set a slider's ``.value``, call ``live.step(n)``.
-They work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykernel 6 or 7.
+Chapters 00 to 07, 10 and 12. The same objects run without a front end: set a slider's ``.value``, call
+``live.step(n)``. They work on ipywidgets 7.7 with ipykernel 6 (Colab) and on ipywidgets 8 with ipykernel 6 or 7.
 """
 
 from ..training import Knobs
@@ -23,7 +23,7 @@ from .explorers import (
     hello_slider,
 )
 from .guess_buttons import guess
-from .trainers import CohortTrainer, LiveTrainer, Mark, ScheduleEditor, ScheduleRun
+from .trainers import CohortTrainer, HeatMap, LiveTrainer, Mark, ScheduleEditor, ScheduleRun
 
 __all__ = [
     "AttentionExplorer",
@@ -35,6 +35,7 @@ __all__ = [
     "ForgettingExplorer",
     "GenerationsExplorer",
     "HeadsExplorer",
+    "HeatMap",
     "HelloSlider",
     "Knobs",
     "LiveTrainer",

@@ -2,10 +2,12 @@
 
 import base64
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
+from kdcourse.guide import read_guide
 from kdcourse.plots import drawings
 from kdcourse.plots.drawings.svg import DARK, LIGHT, Drawing
 
@@ -15,7 +17,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(params=NAMES)
 def drawing(request):
-    return getattr(drawings, request.param)()
+    given = [read_guide()] if request.param == "draw_cheat_sheet" else []
+    return getattr(drawings, request.param)(*given)
 
 
 def test_a_drawing_is_an_svg_with_its_description(drawing):
@@ -47,8 +50,32 @@ def test_everything_stays_on_the_sheet(drawing):
 
 def test_text_is_legible_at_half_size(drawing):
     sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', drawing.to_svg())]
+    if drawing.height > drawing.width:  # a page for print: text of 7 points on A4, which is 595 points wide
+        assert min(sizes) * 595 / drawing.width >= 7
+        assert drawing.height / drawing.width == pytest.approx(297 / 210, abs=0.001)
+        return
     assert min(sizes) >= 15
     assert drawing.width <= 800
+
+
+def test_the_columns_of_the_cheat_sheet_do_not_run_into_each_other():
+    root = ElementTree.fromstring(drawings.draw_cheat_sheet(read_guide()).to_svg())
+    rows = {}
+    for text in root.iter(f"{SVG}text"):
+        if float(text.get("x")) > 60:
+            rows.setdefault(text.get("y"), []).append(text)
+    lines = [texts for texts in rows.values() if len(texts) == 3 and float(texts[1].get("x")) == 540]
+    assert len(lines) > 40
+    for texts in lines:
+        for one, other in pairwise(texts):
+            wide = 0.56 * float(one.get("font-size")) * len(one.text or "")
+            assert float(one.get("x")) + wide <= float(other.get("x")), one.text
+
+
+def test_a_cheat_sheet_that_fits_no_page_is_refused():
+    (line, *_), *_ = read_guide().values()
+    with pytest.raises(ValueError, match="a page holds about 65 lines"):
+        drawings.draw_cheat_sheet({"one topic": [line] * 90})
 
 
 def luminance(colour):

@@ -127,7 +127,7 @@ def stage(folder: Path, root: Path = ROOT, only: Iterable[str] | None = None) ->
     notebooks = [*chapters(root), *exercises(root)]
     if only is not None:
         notebooks = [path for path in notebooks if path.name.startswith(tuple(only))]
-    pictures = sorted((root / "docs" / "images").glob("*.png"))
+    pictures = sorted(path for kind in ("png", "svg") for path in (root / "docs" / "images").glob(f"*.{kind}"))
     staged = {*notebooks, *documents(root), *pictures}
     for path in staged:
         target = folder / path.relative_to(root)

@@ -1,6 +1,7 @@
 """Drawings of the methods: who is told what by whom, what is frozen, where gradients go."""
 
 from .answers import draw_cohort, draw_generations, draw_schedule, draw_soft_targets, draw_teacher_and_student
+from .best_practices import draw_cheat_sheet, draw_verdict
 from .features import draw_attention_transfer, draw_exits, draw_fitnets, draw_hooks
 from .representations import draw_crd, draw_info_nce, draw_triplet
 from .svg import Drawing
@@ -10,6 +11,7 @@ from .whats_next import draw_lwf, draw_quantisation
 __all__ = [
     "Drawing",
     "draw_attention_transfer",
+    "draw_cheat_sheet",
     "draw_cohort",
     "draw_crd",
     "draw_detection",
@@ -25,4 +27,5 @@ __all__ = [
     "draw_soft_targets",
     "draw_teacher_and_student",
     "draw_triplet",
+    "draw_verdict",
 ]
