@@ -2,8 +2,12 @@
 
 import nbformat
 import pytest
-from build_notebooks import SOURCES, assemble, title_of, ways_on
-from notebook_parts import WIDGET_VIEW, clean, kept_metadata, link_words, read_glossary
+from build_notebooks import SOURCES, assemble, title_of, ways_on, with_guide
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from notebook_parts import WIDGET_VIEW, clean, keep_outputs, kept_metadata, link_words, read_glossary
+
+from kdcourse.guide import read_guide
+from kdcourse.plots.drawings import draw_cheat_sheet
 
 CHAPTERS = sorted(SOURCES.glob("*.py"))
 
@@ -65,3 +69,27 @@ def test_a_widget_that_speaks_without_a_kernel_keeps_its_words_and_others_a_note
     first, second = notebook.cells[0].outputs
     assert dict(first.data) == {"text/html": "<p>Guess</p>", "text/plain": "Guess"}
     assert "live widget" in second.data["text/markdown"]
+
+
+def test_a_topic_of_the_guide_becomes_a_table_that_leads_to_the_ledger():
+    table = with_guide("Look:\n\n{{ guide: Schedule }}\n\nThat was it.")
+    assert table.startswith("Look:\n\n| advice | here | effect |")
+    assert "(../docs/ledger.md#t-rises)" in table
+    assert with_guide("{{ ledger: counts }}").endswith((".", "run yet."))
+    assert "claims were tested" in with_guide("{{ ledger: counts }}")
+
+
+def test_an_unknown_topic_of_the_guide_is_refused():
+    with pytest.raises(ValueError, match="no topic 'Weather'"):
+        with_guide("{{ guide: Weather }}")
+
+
+def test_a_cheat_sheet_is_drawn_again_where_outputs_are_kept(tmp_path):
+    cells = [new_code_cell("import torch"), new_code_cell("draw_cheat_sheet(read_guide())")]
+    for number, cell in enumerate(cells, start=1):
+        cell.execution_count = number
+    cells[1].outputs = [new_output("execute_result", {"text/html": "old"}, execution_count=2)]
+    built, fresh = new_notebook(cells=cells), new_notebook(cells=[new_code_cell(cell.source) for cell in cells])
+    nbformat.write(built, tmp_path / "chapter.ipynb")
+    assert keep_outputs(fresh, tmp_path / "chapter.ipynb")
+    assert fresh.cells[1].outputs[0].data["text/html"] == draw_cheat_sheet(read_guide()).to_html()

@@ -112,22 +112,23 @@ def draw_cheat_sheet(guide: Mapping[str, Sequence[Any]]) -> Drawing:
 def _line(drawing: Drawing, y: float, line: Any, size: float) -> None:
     _mark(drawing, LEFT + 9, y, line.answer)
     drawing.text(LEFT + 28, y, line.advice, anchor="start", size=size)
-    drawing.text(ANSWER, y, line.words, anchor="start", size=size, bold=True)
+    known = line.answer != "not run yet"
+    drawing.text(ANSWER, y, line.words, anchor="start", size=size, bold=known, role="ink" if known else "quiet")
     drawing.text(EFFECT, y, line.effect, anchor="start", size=min(size, 13), role="quiet")
 
 
 def _mark(drawing: Drawing, x: float, y: float, answer: str) -> None:
     """Draw a sign that needs no colour: disc, disc in a ring, cross, question mark, or a dash."""
     if answer == "yes":
-        drawing.circle(x, y, 6.5)
+        drawing.circle(x, y, 4.6)
     elif answer == "only":
-        drawing.circle(x, y, 6.5, filled=False)
-        drawing.circle(x, y, 2)
+        drawing.circle(x, y, 5, filled=False)
+        drawing.circle(x, y, 1.2)
     elif answer == "no":
-        drawing.line([(x - 5.5, y - 5.5), (x + 5.5, y + 5.5)], width=2.6)
-        drawing.line([(x - 5.5, y + 5.5), (x + 5.5, y - 5.5)], width=2.6)
+        drawing.line([(x - 4.5, y - 4.5), (x + 4.5, y + 4.5)], width=2.6)
+        drawing.line([(x - 4.5, y + 4.5), (x + 4.5, y - 4.5)], width=2.6)
     elif answer == "unclear":
-        drawing.text(x, y, "?", size=18, bold=True)
+        drawing.text(x, y, "?", size=15, bold=True)
     else:
         drawing.line([(x - 6, y), (x + 6, y)], role="quiet", width=2)
 

@@ -59,7 +59,7 @@ CHANGE = {
     "taught only": (through(lambda a, b, c, d: a - c), "plain students are left out"),
     "plain only": (through(lambda a, b, c, d: b - d), "taught students are left out"),
     "added": (through(lambda a, b, c, d: a - b + c - d), "added or averaged"),
-    "crossed": (through(lambda a, b, c, d: a - d - (c - b)), "added or averaged"),
+    "crossed": (through(lambda a, b, c, d: a - d - (c - b)), ""),
     "relative": (through(lambda a, b, c, d: (a - b) / b - (c - d) / d), "shares of the plain"),
     "percent": (through(lambda a, b, c, d: 100 * (a - b) / b - 100 * (c - d) / d), "shares of the plain"),
     "ratio": (through(lambda a, b, c, d: (a - b) / (c - d)), "ratio of the gains"),
