@@ -99,7 +99,7 @@ CHANGES = {
         "within each seed first.",
         _of_both(lambda f, m: (f[0] - m[0], f[1] - m[2], f[2] - m[1])),
         _of_both(lambda f, m: (f[0] - m[0], f[1] - m[1], f[2] - m[2])),
-        _of_both(lambda f, m: (f[0] - m[0], *sorted((f[1] - m[1], f[2] - m[2])))),
+        _of_both(lambda f, m: (f[0] - m[0], min(f[1] - m[1], f[2] - m[2]), max(f[1] - m[1], f[2] - m[2]))),
     ),
     "unpaired": Slip(
         "The two gains were treated as if they had nothing to do with each other. The seeds are the same: subtract "

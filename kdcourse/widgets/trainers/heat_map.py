@@ -251,7 +251,7 @@ def _spread(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
     Examples
     --------
     >>> _spread([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)])[:3]
-    [(0, 0), (1, 2), (0, 2)]
+    [(0, 0), (1, 2), (0, 1)]
     """
     order, left = [places[0]], list(places[1:])
     while left:
