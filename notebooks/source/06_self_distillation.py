@@ -37,10 +37,19 @@ from kdcourse.data import jitter, load_mnist
 from kdcourse.losses import deep_supervision_loss, kd_loss
 from kdcourse.models import ExitNet, make_hinton_student, make_student_mlp, predict_early
 from kdcourse.objectives import label_objective
+
+# %% tags=["plumbing"]
 from kdcourse.plots import COLORS, show
 from kdcourse.plots.drawings import draw_exits, draw_generations
 from kdcourse.records import read_record
-from kdcourse.sweeps import compare, format_comparison, in_words, mean_interval, sweep
+from kdcourse.sweeps import (
+    compare,
+    format_comparison,
+    in_words,
+    mean_interval,
+    on_all_cores,
+    sweep,
+)
 from kdcourse.training import accuracy, count_errors, evaluating, fit, pick_device, predict_logits
 from kdcourse.widgets import ExitsExplorer, GenerationsExplorer, guess
 from kdcourse.widgets.exits import count_exit_multiply_adds
@@ -266,7 +275,8 @@ def count_wrong(probabilities, labels=mnist.test.labels):  # (N, K) -> int
 
 
 names = ["exit 1", "exit 2", "exit 3"]
-answers = [ask_exits(network, mnist.test.images) for network in runs.model]
+calls = [(network, mnist.test.images) for network in runs.model]
+answers = on_all_cores(ask_exits, calls, device=device)
 for number, name in enumerate(names):
     runs[name] = [count_wrong(row[number]) for row in answers]
 
@@ -666,7 +676,9 @@ guess("06.two-seeds")
 
 # %%
 make_model = partial(make_hinton_student, 300)
-settings = dict(make_student=make_model, epochs=epochs, lr=2e-3, progress=False)
+settings = dict(
+    make_student=make_model, epochs=epochs, lr=2e-3, progress=False, executor="processes"
+)
 data = {"train": few, "test": mnist.test}
 every_seed = [10 * lineage + generation for lineage in range(lineages) for generation in range(4)]
 plain = sweep(
@@ -749,10 +761,10 @@ def descend(first, data, seed, temperature, alpha, generations=3):  # first: gen
     return [first, *line.generations]
 
 
-families = {
-    name: [descend(models[10 * row], few, 10 * row, *knobs) for row in range(lineages)]
-    for name, knobs in chains.items()
-}
+families = {}
+for name, knobs in chains.items():
+    calls = [(models[10 * row], few, 10 * row, *knobs) for row in range(lineages)]
+    families[name] = on_all_cores(descend, calls, device=device)
 counts = {
     name: torch.tensor([[count_errors(model, *mnist.test) for model in line] for line in lines])
     for name, lines in families.items()
@@ -976,7 +988,7 @@ def spoil(labels, seed):
     return torch.where(is_redrawn, redrawn, labels.cpu()).to(labels.device)
 
 
-rows = []
+rows, calls = [], []
 smoothing = partial(label_objective, label_smoothing=0.1)
 arms = {"generation 0": label_objective, "label smoothing": smoothing}
 for row in range(lineages):
@@ -986,7 +998,10 @@ for row in range(lineages):
         data=split, seeds=[10 * row], objective=arms, baselines=(), keep_models=True, **settings
     )
     rows += [(arm, row, errors) for arm, errors in zip(both.arm, both.test_errors, strict=True)]
-    line = descend(both.model[0], spoilt, 10 * row, 1.0, 0.7, generations=2)
+    calls.append((both.model[0], spoilt, 10 * row, 1.0, 0.7, 2))  # T = 1, α = 0.7, two generations
+
+# %%
+for row, line in enumerate(on_all_cores(descend, calls, device=device)):
     rows += [(f"generation {g}", row, count_errors(line[g], *mnist.test)) for g in (1, 2)]
     rows.append(("3 generations", row, count_errors(recipes.Ensemble(line), *mnist.test)))
 

@@ -47,7 +47,7 @@ from kdcourse.plots.drawings import draw_cohort, draw_schedule
 from kdcourse.recipes import Cohort, CurriculumBatches, Ensemble, difficulty_by_loss
 from kdcourse.records import read_record
 from kdcourse.schedules import constant, linear, progress_of, step
-from kdcourse.sweeps import compare, format_comparison, in_words, sweep
+from kdcourse.sweeps import compare, format_comparison, in_words, on_all_cores, sweep
 from kdcourse.training import count_errors, fit, pick_device, predict_logits
 from kdcourse.widgets import CohortTrainer, ScheduleEditor, guess
 
@@ -978,16 +978,18 @@ def train_in_order(difficulty, pace, objective, seed):
         make_batches = partial(CurriculumBatches, difficulty=difficulty.to(device), pace=pace)
     knobs = dict(epochs=epochs, batch_size=50, seed=seed, make_batches=make_batches, progress=False)
     fit(student, (*few, cache), objective, adam(list(student.parameters())), **knobs)
-    return count_errors(student, *mnist.test)
+    return student
 
 
 def train_in_orders(make_orders, pace, objective, seeds):
     rows = [
-        {"arm": name, "seed": seed,
-         "test_errors": train_in_order(difficulty, pace, objective, seed)}
+        (name, seed, difficulty)
         for seed in range(seeds) for name, difficulty in make_orders(seed).items()
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    calls = [(difficulty, pace, objective, seed) for _, seed, difficulty in rows]
+    students = on_all_cores(train_in_order, calls, device=device)
+    table = pd.DataFrame([row[:2] for row in rows], columns=["arm", "seed"])
+    return table.assign(test_errors=[count_errors(student, *mnist.test) for student in students])
 
 
 # %%
