@@ -115,6 +115,13 @@ from .whats_next import (
     check_tasks_in_a_row,
     check_whats_next_questions,
 )
+from .your_folder import (
+    check_folder_verdicts,
+    check_paired_differences,
+    check_report,
+    check_split,
+    check_three_ways,
+)
 
 # Names that checks had before: notebooks of that time import them.
 check_chosen = check_chosen_temperatures
@@ -165,6 +172,7 @@ __all__ = [
     "check_exit_forward",
     "check_exit_questions",
     "check_find_optimum",
+    "check_folder_verdicts",
     "check_foreground",
     "check_forgetting",
     "check_gradient_length",
@@ -189,6 +197,7 @@ __all__ = [
     "check_own_claim",
     "check_padded_kd_loss",
     "check_padding_table",
+    "check_paired_differences",
     "check_paired_interval",
     "check_picture",
     "check_plan",
@@ -201,6 +210,7 @@ __all__ = [
     "check_relation_loss",
     "check_relation_verdicts",
     "check_repaired_loss",
+    "check_report",
     "check_report_questions",
     "check_run",
     "check_schedule",
@@ -208,12 +218,14 @@ __all__ = [
     "check_similarity_loss",
     "check_soft_target_verdicts",
     "check_soften",
+    "check_split",
     "check_sweep_objective",
     "check_sweep_questions",
     "check_sweep_runs",
     "check_tasks_in_a_row",
     "check_teacher_weighted_loss",
     "check_temperature_choice",
+    "check_three_ways",
     "check_token_mean",
     "check_training_run",
     "check_triple_loss",

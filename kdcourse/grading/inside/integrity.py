@@ -225,6 +225,8 @@ def _harmless(name: str) -> bool:
     """Whether Python or torch writes this by itself."""
     if name == "manual_seed":  # torch wraps it when an optimizer is first used
         return True
+    if name == "__slotnames__":  # kept in a class when one of its objects is first copied or pickled
+        return True
     return name.startswith(("__abstractmethods", "_abc_", "__annotations", "__annotate", "__static", "__firstline"))
 
 
