@@ -135,11 +135,18 @@ def select_real(attention_mask: Tensor | None, shape: Sequence[int]) -> Callable
     Nothing is computed for padding, which saves most for vocabulary logits. What padding holds, NaN too, reaches
     neither the loss nor a gradient. The number of tokens is data, so a GPU waits once, where the mask is read.
     """
-    if attention_mask is None:
+    real = real_tokens(attention_mask, shape)
+    if real is None:
         return lambda tensor: tensor.flatten(0, len(shape) - 1)
-    check_mask(attention_mask, shape, "attention_mask", MASK_REASON)
-    real = attention_mask.flatten().nonzero().squeeze(1)  # (tokens,)
     return lambda tensor: tensor.flatten(0, 1).index_select(0, real)
+
+
+def real_tokens(attention_mask: Tensor | None, shape: Sequence[int]) -> Tensor | None:
+    """Check a tokenizer's mask, shape (B, L); return the places of the real tokens, (tokens,), or None if all are."""
+    if attention_mask is None:
+        return None
+    check_mask(attention_mask, shape, "attention_mask", MASK_REASON)
+    return attention_mask.flatten().nonzero().squeeze(1)  # (tokens,)
 
 
 def mean_of(values: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ Chapter 09. Letters: B batch, L tokens, K vocabulary entries, D embedding width.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._arguments import (
@@ -16,8 +16,8 @@ from .._arguments import (
     check_temperature,
     check_weight,
 )
-from ._high_temperature import is_high, scaled_kl
-from ._numerics import cosine, in_one_precision, log_soften, mean_of, select_real
+from ._by_rows import by_rows, divergences_and_surprises, goes_by_rows
+from ._numerics import cosine, in_one_precision, mean_of, real_tokens, select_real
 
 Hidden = Tensor | Sequence[Tensor]
 
@@ -161,7 +161,8 @@ def distilbert_terms(
     Notes
     -----
     Means run over all tokens of the batch, so every token has the same weight. The paper names the three losses but
-    not their weights.
+    not their weights. Large logits, 2²² numbers or more, are taken a few tokens at a time, so that little more memory
+    than their gradient is needed.
 
     Place i of one side is compared with place i of the other. A masked model speaks there about token i, a causal one
     about token i + 1: move one of the two by a place first.
@@ -182,28 +183,21 @@ def distilbert_terms(
     kd_weight, mlm_weight = check_weight(kd_weight, "kd_weight"), check_weight(mlm_weight, "mlm_weight")
     cosine_weight = check_weight(cosine_weight, "cosine_weight")
     check_labels(labels, student_logits, ignore_index=-100)
-    select = select_real(attention_mask, labels.shape)
-    student, teacher = in_one_precision(select(student_logits), select(teacher_logits))  # (tokens, K)
-    labels = select(labels)  # (tokens,)
-    masked = (labels != -100).nonzero().squeeze(1)  # (words,)
-    surprise = F.cross_entropy(
-        student.index_select(0, masked), labels.index_select(0, masked).long(), reduction="none"
-    )  # (words,)
+    terms = partial(divergences_and_surprises, temperature=temperature)
+    if goes_by_rows(student_logits, temperature):
+        real = real_tokens(attention_mask, labels.shape)
+        each = by_rows(terms, student_logits, teacher_logits.detach(), labels, real=real)  # (tokens, 2)
+        counted = labels.flatten() if real is None else labels.flatten().index_select(0, real)  # (tokens,)
+    else:
+        select = select_real(attention_mask, labels.shape)
+        counted = select(labels)  # (tokens,)
+        each = terms(select(student_logits), select(teacher_logits), counted)  # (tokens, 2)
     angle = hidden_cosine_loss(student_hidden, teacher_hidden, attention_mask=attention_mask)
     return {
-        "kd": kd_weight * mean_of(_scaled_kl(student, teacher, temperature)),
-        "mlm": mlm_weight * mean_of(surprise),
+        "kd": kd_weight * mean_of(each[:, 0]),
+        "mlm": mlm_weight * (each[:, 1].sum() / (counted != -100).sum().clamp(min=1)),
         "cosine": cosine_weight * angle,
     }
-
-
-def _scaled_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
-    """T² times the divergence of each token: (tokens, K) -> (tokens,)."""
-    if is_high(temperature):
-        return scaled_kl(student, teacher, temperature)
-    log_q = log_soften(student, temperature)  # (tokens, K)
-    log_p = log_soften(teacher, temperature)  # (tokens, K)
-    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
 def _last(hidden: Hidden, side: str) -> Tensor:

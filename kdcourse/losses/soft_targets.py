@@ -3,11 +3,14 @@
 Chapter 02. Letters: B batch, K classes; T is ``temperature``, α is ``alpha``.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .._arguments import check_alpha, check_labels, check_logit_pair, check_logits, check_temperature
+from ._by_rows import by_rows, divergences_and_surprises, goes_by_rows, row_divergences
 from ._high_temperature import is_high, scaled_kl
 from ._numerics import at_least_float32, in_one_precision, log_soften
 
@@ -80,7 +83,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     -----
     The divergence is taken in log space: a saturated teacher (probability exactly 0) gives 0, not NaN. A class with
     a logit of minus infinity gives NaN: leave it out on both sides. The formula is written out because ``F.kl_div``
-    has no batching rule for ``torch.func.vmap``. The gradient with respect to the
+    has no batching rule for ``torch.func.vmap``. Large logits, 2²² numbers or more, are taken a few rows at a time, so
+    that little more memory than their gradient is needed. The gradient with respect to the
     student's logits is :math:`T (q - p) / B`; for T large against the logits it tends to
     :math:`(z^s - z^t) / (B K)` (centred logits), so T² keeps its size nearly constant there, and only there.
 
@@ -98,6 +102,9 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     """
     check_logit_pair(student_logits, teacher_logits)
     temperature = check_temperature(temperature)
+    if goes_by_rows(student_logits, temperature):
+        divergences = partial(_divergences_in_one_precision, temperature=temperature)
+        return by_rows(divergences, student_logits, teacher_logits.detach()).mean()
     student, teacher = in_one_precision(student_logits, teacher_logits)
     if is_high(temperature):  # the lines below would subtract numbers that agree in nearly all digits
         return scaled_kl(student, teacher, temperature).mean()
@@ -153,12 +160,31 @@ def distillation_loss(
     tensor(1.1513)
     """
     alpha = check_alpha(alpha)
-    kd = kd_loss(student_logits, teacher_logits, temperature=temperature)
-    if labels is None:
-        return kd
-    check_labels(labels, student_logits)
-    # (B, K), (B,): further dimensions join the batch.
-    cross_entropy = F.cross_entropy(at_least_float32(student_logits).flatten(0, -2), labels.flatten().long())
+    if labels is not None and goes_by_rows(student_logits, temperature):
+        kd, cross_entropy = _both_by_rows(student_logits, teacher_logits, labels, temperature)
+    else:
+        kd = kd_loss(student_logits, teacher_logits, temperature=temperature)
+        if labels is None:
+            return kd
+        check_labels(labels, student_logits)
+        # (B, K), (B,): further dimensions join the batch.
+        cross_entropy = F.cross_entropy(at_least_float32(student_logits).flatten(0, -2), labels.flatten().long())
     if isinstance(alpha, Tensor):  # an axis of vmap, of whatever dtype
         return alpha * kd + (1 - alpha) * cross_entropy
     return torch.lerp(cross_entropy, kd, alpha)  # the same in one step
+
+
+def _divergences_in_one_precision(student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
+    return row_divergences(*in_one_precision(student, teacher), temperature)
+
+
+def _both_by_rows(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Both terms in one pass over large logits: apart, each would need a gradient of their size."""
+    check_logit_pair(student_logits, teacher_logits)
+    temperature = check_temperature(temperature)
+    check_labels(labels, student_logits)
+    both = partial(divergences_and_surprises, temperature=temperature)
+    kd, cross_entropy = by_rows(both, student_logits, teacher_logits.detach(), labels).mean(dim=0)
+    return kd, cross_entropy
