@@ -16,6 +16,7 @@ from ..data.batches import check_nothing_cached
 from ..training import predict_logits
 from .grid import Axis
 from .jobs import Tensors
+from .sharing import gpus_seen
 
 BASELINES = ("no_teacher", "label_smoothing")
 
@@ -97,13 +98,15 @@ def check_executor(executor: Any) -> None:
     >>> check_executor("processes")
     >>> check_executor("threads")
     Traceback (most recent call last):
-    ValueError: executor must be 'processes', an executor of concurrent.futures or its like, or None, got 'threads': ...
+    ValueError: executor must be 'processes', 'gpus', an executor of concurrent.futures or its like, or None, got ...
     """
-    if executor not in (None, "processes") and not isinstance(executor, Executor):
+    if executor not in (None, "processes", "gpus") and not isinstance(executor, Executor):
         raise ValueError(
-            f"executor must be 'processes', an executor of concurrent.futures or its like, or None, got {executor!r}: "
-            "it says where the groups of students train."
+            "executor must be 'processes', 'gpus', an executor of concurrent.futures or its like, or None, got "
+            f"{executor!r}: it says where the groups of students train."
         )
+    if executor == "gpus" and not gpus_seen():
+        raise ValueError("executor='gpus' needs a GPU, and torch sees none. On this machine take 'processes' or None.")
 
 
 def check_factory(make_student: Any) -> None:

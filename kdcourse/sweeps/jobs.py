@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,13 +28,14 @@ from ..training import Objective, threads_asked_for
 from ..training.progress import progress_bar
 from .grid import Group
 from .seeds import MakeModule, Orders, Program
+from .sharing import Piece, cut, gpus_seen, put_in_order
 from .stacking import Loop, Predict, Stack, stacks_well
 from .stored_rows import read_rows, write_rows
 
 Tensors = tuple[Tensor, ...]
 Metric = Callable[[Tensor, Tensor], Tensor | float]
 Rows = list[dict[str, Any]]
-Where = Literal["processes"] | Executor | None
+Where = Literal["processes", "gpus"] | Executor | None
 
 
 @dataclass
@@ -67,6 +68,31 @@ class Job:
         evaluation = {name: _own_samples(split) for name, split in self.evaluation.items()}
         return vars(self) | {"train": _own_samples(self.train), "evaluation": evaluation}
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Counts of seeds and arms."""
+        return len(self.seeds), len(self.group.arms)
+
+    def part(self, piece: Piece) -> "Job":
+        """Return the job of some seeds and arms."""
+        if piece.size == len(self.seeds) * len(self.group.arms):
+            return self
+        seeds, arms = (slice(numbers.start, numbers.stop) for numbers in (piece.seeds, piece.arms))
+        choices = dict(self.group.choices)
+        if isinstance(teacher := choices.get("teacher"), Tensor) and teacher.dim() == 3:  # a teacher for each seed
+            choices["teacher"] = teacher[seeds]
+        numbers = {name: values[arms] for name, values in self.group.numbers.items()}
+        return replace(self, group=Group(choices, self.group.arms[arms], numbers), seeds=self.seeds[seeds])
+
+    def to(self, device: torch.device) -> "Job":
+        """Return the job with its tensors on a device."""
+        choices = {
+            name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.group.choices.items()
+        }
+        train = tuple(tensor.to(device) for tensor in self.train)
+        evaluation = {name: tuple(tensor.to(device) for tensor in split) for name, split in self.evaluation.items()}
+        return replace(self, group=replace(self.group, choices=choices), train=train, evaluation=evaluation)
+
     def functions(self) -> list[Any]:
         """All that another process must be able to import."""
         return [self.group, self.parts, self.predict, self.metrics]
@@ -98,7 +124,6 @@ def run_all(jobs: list[Job], *, cache: str | os.PathLike | None, executor: Where
 
 def _finished(waiting: dict[int, Job], executor: Where, tick: Callable[[int], object]) -> Iterator[tuple[int, Rows]]:
     """Run jobs wherever the executor says; yields each one's number and rows as soon as it has ended."""
-    workers = min(threads_asked_for() or joblib.cpu_count(), len(waiting)) if executor == "processes" else 0
     if isinstance(executor, Executor):
         futures = _submit(waiting, executor)
         try:
@@ -109,20 +134,57 @@ def _finished(waiting: dict[int, Job], executor: Where, tick: Callable[[int], ob
         finally:
             for future in futures:
                 future.cancel()
-    elif workers > 1 and all(job.train[0].device.type == "cpu" for job in waiting.values()):
-        longest_first = sorted(waiting, key=lambda number: -waiting[number].steps)
-        tasks = (joblib.delayed(_numbered)(number, waiting[number]) for number in longest_first)
-        parallel = joblib.Parallel(workers, backend="loky", batch_size=1, return_as="generator_unordered")
-        for number, rows in parallel(tasks):
-            tick(waiting[number].steps)
-            yield number, rows
-    else:
+        return
+    pieces, devices = _shared_out(waiting, executor)
+    if len(devices) < 2:
         for number, job in waiting.items():
-            yield number, _run(job, tick)
+            rows = _run(job.to(devices[0]) if devices else job, tick)
+            yield number, [row | _models_on(job.train[0].device, row) for row in rows]
+        return
+    home = next(iter(waiting.values())).train[0].device
+    tasks = (
+        joblib.delayed(_run_piece)(piece, waiting[piece.group].part(piece).to(torch.device("cpu")), device)
+        for piece, device in pieces
+    )
+    parallel = joblib.Parallel(len(devices), backend="loky", batch_size=1, return_as="generator_unordered")
+    done: dict[int, dict[Piece, Rows]] = {number: {} for number in waiting}
+    for piece, rows in parallel(tasks):
+        job = waiting[piece.group]
+        tick(job.part(piece).steps)
+        done[piece.group][piece] = [row | _models_on(home, row) for row in rows]
+        if (whole := put_in_order(job.shape, done[piece.group])) is not None:
+            yield piece.group, whole
 
 
-def _numbered(number: int, job: Job) -> tuple[int, Rows]:
-    return number, _run(job)
+def _shared_out(
+    waiting: dict[int, Job], executor: Where
+) -> tuple[list[tuple[Piece, torch.device]], list[torch.device]]:
+    """Pieces of the jobs, the longest first, each with its device; and a device for each worker."""
+    if executor == "gpus":
+        devices = gpus_seen()
+    elif executor == "processes" and all(job.train[0].device.type == "cpu" for job in waiting.values()):
+        devices = [torch.device("cpu")] * (threads_asked_for() or joblib.cpu_count())
+    else:
+        devices = []
+    if len(devices) < 2:
+        return [], devices
+    shapes = {number: job.shape for number, job in waiting.items()}
+    steps = {number: job.steps for number, job in waiting.items()}
+    pieces, busy = [], [0.0] * len(devices)
+    for piece in cut(shapes, steps, workers=len(devices)):
+        worker = busy.index(min(busy))
+        busy[worker] += waiting[piece.group].part(piece).steps
+        pieces.append((piece, devices[worker]))
+    return pieces, devices[: len(pieces)]
+
+
+def _run_piece(piece: Piece, job: Job, device: torch.device) -> tuple[Piece, Rows]:
+    """In another process: train on a device, and bring back what any process can read."""
+    return piece, [row | _models_on(torch.device("cpu"), row) for row in _run(job.to(device))]
+
+
+def _models_on(device: torch.device, row: dict[str, Any]) -> dict[str, Any]:
+    return {"model": row["model"].to(device)} if "model" in row else {}
 
 
 _ONE_AT_A_TIME = threading.Lock()  # threads share torch's global generator, which draws weights and dropout masks

@@ -113,10 +113,12 @@ def sweep(
         Whether a column ``model`` holds the trained students.
     cache : path, optional
         Folder that keeps each group's rows; a sweep that was stopped goes on from there.
-    executor : "processes" or concurrent.futures.Executor, optional
+    executor : "processes", "gpus" or concurrent.futures.Executor, optional
         Where the groups train; by default in this process, one after the other. ``"processes"`` means a process for
         each core, or as many as ``KDCOURSE_THREADS`` says; functions of a notebook are sent along, and data on a GPU
-        stay in this process. An executor, such as a ``ProcessPoolExecutor`` or Dask's ``client.get_executor()``, must
+        stay in this process. ``"gpus"`` means a process for each GPU that torch sees; it was tested with the CPU in
+        their place, not yet on several GPUs. Both cut a long group into pieces by seeds and arms, so that all are
+        equally busy. An executor, such as a ``ProcessPoolExecutor`` or Dask's ``client.get_executor()``, must
         be able to import the functions. Each process uses one thread.
     progress : bool
         Whether a progress bar is shown.
