@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdcourse.data import load_mnist
-from kdcourse.losses import CRDLoss
+from kdcourse.data import Minibatches, load_mnist
+from kdcourse.losses import CRDLoss, distillation_loss
 from kdcourse.models import capture, make_cnn, make_mlp
 from kdcourse.objectives import label_objective
 from kdcourse.recipes import (
@@ -25,6 +25,7 @@ from kdcourse.recipes import (
     mutual_learning,
     progressive,
 )
+from kdcourse.sweeps import sweep
 from kdcourse.training import accuracy, fit, predict_logits, train
 
 pytestmark = [
@@ -134,6 +135,67 @@ def test_a_run_continued_from_its_checkpoint_goes_on_as_the_whole_run(data, tmp_
     assert device_of(continued) == {"cuda"}
     images, labels = data
     assert accuracy(continued, images, labels) == pytest.approx(accuracy(whole, images, labels), abs=0.02)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_steps_recorded_as_a_cuda_graph_are_the_ordinary_ones(data, autocast):
+    """Batches of 60, 60, 60 and 20 in each of three epochs: the last one is never recorded."""
+    losses, weights = [], []
+    for graph in (False, True):
+        student = make().cuda()
+        optimizer = torch.optim.Adam(student.parameters(), lr=1e-2, fused=True, capturable=True)
+        batches = Minibatches(*on("cuda", data), batch_size=60, epochs=3)
+        steps = list(train(student, batches, label_objective, optimizer, graph=graph, autocast=autocast))
+        losses.append(torch.stack([step.loss for step in steps]))
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in student.parameters()]))
+    torch.testing.assert_close(losses[1], losses[0], rtol=2e-3, atol=1e-4)
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-2, atol=1e-3)
+    assert len(losses[1].unique()) == 12
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_learns_and_continues_from_its_checkpoint(data, tmp_path, dtype):
+    data = on("cuda", data)
+
+    def run(epochs, **more):
+        student = make().cuda()
+        scaler = torch.amp.GradScaler("cuda") if dtype == torch.float16 else None
+        return fit(
+            student, data, label_objective, make_adam(list(student.parameters()), lr=1e-2), epochs=epochs,
+            batch_size=50, autocast=dtype, scaler=scaler, progress=False, **more,
+        )  # fmt: skip
+
+    whole = run(6)
+    run(3, checkpoint=tmp_path / "run.pt")
+    continued = run(6, checkpoint=tmp_path / "run.pt", more_epochs=True)
+    assert_same_history(continued, whole)
+    assert whole.terms["ce"][-4:].mean() < 0.7 * whole.terms["ce"][:4].mean()
+
+
+def test_large_logits_go_by_rows_on_the_gpu_with_the_numbers_of_the_cpu():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (3 * torch.randn(160, 32_000, generator=generator) for _ in range(2))  # 5.1 million numbers each
+    labels = torch.arange(160)
+    results = []
+    for device in ("cuda", "cpu"):
+        logits = student.to(device).requires_grad_()
+        loss = distillation_loss(logits, teacher.to(device), labels.to(device), temperature=2.0)
+        loss.backward()
+        results.append((loss.detach().cpu(), logits.grad.cpu()))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_sweep_uses_every_gpu(data, monkeypatch):
+    monkeypatch.setattr("kdcourse.sweeps.sharing.WORTH_A_PROCESS", 1)
+    images, labels = data
+    settings = {
+        "make_student": make_mlp_16, "data": {"train": (images, labels), "test": (images, labels)}, "seeds": range(4),
+        "teacher": torch.randn(len(labels), 10), "temperature": [2, 8], "batch_size": 50, "epochs": 1,
+        "metrics": {"device": lambda logits, labels: float(logits.device.index)}, "progress": False,
+    }  # fmt: skip
+    runs = sweep(**settings, executor="gpus")
+    assert set(runs.device) == set(map(float, range(torch.cuda.device_count())))
 
 
 # Recipes

@@ -11,6 +11,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from ..data.parts import split_batch
+from .graphs import CudaRecorder, Recorder, Replayed
 
 Objective = Callable[..., dict[str, Tensor]]
 
@@ -75,6 +76,7 @@ def train(
     clip_norm: float | None = None,
     autocast: torch.dtype | None = None,
     scaler: GradScaler | None = None,
+    graph: bool = False,
 ) -> Iterator[Step]:
     """Train a student, one step at a time; the consumer decides when the next step happens.
 
@@ -101,6 +103,11 @@ def train(
         Precision of the forward passes, such as ``torch.bfloat16``; see ``torch.autocast``.
     scaler : torch.amp.GradScaler, optional
         Scales the loss so that gradients in float16 do not vanish. The recorded terms are not scaled.
+    graph : bool
+        Whether on a CUDA device the whole step is recorded once and replayed, which saves launches where batches have
+        one shape. It was tested with a recorder that stands for the GPU's, not yet on a GPU. All but the batch is
+        recorded as it is: no knob, schedule or learning rate may change, unless it is a tensor changed in place. The
+        optimizer needs ``capturable=True``. On other devices every step is an ordinary one.
 
     Yields
     ------
@@ -111,8 +118,9 @@ def train(
     ------
     ValueError
         If the objective returns no dict of scalars, if student and images are on different devices, if ``accumulate``
-        or ``clip_norm`` is not positive, or if the loss of the first step reaches no trainable parameter, or one that
-        the optimizer does not hold (a regressor or projection head that would never learn).
+        or ``clip_norm`` is not positive, if ``graph`` meets what cannot be recorded, or if the loss of the first step
+        reaches no trainable parameter, or one that the optimizer does not hold (a regressor or projection head that
+        would never learn).
 
     Examples
     --------
@@ -124,18 +132,16 @@ def train(
     [0, 1, 2]
     """
     _check_step(accumulate, clip_norm)
-    for index, batch in enumerate(batches, start=first_index):
-        if index == first_index:
-            check_same_device(student, batch[0])
-        student.train()  # a consumer may have evaluated in between
+
+    def update(batch: tuple[Tensor, ...], first: bool = False) -> dict[str, Tensor]:
         recorded: dict[str, Tensor] = {}
         optimizer.zero_grad()
         with torch.enable_grad():  # a consumer may stand inside no_grad; never yield in here
             for piece, share in [(batch, 1.0)] if accumulate == 1 else split_batch(batch, accumulate):
-                with _autocast(student, autocast):
+                with _autocast(student, autocast, cache=not graph):
                     terms = objective(student, *piece)
                     loss = sum_terms(terms)
-                if index == first_index:
+                if first:
                     check_every_part_learns(loss, optimizer, student)
                 loss = loss if accumulate == 1 else loss * share
                 (loss if scaler is None else scaler.scale(loss)).backward()
@@ -143,13 +149,42 @@ def train(
                     value = term.detach()
                     recorded[name] = value if accumulate == 1 else recorded.get(name, 0) + value * share
         _step(optimizer, clip_norm, scaler)
-        yield Step(index, recorded)
+        return recorded
+
+    later = Replayed(update, optimizer, recorder=recorder_for(student, scaler)) if graph else update
+    for index, batch in enumerate(batches, start=first_index):
+        if index == first_index:
+            check_same_device(student, batch[0])
+        student.train()  # a consumer may have evaluated in between
+        yield Step(index, update(batch, first=True) if index == first_index else later(batch))
 
 
-def _autocast(student: nn.Module, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+def recorder_for(student: nn.Module, scaler: GradScaler | None) -> Recorder | None:
+    """Return what records a student's steps: nothing on a CPU.
+
+    Raises
+    ------
+    ValueError
+        If a scaler would have to read each step's gradients.
+
+    Examples
+    --------
+    >>> print(recorder_for(nn.Linear(2, 2), None))
+    None
+    """
+    if scaler is not None:
+        raise ValueError(
+            "graph=True cannot record a scaler, which looks at the gradients of each step. Use "
+            "autocast=torch.bfloat16, which needs none."
+        )
+    device = next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
+    return CudaRecorder(device) if device.type == "cuda" else None
+
+
+def _autocast(student: nn.Module, dtype: torch.dtype | None, *, cache: bool = True) -> AbstractContextManager[Any]:
     if dtype is None:
         return nullcontext()
-    return torch.autocast(next(student.parameters()).device.type, dtype=dtype)
+    return torch.autocast(next(student.parameters()).device.type, dtype=dtype, cache_enabled=cache)
 
 
 def _step(optimizer: Optimizer, clip_norm: float | None, scaler: GradScaler | None) -> None:
