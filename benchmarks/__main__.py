@@ -1,13 +1,17 @@
 """``python -m benchmarks`` runs every benchmark one after another; ``python -m benchmarks losses live`` some of them.
 
-Each runs in a process of its own, so that none measures what another left in memory.
+Each runs in a process of its own, so that none measures what another left in memory. ``python -m benchmarks.gpu`` is
+for a machine with a GPU.
 """
 
 import argparse
 import subprocess
 import sys
 
-NAMES = ("imports", "training", "losses", "sweeps", "live", "grading")
+NAMES = (
+    "imports", "step", "teacher_pass", "training", "losses", "large_losses", "sweeps", "sweep_ways", "live",
+    "scale_out", "grading",
+)  # fmt: skip
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
 parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default")

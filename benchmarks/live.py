@@ -1,7 +1,8 @@
 """The live trainer in JupyterLab: time from a moved slider to the picture on the screen, and what live costs training.
 
 ``python -m benchmarks.live`` writes ``results/live.json``. Everything is timed in one browser on one kernel, in turn:
-the same students without any picture or message, then playing untouched, then playing while T is dragged.
+the same students without any picture or message, then playing untouched, then playing while T is dragged, and last the
+floor: a slider that only swaps two stored pictures. It takes about two minutes.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import nbformat
 import psutil
 from jupyter_client import BlockingKernelClient
 
+from benchmarks._floor import floor_latencies, open_floor, stored_picture
 from benchmarks._timing import write_json
 from kdcourse.records import environment
 
@@ -120,6 +122,7 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
     dragged: list[list[float]] = []
     single: list[list[float]] = []
     others: list[float] = []
+    floors: list[list[float]] = []
     hand = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -132,6 +135,7 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
             temperature.locator(".widget-readout").evaluate("readout => watch_slider(readout)")
             handle, play = temperature.locator(".noUi-handle"), page.locator(".widget-play button").first
             client = connect(folder)
+            first_picture, floor = stored_picture(page), None
             for number in range(rounds):
                 wait_for_quiet(patience)
                 before = cpu_seconds()
@@ -160,6 +164,9 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
                 single.append(latencies(page))
                 play.click()  # pause
                 page.wait_for_timeout(500)
+                floor = floor or open_floor(page, (first_picture, stored_picture(page)))
+                floors.append(time_floor(floor, seconds=seconds))
+                page.bring_to_front()
                 others.append(cores_taken_by_others(before))
                 found = {name: round(values[-1]) for name, values in rates.items()}
                 print(f"round {number + 1}: others took {others[-1]} cores, steps per second {found}", flush=True)
@@ -167,6 +174,7 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
                 "fetch(document.querySelector('.widget-image').src).then(r => r.blob()).then(b => b.size)"
             )
             client.stop_channels()
+    dragging, floor_summary = summary(list(chain.from_iterable(dragged))), summary(list(chain.from_iterable(floors)))
     kept = {
         name: [live / bare for live, bare in zip(rates[name], rates["bare"], strict=True)]
         for name in ("live", "live, dragged")
@@ -174,11 +182,14 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
     return {
         "what": "LiveTrainer in JupyterLab and Chromium on this machine: students 784-128-10, batch 128, two at a time",
         "slider_to_picture": {
-            "while dragging": summary(list(chain.from_iterable(dragged))),
+            "while dragging": dragging,
             "while dragging, each round": [summary(values) for values in dragged],
             "single moves after a pause": summary(list(chain.from_iterable(single))),
             "single moves after a pause, each round": [summary(values) for values in single],
         },
+        "floor: two stored pictures, while dragging": floor_summary,
+        "floor, each round": [summary(values) for values in floors],
+        "p95_over_floor": round(dragging["p95_ms"] / floor_summary["p95_ms"], 2),
         "steps_per_second": {name: [round(value, 1) for value in values] for name, values in rates.items()},
         "rate_kept": {name: round(statistics.median(values), 3) for name, values in kept.items()},
         "rate_kept, each round": {name: [round(value, 3) for value in values] for name, values in kept.items()},
@@ -189,6 +200,17 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
         "seconds_each": seconds,
         "kernel_threads": threads,
     }
+
+
+def time_floor(floor, *, seconds: float) -> list[float]:
+    """Drag the floor's slider as long as the live trainer's, with the kernel at rest."""
+    floor.bring_to_front()
+    handle, end, way = floor.locator("#slider"), time.monotonic() + seconds, 1
+    while time.monotonic() < end:
+        drag(floor, handle, pixels=60 * way, seconds=1.2)
+        way = -way
+    floor.wait_for_timeout(600)
+    return floor_latencies(floor)
 
 
 def connect(folder: Path) -> BlockingKernelClient:

@@ -126,11 +126,11 @@ def resident(field: str) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
 
 
-def peak_memory(name: str) -> float:
+def peak_memory(build: Callable[[], Step]) -> float:
     """Return the MB by which one step raises the peak resident size of this process, which has done nothing else."""
     torch.set_num_threads(1)
     (normal(64, 64, seed=1).requires_grad_() @ normal(64, 64)).sum().backward()  # libraries start up
-    run = heavy_steps()[name]()
+    run = build()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts from here
     before = resident("VmRSS")
     run()
@@ -352,7 +352,7 @@ def main() -> None:
     parser.add_argument("--peers-only", action="store_true", help="print the comparison with peers, record nothing")
     arguments = parser.parse_args()
     if arguments.peak_memory:
-        print(peak_memory(arguments.peak_memory))
+        print(peak_memory(heavy_steps()[arguments.peak_memory]))
         return
     torch.set_num_threads(1)
     torch.manual_seed(0)
