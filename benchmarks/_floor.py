@@ -44,7 +44,9 @@ def stored_picture(page: Page) -> str:
 
 def open_floor(page: Page, pictures: tuple[str, str]) -> Page:
     """Open a page in the same browser whose slider swaps the two pictures."""
-    floor = page.context.new_page()
+    browser = page.context.browser
+    assert browser is not None
+    floor = browser.new_page(viewport=page.viewport_size)
     floor.set_content(HTML)
     floor.evaluate(WATCH, list(pictures))
     return floor
