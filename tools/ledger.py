@@ -290,8 +290,9 @@ def cheat_sheet() -> str:
 
 
 def cheat_sheet_picture() -> str:
-    """Return docs/images/cheat-sheet.svg: the same lines on one page."""
-    return draw_cheat_sheet(read_guide(json.loads(packaged())["rows"])).to_svg() + "\n"
+    """Return docs/images/cheat-sheet.svg: the same lines, as large as a sheet of A4 or Letter inside its margins."""
+    sheet = draw_cheat_sheet(read_guide(json.loads(packaged())["rows"]))
+    return sheet.to_svg().replace(f' width="{sheet.width:g}"', ' width="183mm"', 1) + "\n"
 
 
 def verdicts() -> str:

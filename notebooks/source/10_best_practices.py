@@ -240,9 +240,11 @@ against_plain = table[(table.arm == "distilled") & (table.baseline == "no_teache
 assert against_plain.difference.item() < -15
 
 # %% [markdown]
+# Against smoothed labels, which cost nothing, five seeds may not decide. Then the word is *unclear*, and more seeds are the only way on.
+#
 # ## From an interval to a word
 #
-# The printed line ends in a word. Who decides it? A rule that was there before the run.
+# The printed lines have a word in them. Who decides it? A rule that was there before the run.
 #
 # ### Your turn: four words
 #

@@ -102,7 +102,7 @@ def draw_cheat_sheet(guide: Mapping[str, Sequence[Any]]) -> Drawing:
         drawing.line([(LEFT, y + 0.55 * step), (WIDTH - LEFT, y + 0.55 * step)], role="quiet", width=1)
         y += 1.15 * step
         for line in lines:
-            _line(drawing, y, line, min(14.5, 0.82 * step))
+            _line(drawing, y, line, min(14.5, 0.9 * step))
             y += step
         y += 0.35 * step
     _rules(drawing, HEIGHT - 118)
