@@ -293,10 +293,16 @@ def multiply_adds(model):
 # %%
 costs = measure_models(measured, test[0][:50])
 work = {name: multiply_adds(model) for name, model in measured.items()}
-for name, cost in costs.items():
-    print(f"{name:23} {cost.parameters:9,} weights, {cost.bytes / 1000:5,.0f} kB,", end=" ")
-    print(f"{work[name]:9,} multiply-adds an image,", end=" ")
-    print(f"{cost.milliseconds:.2f} ± {cost.spread / 2:.2f} ms for 50 images")
+rows = {
+    name: {
+        "weights": f"{cost.parameters:,}",
+        "kB": f"{cost.bytes / 1000:,.0f}",
+        "multiply-adds": f"{work[name]:,}",
+        "ms for 50 images": f"{cost.milliseconds:.2f} ± {cost.spread / 2:.2f}",
+    }
+    for name, cost in costs.items()
+}
+print(pd.DataFrame(rows).T.to_string())
 
 # %% tags=["claims"]
 large, convolutional, narrow = costs.values()

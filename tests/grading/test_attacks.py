@@ -334,7 +334,7 @@ def double(number):
     nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     torch.func.functional_call(model[0], dict(model[0].named_parameters()), torch.zeros(1, 2))
     F.kl_div(torch.zeros(2, 2), torch.zeros(2, 2)), F.interpolate(torch.zeros(1, 1, 2, 2), scale_factor=2)
-    nn.MultiheadAttention(2, 1)(*[torch.zeros(1, 1, 2)] * 3), copy.deepcopy(model)
+    nn.MultiheadAttention(2, 1)(*[torch.zeros(1, 1, 2)] * 3), copy.deepcopy(model), copy.copy(torch.ones(1))
     torch.testing.assert_close(torch.ones(1), torch.ones(1)), np.testing.assert_allclose(1, 1)
     pd.DataFrame({"a": [1, 2]}).groupby("a").mean(), pd.set_option("display.width", 80)
     figure, ax = plt.subplots()

@@ -4,6 +4,7 @@ The inner half of the grader. A function that is replaced while a check runs can
 counts every write to a dict, and reports every change of a function's code to its audit hooks; both are used here.
 """
 
+import copyreg
 import ctypes
 import gc
 import itertools
@@ -85,6 +86,8 @@ class Watch:
             namespace = namespace_of(owner)
             if isinstance(owner, ModuleType):  # Python adds this to a module that warns for the first time
                 namespace.setdefault("__warningregistry__", {})
+            elif isinstance(owner, type):  # and this to a class when one of its objects is first copied or pickled
+                copyreg._slotnames(owner)  # type: ignore[attr-defined]
             self._add(owner.__name__, namespace)
             functions[id(owner)] = owner.__name__
             for name, value in list(namespace.items()):
