@@ -237,8 +237,9 @@ runs = sweep(
     temperature=claim["temperature"],
     alpha=claim["alpha"],
     seeds=claim["seeds"],
-    epochs=10,
+    epochs=20,
     batch_size=50,
+    lr=1e-2,
     progress=False,
 )
 by_arm = {arm: rows.sort_values("seed").test_errors.tolist() for arm, rows in runs.groupby("arm")}
