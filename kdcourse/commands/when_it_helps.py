@@ -13,13 +13,13 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from torch import nn
 
 from .. import models
 from .._files import write_atomically
 from ..data import MNIST, load_mnist
-from ..sweeps import compare, mean_interval, on_all_cores, sweep
+from ..sweeps import compare, mean_interval, sweep
 from ..training import count_errors, predict_logits, threads_asked_for
 
 TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 2e-3, 64
@@ -167,9 +167,7 @@ def study(
     if not sizes or not all(1 <= count <= len(mnist.train.labels) for count in sizes):
         raise ValueError(f"images must be numbers from 1 to {len(mnist.train.labels):,}, got {list(images)}.")
     workers = threads_asked_for() or joblib.cpu_count() if processes and torch.device(device).type == "cpu" else 1
-    parts_of_images = mnist.train.images[: max(sizes)].chunk(workers)
-    answers = on_all_cores(predict_logits, [(teacher, part) for part in parts_of_images], device=device)
-    logits = torch.cat(answers)  # (N, 10), once: they never change
+    logits = predict_logits(teacher, mnist.train.images[: max(sizes)])  # (N, 10), once: they never change
 
     def of_size(count: int, executor: Executor | None) -> pd.DataFrame:
         return sweep(
@@ -202,8 +200,8 @@ def _side_by_side(train: Callable[[int, Executor | None], Any], sizes: list[int]
     """Call ``train`` for all sizes at once: one after the other, a core would be idle at the end of each."""
     if workers < 2:
         return [train(size, None) for size in sizes]
-    pool = get_reusable_executor(max_workers=workers)
-    with ThreadPoolExecutor(len(sizes)) as waiting:
+    # A pool of its own: joblib's is not to be shared by threads.
+    with ProcessPoolExecutor(max_workers=workers) as pool, ThreadPoolExecutor(len(sizes)) as waiting:
         return list(waiting.map(train, sizes, [pool] * len(sizes)))
 
 

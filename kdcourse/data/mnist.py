@@ -48,7 +48,10 @@ class Split(NamedTuple):
         size = len(self.labels)
         if not 1 <= count <= size:
             raise ValueError(f"count must be from 1 to {size}, the size of this split, got {count}.")
-        return Split(self.images[:count], self.labels[:count])
+        images, labels = self.images[:count], self.labels[:count]
+        if 2 * count > size:
+            return Split(images, labels)
+        return Split(images.clone(), labels.clone())  # a view takes all of MNIST along when it is sent to a process
 
     def only(self, *digits: int) -> "Split":
         """Return the samples whose label is one of ``digits``."""
