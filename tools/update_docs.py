@@ -25,7 +25,7 @@ EXPERIMENTS = ROOT / "experiments" / "results"
 SHIPPED = (
     "experiments/results/chapter*.json", "experiments/results/continual.json", "experiments/results/detection.json",
     "experiments/results/distill.json", "experiments/results/hinton.json", "experiments/results/language.json",
-    "experiments/results/quantisation.json", "benchmarks/results/losses.json",
+    "experiments/results/modern.json", "experiments/results/quantisation.json", "benchmarks/results/losses.json",
 )  # fmt: skip
 
 
@@ -67,8 +67,16 @@ def results() -> str:
         parts.append(detection())
     if (EXPERIMENTS / "language.json").exists():
         parts.append(language())
+    if (EXPERIMENTS / "modern.json").exists():
+        parts.append(modern())
     parts += [with_claims(name) for name in ("continual", "quantisation") if (EXPERIMENTS / f"{name}.json").exists()]
     return "\n".join(parts)
+
+
+MODERN_METRICS = (
+    "test_errors", "entropy", "tail", "last_train_loss", "bytes", "test_loss", "right", "overconfidence",
+    "calibration_error", "teacher_loss", "recognised", "distinct", "ended", "dictionary_loss",
+)  # fmt: skip
 
 
 def with_claims(name: str) -> str:
@@ -85,6 +93,51 @@ def with_claims(name: str) -> str:
 {table(["claim", "source", "rule, written before the run", "verdict"], claims)}
 
 {tables}
+"""
+
+
+def modern() -> str:
+    """The experiment of chapter 11: claims, means of every arm, comparisons, and a page of texts."""
+    record = read(EXPERIMENTS, "modern")
+    claims = [[claim[key] for key in ("claim", "source", "rule", "verdict")] for claim in record["claims"]]
+    by_block: dict[str, dict[str, list[dict]]] = {}
+    for row in record["runs"]:
+        by_block.setdefault(row["block"], {}).setdefault(row["arm"], []).append(row)
+    parts = []
+    for block, arms in by_block.items():
+        first = next(iter(arms.values()))[0]
+        names = [name for name in MODERN_METRICS if name in first]
+        rows = [
+            [arm, str(len(runs)), *(f"{sum(run[name] for run in runs) / len(runs):.4g}" for name in names)]
+            for arm, runs in arms.items()
+        ]
+        parts.append(f"**{block}**\n\n{table(['arm', 'seeds', *(name.replace('_', ' ') for name in names)], rows)}")
+    compared = [
+        [row["block"], row["metric"].replace("_", " "), row["arm"], row["baseline"],
+         f"{row['difference']:.3g} [{row['low']:.3g}, {row['high']:.3g}]", row["verdict"]]
+        for row in record["comparisons"]
+    ]  # fmt: skip
+    pages = "\n\n".join(
+        f"*{writer}*\n\n" + "\n".join(f"- {text}" for text in texts) for writer, texts in record["pages"].items()
+    )
+    return f"""## 11 Modern distillation
+
+{record["about"]}
+
+`{record["command"]}`, {record["minutes"]:g} minutes of processor time on {machine(record)}.
+
+{table(["claim", "source", "rule, written before the run", "verdict"], claims)}
+
+Means over seeds:
+
+{chr(10).join(part + chr(10) for part in parts)}
+Paired differences with 95 % intervals:
+
+{table(["block", "metric", "arm", "against", "difference", "verdict"], compared)}
+
+What the writers of seed 0 wrote about each kind, in the order of the kinds, unedited:
+
+{pages}
 """
 
 
