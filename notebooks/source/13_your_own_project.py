@@ -203,7 +203,7 @@ except ValueError as error:
 # smoothed. The third asks the teacher about all 1,000 files. All begin with the same weights in each seed, see random views, and take **the same number of steps**.
 #
 # `ImageFolder` gives each file of `more` the label 0, because *unknown* is its first class. That is no label. So the third way has $\alpha = 1$: the teacher's
-# term alone. The temperature, 8, was chosen on held-out images with two seeds that are not used again.
+# term alone. The temperature, 8, was chosen on held-out images in a trial with labels (300 files, $\alpha = 0.9$), with two seeds that are not used again.
 
 # %%
 guess("13.effect")
