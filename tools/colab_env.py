@@ -49,6 +49,13 @@ OF_COURSE = (
 )  # fmt: skip
 
 
+# What transformers needs; chapters of language import it, and Colab has it.
+OF_LANGUAGE = (
+    "transformers", "tokenizers", "huggingface_hub", "hf-xet", "PyYAML", "regex", "typer", "click", "shellingham", "rich",
+    "markdown-it-py", "mdurl", "annotated-doc", "httpx", "httpcore", "h11", "anyio", "idna", "certifi", "sniffio",
+)  # fmt: skip
+
+
 def ensure(folder: Path = FOLDER) -> Path:
     """Make the environment unless it is there and up to date.
 
@@ -140,7 +147,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _wanted() -> dict:
     """What the environment depends on; another answer than the one recorded in it means: make it again."""
-    packages = pinned([*JUPYTER, *OF_JUPYTER, *COURSE, *OF_COURSE])
+    packages = pinned([*JUPYTER, *OF_JUPYTER, *COURSE, *OF_COURSE, *OF_LANGUAGE])
     return {"python": [sys.version, str(find_python())], "packages": packages, "paths": _paths(), "recipe": 2}
 
 
@@ -157,7 +164,7 @@ def _make_whole(folder: Path) -> dict[str, str] | None:
         return None
     site = _make_empty(folder, python)
     try:
-        _install(folder, pinned([*JUPYTER, *OF_JUPYTER, *COURSE, *OF_COURSE]))
+        _install(folder, pinned([*JUPYTER, *OF_JUPYTER, *COURSE, *OF_COURSE, *OF_LANGUAGE]))
     except subprocess.CalledProcessError:
         print("pip cannot have Colab's versions here: the installed torch is taken instead", file=sys.stderr)
         return None

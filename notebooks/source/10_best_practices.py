@@ -53,7 +53,7 @@ draw_verdict()
 # %%
 guess("10.wrong-way")
 
-# %%
+# %% tags=["plumbing"]
 ledger = pd.DataFrame(read_record("ledger")["rows"]).set_index("name")
 
 

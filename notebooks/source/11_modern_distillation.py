@@ -72,6 +72,8 @@ draw_on_policy()
 # %%
 FULL = False  # True: more texts, more images, more seeds
 SEEDS, TEXTS, TESTED, IMAGES = (5, 4000, 2000, 2000) if FULL else (3, 1500, 800, 500)
+
+# %% tags=["plumbing"]
 record = read_record("modern")
 recorded = pd.DataFrame(record["runs"])
 

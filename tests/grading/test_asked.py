@@ -21,8 +21,8 @@ from kdcourse.grading.overlay import asked_of
 ROOT = Path(__file__).resolve().parents[2]
 HOMES = (
     "losses", "objectives", "results", "models", "models.exits", "recipes", "recipes.cohort", "recipes.curriculum",
-    "recipes.distillation", "recipes.generations", "recipes.hints", "sweeps", "training", "training.evaluation",
-    "training.options", "training.schedules", "widgets", "zoo",
+    "recipes.distillation", "recipes.generations", "recipes.hints", "recipes.writing", "sweeps", "training",
+    "training.evaluation", "training.options", "training.schedules", "widgets", "zoo",
 )  # fmt: skip
 
 

@@ -219,6 +219,23 @@ def test_a_cohort_follows_its_clock_and_the_choice_of_its_way(stack):
     stack.run("cohort.close()")
 
 
+def test_a_heat_map_fills_tick_by_tick_and_by_its_button(stack):
+    ids = stack.run(
+        "from kdcourse.widgets import HeatMap\n"
+        "heat_map = HeatMap(lambda t, a: {'errors': 100 - t * a, 'seconds': 1.0}, [1, 4], [0.5, 0.9])\n"
+        "parts = heat_map.play, heat_map.all_button, heat_map.image\n"
+        "print(json.dumps([widget.model_id for widget in parts]))"
+    )
+    play, everything, image = json.loads(ids)
+    first = len(stack.frames[image])
+    stack.update(play, value=1)
+    assert 1 <= stack.ask("len(heat_map.values)") <= 4
+    stack.click(everything)
+    assert stack.ask("[len(heat_map.values), heat_map.best()]") == [4, [4, 0.9]]
+    assert len(stack.frames[image]) > first
+    stack.run("heat_map.close()")
+
+
 def test_a_press_of_play_trains_one_run_of_the_schedule_that_is_drawn(stack):
     ids = stack.run(
         "small = mnist._replace(train=mnist.train.take(500))\n"

