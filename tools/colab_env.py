@@ -51,8 +51,9 @@ OF_COURSE = (
 
 # What transformers needs; chapters of language import it, and Colab has it.
 OF_LANGUAGE = (
-    "transformers", "tokenizers", "huggingface_hub", "hf-xet", "PyYAML", "regex", "typer", "click", "shellingham", "rich",
-    "markdown-it-py", "mdurl", "annotated-doc", "httpx", "httpcore", "h11", "anyio", "idna", "certifi", "sniffio",
+    "transformers", "tokenizers", "huggingface_hub", "hf-xet", "PyYAML", "regex", "typer", "click", "shellingham",
+    "rich", "markdown-it-py", "mdurl", "annotated-doc", "httpx", "httpcore", "h11", "anyio", "idna", "certifi",
+    "sniffio",
 )  # fmt: skip
 
 
