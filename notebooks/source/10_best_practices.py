@@ -78,6 +78,8 @@ show(plots.intervals(schedules.drop(columns="baseline"), smallest_effect=15), al
 # %% tags=["claims"]
 by_row = schedules.set_index("row")
 assert (by_row.high[["T rises", "alpha rises"]] < -15).all()
+assert abs(by_row.difference["alpha rises"] + 80) < 5
+assert abs(by_row.difference["T rises"] + 60) < 5
 assert (by_row.low[["T falls", "five stages"]] > 0).all()
 assert set(by_row.verdict[["T rises", "alpha rises"]]) == {"holds"}
 assert set(by_row.verdict[["T falls", "five stages"]]) == {"does not hold here"}
@@ -381,7 +383,7 @@ assert word(low, high, 10) == effect["word"]
 #
 # ### Language, memory, bits
 #
-# These answers come from chapters 09 and 12. Errors of a language model are counted on 3,000 definitions.
+# Memory and bits are measured in chapter 12. Errors of a language model are counted on 3,000 definitions.
 #
 # {{ guide: Language, memory, bits }}
 #
