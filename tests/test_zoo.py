@@ -15,6 +15,7 @@ from kdcourse.data.scenes import load_scenes
 from kdcourse.data.tokens import encode, load_tokenizer
 from kdcourse.models import count_parameters
 from kdcourse.models.detection import detect, mean_average_precision
+from kdcourse.models.language import count_kind_errors
 from kdcourse.models.writer import start_with_kind, text_loss
 from kdcourse.objectives import label_objective
 from kdcourse.training import count_errors
@@ -52,6 +53,17 @@ def test_the_detector_has_the_mean_average_precision_that_its_record_says():
     assert record["mAP"] >= 0.65
     assert record["test_scenes"] == len(scenes.targets) == 1000
     assert count_parameters(detector) == record["parameters"]
+
+
+@pytest.mark.slow
+def test_the_classifier_of_definitions_makes_the_errors_that_its_record_says():
+    test, record = load_definitions().test, zoo.provenance("definitions_teacher")
+    classifier = zoo.load("definitions_teacher")
+    errors = count_kind_errors(classifier, *encode(load_tokenizer(), test.texts), test.labels)
+    assert abs(errors - record["test_errors"]) <= 5  # another processor adds in another order
+    assert record["test_definitions"] == len(test.labels) == 8061
+    assert record["test_errors"] <= 0.145 * 8061
+    assert count_parameters(classifier) == record["parameters"]
 
 
 @pytest.mark.slow
