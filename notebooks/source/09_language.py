@@ -34,6 +34,8 @@ from kdcourse.checks import check
 from kdcourse.data.definitions import load_definitions
 from kdcourse.data.masking import mask_words
 from kdcourse.data.tokens import SPECIAL, VOCABULARY, LengthBatches, encode, load_tokenizer
+
+# %%
 from kdcourse.losses import (
     HiddenProjection,
     attention_loss,
@@ -405,6 +407,8 @@ masked, words = mask_words(
 place = int((masked[5] == tokenizer.mask_token_id).nonzero()[0])
 shown = tokenizer.decode(masked[5][real[5].bool()])
 print(shown)
+
+# %%
 with torch.no_grad():
     guesses = teacher.word_logits(teacher(masked, real)["last_hidden_state"][5, place]).softmax(
         dim=-1
