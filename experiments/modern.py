@@ -6,6 +6,7 @@ Claims, arms and rules were written before the runs, in ``experiments/_modern_pl
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from experiments import _modern_patience, _modern_students, _modern_writers
 from experiments._modern_plan import Rows, comparisons, verdicts
-from experiments._record import write_json
+from experiments._record import RESULTS, write_json
 from experiments._rows import RUNS
 
 ABOUT = {
@@ -57,8 +58,24 @@ def blocks(size: _modern_students.Size, teachers: str | None) -> dict[str, Calla
 
 def record(rows: Rows, size: _modern_students.Size, references: dict[str, Any]) -> Path:
     """Write what was measured, the comparisons, and the verdicts."""
+    marks = {name: {k: v for k, v in each.items() if k not in NOT_KEPT} for name, each in references.items()}
+    texts = [row for row in rows if row["block"] == "writers" and row["seed"] == 0]
+    pages = {"teacher": references["teacher"]["texts"], **{row["arm"]: row["texts"] for row in texts}}
+    return _write(rows, size, marks, pages)
+
+
+def join(rows: Rows, size: _modern_students.Size) -> Path:
+    """Write blocks into the record that is there, in the place of what it has of them; its other rows stay."""
+    there = json.loads((RESULTS / "modern.json").read_text(encoding="utf-8"))
+    if there["settings"] != size._asdict():
+        raise ValueError(f"the record was made with other sizes, {there['settings']}: run all blocks again.")
+    new = {row["block"] for row in rows}
+    kept = [{k: v for k, v in row.items() if k != "cell"} for row in there["runs"] if row["block"] not in new]
+    return _write([*kept, *rows], size, there["references"], there["pages"])
+
+
+def _write(rows: Rows, size: _modern_students.Size, marks: dict, pages: dict) -> Path:
     compared, names = comparisons(rows), {row["block"].split(",")[0] for row in rows}
-    pages = [row for row in rows if row["block"] == "writers" and row["seed"] == 0]
     return write_json(
         "modern",
         {
@@ -67,10 +84,8 @@ def record(rows: Rows, size: _modern_students.Size, references: dict[str, Any]) 
             "settings": size._asdict(),
             "comparisons": compared,
             "claims": verdicts(rows, compared),
-            "references": {
-                name: {k: v for k, v in marks.items() if k not in NOT_KEPT} for name, marks in references.items()
-            },
-            "pages": {"teacher": references["teacher"]["texts"], **{row["arm"]: row["texts"] for row in pages}},
+            "references": marks,
+            "pages": pages,
             "minutes": round(sum(row.get("seconds", 0) for row in rows) / 60, 1),
             "runs": [
                 {"cell": row["block"], **{key: value for key, value in row.items() if key not in NOT_KEPT}}
@@ -87,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=None, help="blocks to run")
     parser.add_argument("--teacher-folder", default=None, help="where the writing teacher is, if not in the package")
     parser.add_argument("--record", action="store_true", help="write the record of these blocks, run first")
+    parser.add_argument("--join", action="store_true", help="write them into the record beside the blocks it has")
     parser.add_argument("--tiny", action="store_true", help="a minute's run, to see that all works; writes no record")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -100,6 +116,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [row for name in names for row in chosen[name]()]
     for found in verdicts(rows, comparisons(rows)):
         print(f"{found['verdict']}: {found['claim']}", flush=True)
+    if options.join and not options.tiny:
+        print(join(rows, size))
+        return
     whole = parts == 1 and options.only is None
     if (whole or options.record) and not options.tiny:
         print(record(rows, size, _modern_writers.references(size, options.teacher_folder, RUNS)))

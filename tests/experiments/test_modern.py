@@ -1,12 +1,14 @@
 """The experiment of chapter 11: every claim has its arms, verdicts follow their rules, and all blocks run."""
 
 import itertools
+import json
 
 import pytest
 import torch
 
-from experiments import _modern_patience, _modern_students, _modern_writers
+from experiments import _modern_patience, _modern_students, _modern_writers, modern
 from experiments import _modern_plan as plan
+from experiments._record import RESULTS
 from kdcourse.losses import kd_loss
 
 TINY = _modern_students.TINY
@@ -123,3 +125,22 @@ def test_bytes_are_those_of_what_is_kept():
     assert sizes == {
         "labels": 20, "all logits": 120_480, "top-8 renormalised": 320, "top-8 with a bucket": 340, "8 sampled": 160,
     }  # fmt: skip
+
+
+def test_a_block_joins_the_record_and_the_others_stay(monkeypatch):
+    there = json.loads((RESULTS / "modern.json").read_text(encoding="utf-8"))
+    written = {}
+    monkeypatch.setattr(modern, "write_json", lambda name, record: written.update(record))
+    modern.join([], _modern_students.Size())
+    assert {name: written[name] for name in written} == {name: there[name] for name in written}
+
+    again = [{**row, "test_errors": 1 + row["test_errors"]} for row in there["runs"] if row["block"] == "sorted"]
+    modern.join(again, _modern_students.Size())
+    others = [row for row in there["runs"] if row["block"] != "sorted"]
+    assert written["runs"] == others + again
+    assert written["pages"] == there["pages"]
+
+
+def test_a_block_of_another_size_joins_no_record():
+    with pytest.raises(ValueError, match="run all blocks again"):
+        modern.join([], TINY)
