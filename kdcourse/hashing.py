@@ -52,10 +52,11 @@ class _Reader:
         """Add a value."""
         self.digest.update(type(value).__qualname__.encode() + b"|")
         if hasattr(value, "__dict__") and not isinstance(value, Tensor):
+            known = id(value) in self.seen
             # The value is held, or its id could serve twice.
             first, _ = self.seen.setdefault(id(value), (len(self.seen), value))
             self.digest.update(str(first).encode())
-            if first != len(self.seen) - 1:
+            if known:
                 return
         if isinstance(value, Tensor):
             for plain in _plain_tensors(value.detach().cpu()):

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import time
+import types
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
@@ -227,3 +228,12 @@ def test_aprogress_bar_reaches_its_end(where, quick, monkeypatch):
     monkeypatch.setattr("kdcourse.sweeps.jobs.progress_bar", remembered)
     quick(temperature=[2, 8], **where)
     assert bars[-1].n == bars[-1].total == 6 * 2 * 4
+
+
+def test_an_object_that_holds_itself_has_a_hash():
+    def loop(size):
+        value = types.SimpleNamespace(size=size)
+        value.itself = value
+        return value
+
+    assert content_hash(loop(1)) == content_hash(loop(1)) != content_hash(loop(2))
