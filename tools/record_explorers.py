@@ -3,8 +3,9 @@
 ``python tools/record_explorers.py``                  all of them, into ``site/recorded/NAME.json``
 ``python tools/record_explorers.py temperature exits``  some of them
 
-The numbers are those of the chapters' pictures: the same networks, images and losses. ``exits`` trains chapter 06's
-network first, which takes a minute; the others take seconds. ``tests/site`` holds that a new record says the same.
+The numbers are those of the chapters' pictures: the same networks, images and losses. ``exits`` and ``heads`` train a
+network of chapters 06 and 09 first, which takes a minute each; the others take seconds. ``tests/site`` holds that a new
+record says the same.
 """
 
 import argparse
@@ -265,9 +266,16 @@ def modes() -> dict[str, Any]:
     }
 
 
+def heads() -> dict[str, Any]:
+    """Chapter 09: attention and answers of a teacher and of a student that learned from its attention."""
+    import record_heads  # needs transformers
+
+    return record_heads.heads(zoo.load("definitions_teacher"))
+
+
 RECORDS: dict[str, Callable[[], dict[str, Any]]] = {
     function.__name__: function
-    for function in (temperature, gradient, relations, exits, schedules, digit, boxes, modes)
+    for function in (temperature, gradient, relations, exits, schedules, digit, boxes, modes, heads)
 }
 
 

@@ -9,6 +9,7 @@ from chapter_page import ROOT
 from lab_browser import browser_page
 
 SITE = ROOT / "build" / "site"
+RECORDED = ROOT / "site" / "recorded"
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,12 @@ def site():
     if not (SITE / "index.html").exists():
         pytest.skip("the site is not built: make site")
     return SITE
+
+
+def skip_unless_recorded(name):
+    """Skip what needs the numbers of ``heads`` until they are recorded, which needs the zoo's definitions_teacher."""
+    if name in ("heads", "explorers/heads.html") and not (RECORDED / "heads.json").exists():
+        pytest.skip("heads is not recorded yet: tools/record_explorers.py heads")
 
 
 class Reader:
@@ -30,6 +37,7 @@ class Reader:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def open(self, name, *, width=1366, dark=False):
+        skip_unless_recorded(name)
         self.asked, self.complaints = [], []
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
@@ -64,4 +72,9 @@ def reader(site):
 @pytest.fixture(scope="session")
 def recorded():
     """A record of ``site/recorded`` by its name."""
-    return lambda name: json.loads((ROOT / "site" / "recorded" / f"{name}.json").read_text(encoding="utf-8"))
+
+    def read(name):
+        skip_unless_recorded(name)
+        return json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+
+    return read

@@ -1,6 +1,7 @@
 """Explorers without a kernel: they move by keys and by finger, and their numbers are those of the package."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -180,6 +181,94 @@ def test_the_best_bump_and_what_it_covers_are_those_of_the_widget(reader, record
         assert shown["covered"] == pytest.approx(explorer.covered, abs=1e-3)
         assert shown["between"] == pytest.approx(explorer.between, abs=1e-3)
     explorer.close()
+
+
+def choose(reader, position):
+    """Choose from the explorer's list, and wait until it is drawn."""
+    reader.page.locator(".kd-live select").select_option(index=position)
+    reader.settle()
+
+
+def test_heads_show_attention_and_answers_as_torch_computes_them(reader, recorded):
+    record = recorded("heads")
+    page = reader.open("explorers/heads.html")
+    for position, (layer, head, token, temperature) in enumerate(
+        [(2, 1, 3, 8), (1, 4, 1, 0), (2, 3, 7, 24), (1, 2, 5, 43)]
+    ):
+        choose(reader, 2 * position)
+        for place, value in enumerate((layer, head, token, temperature)):
+            put(reader, place, value)
+        row, shown = record["definitions"][2 * position], reader.explorer("heads")
+        logits = torch.tensor(row["logits"], dtype=torch.float64)
+        answers = soften(logits, temperature=min(20, 0.5 * 2 ** (temperature / 8)))
+        torch.testing.assert_close(torch.tensor(shown["answers"], dtype=torch.float64), answers, atol=1e-6, rtol=0)
+        maps = torch.tensor(row["maps"])[:, layer - 1, head - 1] / 1000  # (teacher and student, L, L)
+        assert shown["moved"] == pytest.approx(float((maps[0] - maps[1]).abs().sum(dim=1).mean()) / 2, abs=1e-6)
+        drawn = page.locator(".kd-chart rect[fill-opacity]").evaluate_all(
+            "all => all.map(one => one.getAttribute('fill-opacity'))"
+        )
+        assert list(map(float, drawn)) == pytest.approx(maps.flatten().tolist())
+        says = page.locator(".kd-says").inner_text()
+        for name, looks in zip(("teacher", "student"), maps[:, token - 1], strict=True):
+            assert (
+                f"the {name}'s head looks most at “{row['tokens'][int(looks.argmax())]}” ({100 * looks.max():.0f} %)"
+                in says
+            )
+        for name, answer in zip(("teacher", "student"), answers, strict=True):
+            assert f"the {name} says {record['kinds'][int(answer.argmax())]} (" in says
+        assert f"right is {record['kinds'][row['kind']]}" in says
+
+
+def test_a_definition_is_chosen_by_keys_and_no_token_is_left_outside_it(reader, recorded):
+    definitions = recorded("heads")["definitions"]
+    page = reader.open("explorers/heads.html")
+    for position, row in enumerate(definitions):
+        if position:
+            page.locator(".kd-live select").focus()
+            page.keyboard.press("ArrowDown")
+            reader.settle()
+        token = page.locator(".kd-live input[type=range]").nth(2)
+        assert int(token.get_attribute("max")) == reader.explorer("heads")["tokens"] == len(row["tokens"])
+        token.focus()
+        page.keyboard.press("End")
+        reader.settle()
+        assert token.get_attribute("aria-valuetext") == "[SEP]"
+        assert "From “[SEP]”" in page.locator(".kd-says").inner_text()
+
+
+def test_a_finger_on_a_map_chooses_the_token_of_its_row(reader, recorded):
+    words = recorded("heads")["definitions"][0]["tokens"]
+    page = reader.open("explorers/heads.html", width=360)
+    square = page.locator(".kd-chart rect[fill-opacity]").nth(4 * len(words) + 1)
+    square.dispatch_event("pointerdown", {"clientY": square.bounding_box()["y"] + 5, "bubbles": True})
+    reader.settle()
+    assert page.locator(".kd-says").inner_text().startswith(f"From “{words[4]}”")
+
+
+def test_the_teachers_numbers_in_heads_are_those_of_the_zoo(recorded):
+    from kdcourse import zoo
+    from kdcourse.data.tokens import encode, load_tokenizer
+
+    record = recorded("heads")
+    teacher = zoo.load("definitions_teacher")
+    teacher.set_attn_implementation("eager")
+    for row in record["definitions"]:
+        with torch.no_grad():
+            output = teacher(*encode(load_tokenizer(), [row["text"]]), output_attentions=True)
+        torch.testing.assert_close(torch.tensor(row["logits"][0]), output.logits[0], atol=1e-3, rtol=0)
+        maps = torch.stack([output.attentions[block - 1][0] for block in record["blocks"][0]])
+        torch.testing.assert_close(torch.tensor(row["maps"][0]) / 1000, maps, atol=1e-3, rtol=0)
+
+
+def test_the_definitions_in_heads_are_those_that_the_page_names(recorded):
+    record = recorded("heads")
+    counts = Counter(
+        tuple(row.index(max(row)) == definition["kind"] for row in definition["logits"])
+        for definition in record["definitions"]
+    )
+    assert counts == {(True, True): 3, (True, False): 2, (False, True): 1, (False, False): 2}
+    assert len({definition["kind"] for definition in record["definitions"]}) == 8
+    assert all(7 <= len(definition["tokens"]) <= 11 for definition in record["definitions"])
 
 
 def test_the_networks_in_the_page_answer_as_in_torch(reader):
