@@ -27,12 +27,13 @@ from kdcourse.recipes.student_layers import init_student_from_teacher
 from kdcourse.training import fit
 
 LENGTHS = range(7, 12)  # tokens of a definition that is shown, the two special ones included
+LONGEST = 11  # letters of a word
 # How many definitions are shown of which (teacher is right, student is right).
 SHOWN = {(True, True): 3, (True, False): 2, (False, True): 1, (False, False): 2}
 RATE, WEIGHT = 3e-4, 10.0  # both are among those that the experiment chooses from
 
 
-def heads(teacher: nn.Module, settings: Settings | None = None) -> dict[str, Any]:
+def heads(teacher: Any, settings: Settings | None = None) -> dict[str, Any]:
     """Train the student and return the record.
 
     Parameters
@@ -51,12 +52,11 @@ def heads(teacher: nn.Module, settings: Settings | None = None) -> dict[str, Any
     return {"about": about, **compare(teacher, train_student(teacher, settings), definitions.test, definitions.kinds)}
 
 
-def train_student(teacher: nn.Module, settings: Settings) -> nn.Module:
+def train_student(teacher: Any, settings: Settings) -> nn.Module:
     """Return a student of two blocks that started from the teacher's and learned from labels, words and attention."""
     data, taught = Material(settings, teacher).of("1,000 labels")
     torch.manual_seed(0)
-    config: Any = teacher.config
-    student = make_bert(layers=2, width=config.hidden_size, heads=config.num_attention_heads)
+    student = make_bert(layers=2, width=teacher.config.hidden_size, heads=teacher.config.num_attention_heads)
     init_student_from_teacher(student, teacher)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=settings.steps, pct_start=0.1)
@@ -70,7 +70,7 @@ def train_student(teacher: nn.Module, settings: Settings) -> nn.Module:
     return student
 
 
-def compare(teacher: nn.Module, student: nn.Module, test: TextSplit, kinds: Sequence[str]) -> dict[str, Any]:
+def compare(teacher: Any, student: Any, test: TextSplit, kinds: Sequence[str]) -> dict[str, Any]:
     """Return what both answer in the whole test, and attention and logits of the definitions that are shown.
 
     Attention is in thousandths, as [teacher, student][block][head][row][column]; the blocks are the student's, and
@@ -80,18 +80,18 @@ def compare(teacher: nn.Module, student: nn.Module, test: TextSplit, kinds: Sequ
     tokenizer = load_tokenizer()
     tokens = encode(tokenizer, test.texts, max_length=Settings.max_length)  # as the teacher was trained
     answers = [predict_kinds(model, *tokens).argmax(dim=1) for model in models]
-    depths = [int(model.config.num_hidden_layers) for model in models]  # type: ignore[union-attr, arg-type]
+    depths = [int(model.config.num_hidden_layers) for model in models]
     layer_map = map_layers(depths[1], depths[0])
     blocks = [list(layer_map.values()), list(layer_map)]
     words = [tokenizer.convert_ids_to_tokens(row[: LENGTHS[-1]].tolist()) for row in tokens.input_ids]
-    whole = torch.tensor([not any(word.startswith(("##", "[UNK")) for word in row) for row in words])
     lengths = tokens.attention_mask.sum(dim=1)
-    fitting = whole & (lengths >= LENGTHS[0]) & (lengths <= LENGTHS[-1])
+    fitting = (lengths >= LENGTHS[0]) & (lengths <= LENGTHS[-1])
+    fitting &= torch.tensor([all(map(is_short_word, row)) for row in words])
     return {
         "kinds": list(kinds),
         "depths": depths,
         "blocks": blocks,
-        "heads": min(int(model.config.num_attention_heads) for model in models),  # type: ignore[union-attr, arg-type]
+        "heads": min(int(model.config.num_attention_heads) for model in models),
         "count": len(test.texts),
         "agree": int((answers[0] == answers[1]).sum()),
         "right": [int((answer == test.labels).sum()) for answer in answers],
@@ -104,6 +104,11 @@ def compare(teacher: nn.Module, student: nn.Module, test: TextSplit, kinds: Sequ
             for place in choose(test.labels, answers, fitting)
         ],
     }
+
+
+def is_short_word(token: str) -> bool:
+    """Return whether a token is a whole word, or a special token, that has room beside a map."""
+    return len(token) <= LONGEST and not token.startswith(("##", "[UNK"))
 
 
 def choose(labels: Tensor, answers: Sequence[Tensor], fitting: Tensor) -> list[int]:
@@ -119,12 +124,12 @@ def choose(labels: Tensor, answers: Sequence[Tensor], fitting: Tensor) -> list[i
     return list(places.values())
 
 
-def look(models: Sequence[nn.Module], tokenizer: Any, text: str, blocks: Sequence[Sequence[int]]) -> dict[str, Any]:
+def look(models: Sequence[Any], tokenizer: Any, text: str, blocks: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Return a definition's tokens, and logits and attention of both models."""
     ids, real = encode(tokenizer, [text])
     logits, maps = [], []
     for model, places in zip(models, blocks, strict=True):
-        model.set_attn_implementation("eager")  # type: ignore[operator]  # no other gives its attention
+        model.set_attn_implementation("eager")  # no other gives its attention
         with evaluating(model), torch.no_grad():
             output = model(ids, real, output_attentions=True)
         logits.append([round(value, 4) for value in output.logits[0].tolist()])

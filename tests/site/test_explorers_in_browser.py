@@ -192,13 +192,12 @@ def choose(reader, position):
 def test_heads_show_attention_and_answers_as_torch_computes_them(reader, recorded):
     record = recorded("heads")
     page = reader.open("explorers/heads.html")
-    for position, (layer, head, token, temperature) in enumerate(
-        [(2, 1, 3, 8), (1, 4, 1, 0), (2, 3, 7, 24), (1, 2, 5, 43)]
-    ):
-        choose(reader, 2 * position)
-        for place, value in enumerate((layer, head, token, temperature)):
+    for definition, *places in ((0, 2, 1, 3, 8), (3, 1, 4, 1, 0), (5, 2, 3, 7, 24), (7, 1, 2, 5, 43)):
+        choose(reader, definition)
+        for place, value in enumerate(places):
             put(reader, place, value)
-        row, shown = record["definitions"][2 * position], reader.explorer("heads")
+        layer, head, token, temperature = places
+        row, shown = record["definitions"][definition], reader.explorer("heads")
         logits = torch.tensor(row["logits"], dtype=torch.float64)
         answers = soften(logits, temperature=min(20, 0.5 * 2 ** (temperature / 8)))
         torch.testing.assert_close(torch.tensor(shown["answers"], dtype=torch.float64), answers, atol=1e-6, rtol=0)
@@ -209,13 +208,12 @@ def test_heads_show_attention_and_answers_as_torch_computes_them(reader, recorde
         )
         assert list(map(float, drawn)) == pytest.approx(maps.flatten().tolist())
         says = page.locator(".kd-says").inner_text()
-        for name, looks in zip(("teacher", "student"), maps[:, token - 1], strict=True):
-            assert (
-                f"the {name}'s head looks most at “{row['tokens'][int(looks.argmax())]}” ({100 * looks.max():.0f} %)"
-                in says
-            )
-        for name, answer in zip(("teacher", "student"), answers, strict=True):
-            assert f"the {name} says {record['kinds'][int(answer.argmax())]} (" in says
+        seen = [f"“{row['tokens'][line.index(max(line))]}” (" for line in maps[:, token - 1].tolist()]
+        assert f"From “{row['tokens'][token - 1]}” the teacher's head looks most at {seen[0]}" in says
+        assert f"the student's at {seen[1]}" in says
+        kinds = [record["kinds"][place] for place in answers.argmax(dim=1).tolist()]
+        assert f"the teacher says {kinds[0]} (" in says
+        assert f"and the student {kinds[1]} (" in says
         assert f"right is {record['kinds'][row['kind']]}" in says
 
 

@@ -6,7 +6,7 @@ kd.add("heads", ({ controls, charts, says }, data) => {
   text.input.parentElement.style.flexBasis = "100%";
   const layer = kd.slider(controls, { label: "student's block", min: 1, max: data.depths[1], step: 1, value: data.depths[1], words: at => `${at} of ${data.depths[1]}` });
   const head = kd.slider(controls, { label: "head", min: 1, max: data.heads, step: 1, value: 1, words: at => `${at} of ${data.heads}` });
-  const token = kd.slider(controls, { label: "token", min: 1, max: current().tokens.length, step: 1, value: 2, words: at => current().tokens[at - 1] });
+  const token = kd.slider(controls, { label: "token", min: 1, max: current().tokens.length, step: 1, value: 3, words: at => current().tokens[at - 1] });
   const temperature = kd.temperature(controls, 1);
   const add = (parent, x, y, words, anchor, extra) => kd.svg("text", { x, y, "text-anchor": anchor, ...extra }, parent, words);
   const maps = names.map(() => {
@@ -23,6 +23,7 @@ kd.add("heads", ({ controls, charts, says }, data) => {
   const draw = ({ inside }, rows, tokens, chosen) => {
     const cell = side / tokens.length;
     inside.replaceChildren();
+    kd.svg("rect", { x: left, y: top, width: side, height: side, fill: "#fff", stroke: "#999" }, inside);
     rows.forEach((row, i) => row.forEach((share, j) =>
       kd.svg("rect", { x: left + j * cell, y: top + i * cell, width: cell, height: cell, fill: "#08306b", "fill-opacity": share / 1000 }, inside)));
     tokens.forEach((word, i) => {
@@ -31,12 +32,11 @@ kd.add("heads", ({ controls, charts, says }, data) => {
       const x = left + at + 4, y = top + side + 12;
       add(inside, x, y, word, "end", { transform: `rotate(-60 ${x} ${y})` });
     });
-    kd.svg("rect", { x: left, y: top, width: side, height: side, fill: "none", stroke: "#999" }, inside);
     kd.svg("rect", { x: left, y: top + chosen * cell, width: side, height: cell, fill: "none", stroke: colors.kd, "stroke-width": 2 }, inside);
   };
   const half = Math.ceil(data.kinds.length / 2), high = 20;
   const bars = [0, half].map(from => {
-    const kinds = data.kinds.slice(from, from + half), bottom = top + high * half, x = share => 102 + 238 * share;
+    const kinds = data.kinds.slice(from, from + half), bottom = top + high * half, x = share => 112 + 226 * share;
     const svg = kd.svg("svg", { viewBox: `0 0 360 ${bottom + 22}`, class: "kd-chart", "aria-hidden": "true", style: "flex: 360 1 260px; max-width: 400px" }, charts);
     [0, 0.5, 1].forEach(share => {
       kd.svg("line", { x1: x(share), x2: x(share), y1: top - 4, y2: bottom, class: "kd-grid" }, svg);
@@ -44,7 +44,7 @@ kd.add("heads", ({ controls, charts, says }, data) => {
     });
     names.forEach((name, i) => add(svg, x(0.1 + 0.5 * i), 15, "■ " + name, "start", { fill: colors[name] }));
     return kinds.map((kind, i) => ({
-      name: add(svg, 94, top + high * i + 14, kind, "end"),
+      name: add(svg, 104, top + high * i + 14, kind, "end"),
       parts: names.map((name, k) => kd.svg("rect", { x: x(0), y: top + high * i + 3 + 7 * k, height: 7, fill: colors[name] }, svg)),
       put: (part, share) => part.setAttribute("width", x(share) - x(0)),
     }));
@@ -71,9 +71,8 @@ kd.add("heads", ({ controls, charts, says }, data) => {
     const moved = attention[0].reduce((sum, line, i) => sum + line.reduce((all, share, j) => all + Math.abs(share - attention[1][i][j]), 0), 0) / (2000 * tokens.length);
     const looks = attention.map(rows => best(rows[chosen])), kinds = answers.map(best);
     const said = kinds.map((kind, i) => `${data.kinds[kind]} (${kd.percent(answers[i][kind])})`);
-    says.textContent = `From “${tokens[chosen]}” ` +
-      names.map((name, i) => `the ${name}'s head looks most at “${tokens[looks[i]]}” (${kd.percent(attention[i][chosen][looks[i]] / 1000)})`).join(", ") +
-      `. Of an average row, ${kd.percent(moved)} would have to move to make both maps equal. ` +
+    const seen = looks.map((at, i) => `“${tokens[at]}” (${kd.percent(attention[i][chosen][at] / 1000)})`);
+    says.textContent = `From “${tokens[chosen]}” the teacher's head looks most at ${seen[0]}, the student's at ${seen[1]}. Of an average row, ${kd.percent(moved)} would have to move to make both maps equal. ` +
       `At T = ${Number(temperature.value.toPrecision(3))} the teacher says ${said[0]} and the student ${said[1]}; right is ${data.kinds[row.kind]}. ` +
       `Of all ${kd.thousands(data.count)} test definitions they agree on ${kd.percent(data.agree / data.count)}.`;
     shown = { answers, moved, looks, kinds, attention, tokens: tokens.length };
