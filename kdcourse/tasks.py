@@ -93,8 +93,8 @@ def _definitions(held_out: int, device: torch.device, seed: int) -> Task:
         output = student(masked, real)
         hidden = words != -100  # (B, L): only these go through the large decoder
         guessed = student.word_logits(output["last_hidden_state"][hidden])  # (hidden words, vocabulary)
-        ce = F.cross_entropy(output.logits.float(), labels)
-        return {"ce": ce, "words": 0.3 * F.cross_entropy(guessed.float(), words[hidden])}
+        ce = F.cross_entropy(output.logits.float(), labels, label_smoothing=0.1)
+        return {"ce": ce, "words": 0.5 * F.cross_entropy(guessed.float(), words[hidden])}
 
     def measure(model: nn.Module) -> dict[str, float]:
         return {"test_errors": count_kind_errors(model, *test), "test_definitions": len(test[2])}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from kdcourse import tasks, zoo
 from kdcourse.data.definitions import load_definitions
 from kdcourse.data.scenes import load_scenes
 from kdcourse.data.tokens import encode, load_tokenizer
-from kdcourse.models import count_parameters
+from kdcourse.models import count_parameters, make_mlp
 from kdcourse.models.detection import detect, mean_average_precision
 from kdcourse.models.language import count_kind_errors
 from kdcourse.models.writer import start_with_kind, text_loss
@@ -271,3 +272,18 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_training(small_reci
     monkeypatch.setattr(zoo, "fit", lambda *args, **options: pytest.fail("it trained"))
     with pytest.raises(OSError, match=r"small\.safetensors"):
         zoo.train_teacher("small", folder=tmp_path / "file", progress=False)
+
+
+def test_a_second_training_starts_from_the_averaged_weights_and_resumes(tmp_path):
+    recipe = zoo.Teacher(partial(make_mlp, 4), "a trial", epochs=1, batch_size=100, held_out=59_000)
+    once = zoo.fit_teacher(recipe, progress=False)
+    still = zoo.fit_teacher(dataclasses.replace(recipe, again=(1, 1e-12)), progress=False)
+    for first, second in zip(once.parameters(), still.parameters(), strict=True):
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=0)  # at a rate of nothing it stays where it began
+
+    twice = dataclasses.replace(recipe, again=(2, 1e-3))
+    whole = zoo.fit_teacher(twice, progress=False)
+    assert any(not torch.equal(a, b) for a, b in zip(once.parameters(), whole.parameters(), strict=True))
+    for _ in range(2):  # the second time both checkpoints are finished
+        resumed = zoo.fit_teacher(twice, checkpoint=tmp_path / "trial.pt", progress=False)
+        assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
