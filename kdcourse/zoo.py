@@ -119,9 +119,9 @@ TEACHERS = {
         weight_decay=0.01,
         task="definitions",
         again=(5, 1e-3),
-        settings_chosen="recipe and epoch by errors on the 4,000 held-out definitions. 568: this one, epoch 13 of 9 + 5. "
-        "577: the second training at half the rate. 586: without a second training. 574 and 598: one training of 12 and "
-        "of 8 epochs with less dropout and no smoothed labels",
+        settings_chosen="recipe and epoch by errors on the 4,000 held-out definitions: 568 for this one, epoch 13 of "
+        "9 + 5; 577 with a second training at half the rate, 586 without one; 574 and 598 for one training of 12 and of "
+        "8 epochs with less dropout and without smoothed labels",
     ),
     "writing_teacher": Teacher(
         _make_writing_teacher,
