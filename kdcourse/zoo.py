@@ -120,8 +120,8 @@ TEACHERS = {
         task="definitions",
         again=(5, 1e-3),
         settings_chosen="recipe and epoch by errors on the 4,000 held-out definitions: 568 for this one, epoch 13 of "
-        "9 + 5; 577 with a second training at half the rate, 586 without one; 574 and 598 for one training of 12 and of "
-        "8 epochs with less dropout and without smoothed labels",
+        "9 + 5; 577 with a second training at half the rate, 586 without one; 574 and 598 for one training of 12 and "
+        "of 8 epochs with less dropout and without smoothed labels",
     ),
     "writing_teacher": Teacher(
         _make_writing_teacher,

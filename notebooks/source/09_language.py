@@ -98,8 +98,8 @@ print(tokenizer.convert_ids_to_tokens(ids[0].tolist()))
 print(f"{len(tokenizer):,} pieces")
 
 # %% [markdown]
-# The teacher has 4 blocks of width 256. It was trained to tell the kind, and on the same text to guess hidden words. When its training ended was chosen on 4,000
-# held-out definitions. How good is it? A simple model beside it says more than a number alone: one that only counts words and pairs of words.
+# The teacher has 4 blocks of width 256. It was trained to tell the kind, and on the same text to guess hidden words. Its recipe, and when its training ended, were chosen on
+# 4,000 held-out definitions. How good is it? A simple model beside it says more than a number alone: one that only counts words and pairs of words.
 
 # %%
 teacher = zoo.load("definitions_teacher")
@@ -118,7 +118,8 @@ pd.DataFrame(table).T.style.format({"test errors": "{:,.0f}", "right": "{:.1%}"}
 
 # %% [markdown]
 # The transformer is better, and not by much. Definitions are short, and one word often gives the kind away. Keep that in mind: what a student can gain here lies between a
-# student that has seen few labels and this teacher.
+# student that has seen few labels and this teacher. One more thing to know: the teacher learned from smoothed labels, which made it better on held-out definitions. Such a teacher may be a worse one to
+# learn *answers* from; chapter 10 has a [row on that](ledger:label-smoothed-teacher).
 #
 # The students have 2 blocks. Where are the parameters of a small student?
 
