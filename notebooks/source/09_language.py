@@ -569,6 +569,7 @@ def objective(student, ids, real, labels, taught, *, alpha=0.0, smoothing=0.0):
 
 
 # %%
+RATES = {"random start": 1e-3, "teacher's layers": 3e-4}
 ARMS = {"no_teacher": {}, "label_smoothing": {"smoothing": 0.1}, "logits": {"alpha": 0.9}}
 
 
@@ -577,7 +578,7 @@ def lesson(seed, start, knobs):
     student = make_bert(layers=2, width=256)
     if start == "teacher's layers":
         init_student_from_teacher(student, teacher)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=3e-4, fused=True)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=RATES[start], fused=True)
     fit(
         student, data, lambda *batch: objective(*batch, **knobs), optimizer,
         epochs=1, batch_size=32, seed=seed, make_batches=LengthBatches, progress=False,
