@@ -568,11 +568,11 @@ def objective(student, ids, real, labels, taught, *, alpha=0.0, smoothing=0.0):
     return {"ce": (1 - alpha) * ce, "kd": alpha * kd_loss(logits, taught, temperature=2.0)}
 
 
-# %%
 RATES = {"random start": 1e-3, "teacher's layers": 3e-4}
 ARMS = {"no_teacher": {}, "label_smoothing": {"smoothing": 0.1}, "logits": {"alpha": 0.9}}
 
 
+# %%
 def lesson(seed, start, knobs):
     torch.manual_seed(seed)
     student = make_bert(layers=2, width=256)
