@@ -330,8 +330,9 @@ with torch.no_grad():
         "student": copied.eval()(ids, mask, output_hidden_states=True).hidden_states,
     }
 common_step = len(states["teacher"]) // len(states["student"])
-print("a common line:", {place: place * common_step for place in range(3)})
-print("ours:         ", {0: 0, **map_layers(2, 4)})
+common_line = {place: place * common_step for place in range(3)}
+table = pd.DataFrame({"a common line": common_line, "ours": {0: 0, **map_layers(2, 4)}})
+table.rename_axis("student's place").add_prefix("teacher's place, ", axis=1)
 
 # %% tags=["claims"]
 assert common_step == 1
@@ -493,7 +494,7 @@ torch.testing.assert_close(word_term(*logits, some, 2.0), expected)
 #
 # </details>
 #
-# In which of these is padding not an error but a silent one?
+# Does padding matter? Here is the whole loss, without and with the padding of this batch.
 
 # %%
 with torch.no_grad():
@@ -599,8 +600,8 @@ runs = pd.DataFrame(
 live = {}
 for start, part in runs.groupby("start", sort=False):
     live[start] = compare(part, metric="errors", baseline=["no_teacher", "label_smoothing"])
-    print(f"{start}: {part.groupby('arm', sort=False).errors.mean().round().to_dict()}")
-    print(in_words(live[start], unit=f"errors of {TESTED:,}"))
+    print(f"{start}. {in_words(live[start], unit=f'errors of {TESTED:,}')}")
+runs.pivot_table(index="arm", columns="start", values="errors", sort=False).round(0).astype(int)
 
 # %% tags=["claims"]
 errors = runs.groupby(["start", "arm"]).errors.mean()
@@ -682,16 +683,18 @@ others.pivot(index="arm", columns="students", values="right").style.format("{:.1
 
 
 # %%
-def against_nothing(table, *arms):
-    return table[(table.baseline == "no_teacher") & table.arm.isin(arms)]
+def in_points(table, start, of):
+    """Return what the logits change against no teacher, in percentage points of the definitions."""
+    rows = table[(table.baseline == "no_teacher") & (table.arm == "logits")].copy()
+    rows[["difference", "low", "high"]] *= 100 / of
+    return rows.assign(arm=start)
 
 
-start = "random start"
-both = {
-    "this run": against_nothing(live[start], "label_smoothing", "logits"),
-    "full size": against_nothing(tables[f"1,000 labels, {start}"], "label_smoothing", "logits"),
-}
-show(plots.did_it_hold(both, unit="errors"), alt="09.held")
+starts = ("random start", "teacher's layers")
+small = pd.concat([in_points(live[start], start, TESTED) for start in starts])
+full = [in_points(tables[f"1,000 labels, {start}"], start, settings["test"]) for start in starts]
+both = {"logits in this run": small, "at full size": pd.concat(full)}
+show(plots.did_it_hold(both, unit="points of errors"), alt="09.held")
 
 # %% [markdown]
 # ## Your own text, and a model of your own
@@ -720,7 +723,6 @@ small = large.__class__(config)
 used = init_student_from_teacher(small, large)
 inputs = reader(TEXT, return_tensors="pt")
 inputs = inputs["input_ids"], inputs["attention_mask"]
-print("blocks:", used)
 for block, learned_from in used.items():
     with torch.no_grad(), evaluating(large), evaluating(small):
         with watch_attention(small, block) as mine, watch_attention(large, learned_from) as other:
