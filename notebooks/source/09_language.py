@@ -618,7 +618,7 @@ assert errors["teacher's layers"].max() < errors["random start"].min()
 # difference counts if its 95 % interval leaves out 0, and one below 30 errors of 3,000 is too small to matter
 # (the [smallest effect of interest](glossary:smallest-effect-of-interest)).
 #
-# *Full size* is an hour and a half of one core: 300 steps for a student. It is full size for this course, and not for the literature.
+# *Full size* is about an hour of one core: 300 steps for a student. It is full size for this course, and not for the literature.
 
 # %%
 guess("09.which-term")
