@@ -626,12 +626,16 @@ guess("09.which-term")
 # %%
 tables = {name: pd.DataFrame(rows) for name, rows in record["comparisons"].items()}
 options = {"smallest_effect": record["smallest_effect"], "unit": "errors"}
-for start in ("random start", "teacher's layers"):
+
+
+def against_no_teacher(start):
     full = tables[f"1,000 labels, {start}"]
     full.attrs = {"metric": "test_errors", "lower_is_better": True}
-    full = full[full.baseline == "no_teacher"]
-    key = "09.random" if start == "random start" else "09.copied"
-    show(plots.intervals(full, **options), alt=key)
+    return plots.intervals(full[full.baseline == "no_teacher"], **options)
+
+
+show(against_no_teacher("random start"), alt="09.random")
+show(against_no_teacher("teacher's layers"), alt="09.copied")
 
 # %%
 for row in record["verdicts"]:
