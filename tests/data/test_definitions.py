@@ -72,6 +72,7 @@ def test_a_prefix_must_be_inside_the_split(definitions, count):
 @pytest.mark.parametrize(
     ("content", "told"),
     [(None, "is missing"), (b"no gzip", "is damaged"), (gzip.compress(b"split\tcategory\n"), "has been altered")],
+    ids=["missing", "no gzip", "altered"],  # a gzip holds the second it was made in, and names must agree
 )
 def test_a_file_that_is_not_the_original_is_named(content, told, tmp_path, monkeypatch):
     (tmp_path / "wordnet").mkdir()
