@@ -18,7 +18,12 @@ GRID = {
     "MiniLM": {"minilm": (1.0, 10.0)},
     "triple loss": {"triple": (1.0, 4.0)},
 }
-RATES = {(256, RANDOM): (1e-3, 2e-3), (256, COPIED): (3e-4, 1e-3), (64, RANDOM): (2e-3, 5e-3)}
+RATES = {
+    (256, RANDOM): (1e-3, 2e-3),
+    (256, COPIED): (3e-4, 1e-3),
+    (128, RANDOM): (1e-3, 2e-3),
+    (64, RANDOM): (2e-3, 5e-3),
+}
 ALL = ("no_teacher", "label_smoothing", *GRID, "all together")
 FEW = ("no_teacher", "label_smoothing", "logits", "attention probabilities")
 NARROW = ("no_teacher", "label_smoothing", "logits", "attention probabilities", "hidden states", "MiniLM")
@@ -109,6 +114,7 @@ def stages(settings: Settings, done: dict[str, dict]) -> Iterator[list[Task]]:
     )
     plan = [
         ("1,000 labels", 256, (RANDOM, COPIED), ALL),
+        ("student of width 128", 128, (RANDOM,), NARROW),
         ("narrow student", 64, (RANDOM,), NARROW),
         ("all labels", 256, (RANDOM, COPIED), FEW),
     ]

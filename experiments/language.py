@@ -21,7 +21,7 @@ the scores. Baselines: ``no_teacher``, and ``label_smoothing`` of 0.1.
 
 **Blocks.** *1,000 labels*: each of 1,000 definitions with a label comes four times, and 5,600 without a label once.
 *all labels*: 9,600 definitions, each once with its label, and fewer arms. *narrow student*: 2 × 64 instead of 2 × 256,
-1,000 labels.
+1,000 labels; *student of width 128*: 2 × 128, added when the other blocks had been recorded, no rule uses it.
 The start is random, or the teacher's embeddings, blocks 2 and 4, and both of its heads. The classifier among them has
 seen 67,000 labels: this start hands over more than shape.
 

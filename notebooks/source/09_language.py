@@ -682,7 +682,21 @@ others = means[means.block != "1,000 labels"].copy()
 others["students"] = others.block + ", " + others.start
 others.pivot(index="arm", columns="students", values="right").style.format("{:.1%}", na_rep="–")
 
+# %% tags=["claims"]
+narrow_blocks = ["student of width 128", "narrow student"]
+by_width = others[others.block.isin(narrow_blocks)].pivot(
+    index="arm", columns="block", values="test_errors"
+)
+for column in narrow_blocks:
+    errors = by_width[column]
+    assert (
+        errors[["logits", "hidden states"]].max()
+        < errors[["attention probabilities", "MiniLM"]].min()
+    )
+
 # %% [markdown]
+# In narrower students too (*narrow* is width 64), logits and hidden states gain more than attention.
+#
 # Did the small run of this chapter show the same?
 
 

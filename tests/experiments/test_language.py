@@ -126,7 +126,12 @@ def test_the_choice_takes_the_fewest_held_out_errors():
         for place, task in enumerate(tasks):
             done[task.key] = {"held_out_errors": -place}  # the last candidate of each kind is best
     blocks = list(stages(TINY, done))[2:]
-    assert [tasks[0].block for tasks in blocks] == ["1,000 labels", "narrow student", "all labels"]
+    assert [tasks[0].block for tasks in blocks] == [
+        "1,000 labels",
+        "student of width 128",
+        "narrow student",
+        "all labels",
+    ]
     logits = next(task for task in blocks[0] if task.arm == "logits" and task.start == COPIED)
     assert (logits.lr, logits.weights) == (1e-3, (("kd", 0.9),))
 
