@@ -10,18 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from experiments._modern_plan import Rows
-from experiments._modern_students import Size, kinds_teacher
+from experiments._modern_students import Size
 from experiments._rows import measured
 from experiments.measures import calibration_error
 from kdcourse import zoo
 from kdcourse.data.definitions import load_definitions
 from kdcourse.data.tokens import LengthBatches, encode, load_tokenizer
 from kdcourse.losses import kd_loss, sampled_kd_loss, sampled_targets, top_kd_loss, top_targets
+from kdcourse.models.language import predict_kinds
 from kdcourse.models.modes import evaluating
 from kdcourse.models.writer import Texts, make_writer, next_tokens, start_with_kind, text_loss, write
 from kdcourse.recipes.judging import as_words, judge_texts
 from kdcourse.recipes.writing import WrittenTexts, make_writer_objective, text_objective
-from kdcourse.training import fit, predict_logits, train
+from kdcourse.training import fit, train
 
 KEPT = 8
 LONGEST = 24
@@ -75,9 +76,8 @@ def ground(teachers: str | None, tested: int) -> Ground:
     for split in (train_split, test_split):
         ids, mask = encode(tokenizer, split.texts, max_length=LONGEST)
         texts.append(Texts(start_with_kind(ids, split.labels), mask))
-    bag = kinds_teacher(200 if tested == TINY.tested else len(definitions.train.texts))
-    teacher = zoo.load("writing_teacher", folder=teachers)
-    return Ground(teacher, lambda ids, mask: predict_logits(bag, ids), *texts, train_split.labels, tokenizer)
+    teacher, classifier = zoo.load("writing_teacher", folder=teachers), zoo.load("definitions_teacher")
+    return Ground(teacher, partial(predict_kinds, classifier), *texts, train_split.labels, tokenizer)
 
 
 def logits_of_tokens(writer: nn.Module, texts: Texts) -> tuple[Tensor, Tensor]:

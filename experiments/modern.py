@@ -35,7 +35,7 @@ ABOUT = {
     "seeds",
     "writers": "a student of one block, 1×192, that starts from its teacher's embeddings and first block, reads 64 "
     "batches of 32 definitions from the dictionary, and learns on for 25 batches of 32 texts, of at most 24 "
-    "tokens. 192 texts are judged, by the teacher and by the bag of width 64. 5 seeds. A first plan, students of "
+    "tokens. 192 texts are judged, by the teacher and by chapter 09's classifier. 5 seeds. A first plan, students of "
     "2×64 from nothing, was stopped after two seeds, because they had not learned to write",
     "sorted": "the digits again, with a teacher whose classes have no names. 5 seeds",
 }
@@ -58,20 +58,28 @@ def blocks(size: _modern_students.Size, teachers: str | None) -> dict[str, Calla
 
 def record(rows: Rows, size: _modern_students.Size, references: dict[str, Any]) -> Path:
     """Write what was measured, the comparisons, and the verdicts."""
+    return _write(rows, size, *_marks_and_pages(rows, references))
+
+
+def _marks_and_pages(rows: Rows, references: dict[str, Any]) -> tuple[dict, dict]:
+    """Return what could be reached, and a page of texts of each arm."""
     marks = {name: {k: v for k, v in each.items() if k not in NOT_KEPT} for name, each in references.items()}
     texts = [row for row in rows if row["block"] == "writers" and row["seed"] == 0]
-    pages = {"teacher": references["teacher"]["texts"], **{row["arm"]: row["texts"] for row in texts}}
-    return _write(rows, size, marks, pages)
+    return marks, {"teacher": references["teacher"]["texts"], **{row["arm"]: row["texts"] for row in texts}}
 
 
-def join(rows: Rows, size: _modern_students.Size) -> Path:
-    """Write blocks into the record that is there, in the place of what it has of them; its other rows stay."""
+def join(rows: Rows, size: _modern_students.Size, references: dict[str, Any] | None = None) -> Path:
+    """Write blocks into the record that is there, in the place of what it has of them; its other rows stay.
+
+    Writers bring the references that their texts are judged beside.
+    """
     there = json.loads((RESULTS / "modern.json").read_text(encoding="utf-8"))
     if there["settings"] != size._asdict():
         raise ValueError(f"the record was made with other sizes, {there['settings']}: run all blocks again.")
     new = {row["block"] for row in rows}
     kept = [{k: v for k, v in row.items() if k != "cell"} for row in there["runs"] if row["block"] not in new]
-    return _write([*kept, *rows], size, there["references"], there["pages"])
+    marks, pages = _marks_and_pages(rows, references) if references else (there["references"], there["pages"])
+    return _write([*kept, *rows], size, marks, pages)
 
 
 def _write(rows: Rows, size: _modern_students.Size, marks: dict, pages: dict) -> Path:
@@ -117,7 +125,9 @@ def main(arguments: list[str] | None = None) -> None:
     for found in verdicts(rows, comparisons(rows)):
         print(f"{found['verdict']}: {found['claim']}", flush=True)
     if options.join and not options.tiny:
-        print(join(rows, size))
+        written = any(row["block"] == "writers" for row in rows)
+        marks = _modern_writers.references(size, options.teacher_folder, RUNS) if written else None
+        print(join(rows, size, marks))
         return
     whole = parts == 1 and options.only is None
     if (whole or options.record) and not options.tiny:
