@@ -143,8 +143,8 @@ def test_the_whole_experiment_runs_small_and_leaves_a_record(tmp_path, monkeypat
     language.work(0, 1, tmp_path, TINY, teacher)
     language.record(tmp_path, TINY, teacher, {"test_errors": 1}, "none")
     record = json.loads(json.dumps(written["language"]))
-    assert len(record["runs"]) == 2 * (2 * 10 + 6 + 2 * 4)
-    assert len(record["comparisons"]) == 5
+    assert len(record["runs"]) == 2 * (2 * 10 + 6 + 6 + 2 * 4)
+    assert len(record["comparisons"]) == 6
     assert {row["claim"][:9] for row in record["verdicts"]} == {"attention", "the teach"}
     assert all(row["perplexity"] > 1 for row in record["runs"])
 
