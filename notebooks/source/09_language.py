@@ -5,7 +5,7 @@
 # students, DistilBERT, TinyBERT and MiniLM. They do not only copy the teacher's answers. They look **inside** it: at the vectors of its words, at its layers, at
 # which word looks at which.
 #
-# Here a teacher that reads dictionary definitions hands over its knowledge in six ways. One way costs no training at all: half of the teacher's own layers
+# Here a teacher that reads dictionary definitions hands over its knowledge in several ways. One way costs no training at all: half of the teacher's own layers
 # are put together into a student with half of the blocks. You see where both of them look, you write three of the losses, and at the end a recorded experiment
 # says which of the ways was worth it.
 #
@@ -659,8 +659,8 @@ assert halved["no_teacher"] < fresh["logits"] / 2
 # thing that says the kind at all; where the teacher looks says it only to somebody who can read it. With the teacher's layers as a start little is left to gain, and what is left comes from the logits again.
 # **The start** does more than any term: the plain student that begins with the teacher's layers makes less than half of the errors of the best single term with a random start.
 #
-# In DistilBERT's own ablation a random start costs most too: 3.7 points of GLUE, more than any term. Papers that find attention best compare it with other losses *inside* the network, over far longer training on
-# texts without a task.
+# In DistilBERT's own ablation a random start costs most too: 3.7 points of GLUE, more than any term. Papers that find attention best compare it with other losses *inside* the network, and train far longer than
+# 300 steps.
 # And mind what is small here: one data set, 300 steps, a teacher that learned from smoothed labels.
 #
 # What do these terms do to the guessing of words? [Perplexity](glossary:perplexity) is the number of words among which a model hesitates, on average: lower is better.
