@@ -27,7 +27,7 @@ from kdcourse.losses import (
 from kdcourse.models import evaluating
 from kdcourse.models.self_attention import SelfAttention, watch_attention
 
-WORDS_WEIGHT = 0.3  # of the masked words, as the teacher was trained
+WORDS_WEIGHT = 0.3  # of the masked words, in every arm
 TEMPERATURE = 2.0
 SMOOTHING = 0.1
 

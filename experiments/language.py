@@ -10,9 +10,10 @@ Written before the runs.
 size for this course, not for the literature. 300 steps of 32 definitions, of at most 32 tokens. Errors are counted on
 3,000 test definitions, perplexity on the hidden words of 1,000 of them.
 
-**Task.** Kinds of definitions, and 15 % hidden words with weight 0.3, in *every* arm, as the teacher was trained. So
-plain students too learn from definitions without a label. Words were hidden once; the seed decides weights, dropout and
-order. Teacher and student read the same text with the same words hidden, and the teacher was asked once.
+**Task.** Kinds of definitions, and 15 % hidden words with weight 0.3, in *every* arm. (The teacher learned both too,
+its hidden words with weight 0.5.) So plain students too learn from definitions without a label. Words were hidden once;
+the seed decides weights, dropout and order. Teacher and student read the same text with the same words hidden, and the
+teacher was asked once.
 
 **Arms.** Each adds one term to the labels and hidden words: the kinds' logits; embeddings; attention scores, or
 probabilities, of the mapped blocks; hidden states of the mapped blocks; MiniLM's attention and value relation of the

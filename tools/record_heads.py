@@ -78,7 +78,7 @@ def compare(teacher: Any, student: Any, test: TextSplit, kinds: Sequence[str]) -
     """
     models = (teacher, student)
     tokenizer = load_tokenizer()
-    tokens = encode(tokenizer, test.texts, max_length=Settings.max_length)  # as the teacher was trained
+    tokens = encode(tokenizer, test.texts, max_length=Settings.max_length)  # as students of the experiment are asked
     answers = [predict_kinds(model, *tokens).argmax(dim=1) for model in models]
     depths = [int(model.config.num_hidden_layers) for model in models]
     layer_map = map_layers(depths[1], depths[0])
