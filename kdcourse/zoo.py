@@ -181,6 +181,11 @@ def load(name: str, *, device: str | torch.device = "cpu", folder: str | Path | 
         missing, unexpected = model.load_state_dict(stored, strict=False)
         if unexpected or set(missing) - _copies(model):
             raise ValueError(f"it is of another model: unexpected {unexpected[:3]}, missing {missing[:3]}")
+    except ModuleNotFoundError as error:
+        extra = "detection" if TEACHERS[name].task == "scenes" else "language"
+        raise ValueError(
+            f'{name} needs {error.name}, which is not installed: pip install "kdcourse[{extra}]".'
+        ) from None
     except Exception as error:
         raise ValueError(
             f"the teacher's file {path} is missing or damaged ({str(error)[:200]}). Reinstall the package, or "

@@ -287,3 +287,13 @@ def test_a_second_training_starts_from_the_averaged_weights_and_resumes(tmp_path
     for _ in range(2):  # the second time both checkpoints are finished
         resumed = zoo.fit_teacher(twice, checkpoint=tmp_path / "trial.pt", progress=False)
         assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_teacher_that_needs_a_library_names_it(monkeypatch):
+    def make():
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    name = "definitions_teacher"
+    monkeypatch.setitem(zoo.TEACHERS, name, dataclasses.replace(zoo.TEACHERS[name], make=make))
+    with pytest.raises(ValueError, match=r'needs transformers, .*"kdcourse\[language\]"'):
+        zoo.load(name)
