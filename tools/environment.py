@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-EXTRAS = {"lab": "lab,detection,language", "dev": "dev,peers"}
+EXTRAS = {"lab": "lab", "dev": "dev,peers"}
 KERNEL_NAME = "kdcourse (.venv)"  # as JupyterLab and VS Code list it; the notebooks' metadata names it too
 STAMP = "made_for.json"
 

@@ -36,7 +36,13 @@ def report() -> dict[str, str]:
     lines["jupyter"] = ", ".join(
         f"{name} {_version(name) or 'missing'}" for name in ("jupyterlab", "ipykernel", "ipython", "nbval")
     )
-    optional = {"transformers": "chapter 09", "nbgrader": "teachers' tools", "playwright": "browser tests"}
+    optional = {
+        "transformers": "chapters 09 and 11",
+        "torchmetrics": "chapter 08",
+        "pycocotools": "chapter 08",
+        "nbgrader": "teachers' tools",
+        "playwright": "browser tests",
+    }
     lines["optional"] = ", ".join(f"{name} {_version(name) or f'missing ({use})'}" for name, use in optional.items())
     lines["sandbox"] = sandbox_in_words()
     lines["problems"] = "; ".join(problems()) or "none found"

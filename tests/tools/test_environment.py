@@ -220,9 +220,21 @@ def test_binder_understands_the_python_of_conda():
 def test_conda_and_pip_ask_for_the_same_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-    wanted = dict(re.match(r"([\w-]+)(.*)", text).groups() for text in project["dependencies"])
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["lab"], *extras["detection"], *extras["language"]]
+    wanted = dict(re.match(r"([\w-]+)(.*)", text).groups() for text in needed if not text.startswith("kdcourse"))
     conda = requirements_of_conda()
     assert {name: conda.get(names.get(name, name)) for name in wanted} == wanted
+
+
+def test_learners_get_what_the_chapters_import_however_they_install():
+    """``make lab`` and both pip lines of README install this one extra; conda is compared with it above."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert "kdcourse[detection,language]" in extras["lab"]
+    assert environment.EXTRAS["lab"] == "lab"
+    commands = re.findall(r"`pip install [^`]*", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(commands) == 2
+    assert all("[lab]" in command for command in commands)
 
 
 def test_the_kernel_has_the_name_that_notebooks_and_docs_give_it():
