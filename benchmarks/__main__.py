@@ -10,7 +10,7 @@ import sys
 
 NAMES = (
     "imports", "step", "teacher_pass", "training", "losses", "large_losses", "sweeps", "sweep_ways", "live",
-    "scale_out", "grading",
+    "scale_out", "grading", "chapters",
 )  # fmt: skip
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
-from benchmarks import _floor, _timing, gpu, step
+from benchmarks import _floor, _timing, chapters, gpu, step
 from kdcourse.models import make_student_mlp
 from kdcourse.recipes import make_adam
 
@@ -109,3 +110,17 @@ def test_a_worker_killed_in_the_middle_loses_no_unit_and_doubles_none():
     found = json.loads(outcome.stdout.splitlines()[-1])
     assert (found["workers_killed"], found["lost"], found["recorded_twice"]) == (1, 0, 0)
     assert found["processes_that_worked"] >= 4
+
+
+def test_a_chapters_seconds_are_those_of_all_its_cells(tmp_path):
+    report = tmp_path / "report.xml"
+    cases = [("n.02_soft", "a cell", 1.5), ("n.02_soft", "another", 2.0), ("n.03_more", "one", 4)]
+    lines = "".join(f'<testcase classname="{where}" name="{name}" time="{s}"/>' for where, name, s in cases)
+    report.write_text(f"<testsuites><testsuite>{lines}</testsuite></testsuites>", encoding="utf-8")
+    assert chapters.seconds_by_notebook(report, ["02_soft", "03_more"]) == {"02_soft": 3.5, "03_more": 4.0}
+
+
+def test_a_chapters_size_counts_words_cells_and_turns(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# Two words 2"), nbformat.v4.new_code_cell('f = check("02.kl", f)')]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    assert chapters.size_of(tmp_path / "a.ipynb") == {"words": 2, "cells": 2, "your_turn": 1}
