@@ -233,6 +233,8 @@ def _unlabelled(name: str, claim: str, source: str, baselines: str, *pairs: tupl
         conditions=tuple(
             Condition(s, tuple(Contrast(f"{s}, unlabelled images", *pair) for pair in pairs)) for s in _SHAPES
         ),
+        note="The shipped teacher learned from all of these images with their labels; a teacher that never saw them "
+        "knows less about them. For such a one see private data.",
     )
 
 
