@@ -1,13 +1,15 @@
 """Hinton's table with every setting chosen on 5,000 held-out images, which nothing is trained on while it is chosen.
 
-``python -m experiments.hinton_table`` runs four stages, each of them units that are stored as soon as they are done:
+``python -m experiments.hinton_table`` runs five stages, each of them units that are stored as soon as they are done:
 
-1. teachers of 2×1200 units with dropout, a weight constraint and jitter: dropout, rate and epochs by held-out errors;
-2. a second seed of the best one; of the two the one with fewer held-out errors is the teacher;
-3. students of 20 epochs and two seeds: T, alpha, and whether they see the 25 shifts of ± 2 pixels;
-4. 100 epochs and eight seeds: plain, smoothed and distilled, with shifts and without.
+1. ``teachers``: 2×1200 units, dropout, weight constraint and jitter, 40 epochs; dropout and rate by held-out errors;
+2. ``longer``: that setting for 120 epochs, two seeds; of the three networks the one with the fewest held-out errors is
+   the teacher;
+3. ``knobs``: students of 10 epochs that see the 25 shifts of ± 2 pixels, two seeds; T and alpha by held-out errors;
+4. ``views``: with these knobs, the shifts or the images as they are, by held-out errors;
+5. ``table``: 60 epochs and eight other seeds: plain, smoothed and distilled.
 
-``--list`` shows the stages and the expected minutes. The record is ``experiments/results/held_out_table.json``. Test
+``--list`` shows the stages and the expected minutes. The record is ``experiments/results/hinton_table.json``. Test
 errors are counted, and choose nothing.
 """
 
@@ -19,29 +21,35 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments._record import write_json
 from experiments.budget import SHIFTS, shift
 from experiments.hinton import PAPER
 from experiments.registry import Rows, Study, Unit
 from experiments.running import FOLDER, run_studies, stored_rows
+from experiments.training import arm_name
 from kdcourse._files import write_atomically
 from kdcourse.data import MNIST, load_mnist
 from kdcourse.losses import kd_loss
 from kdcourse.models import make_hinton_student, make_mlp
+from kdcourse.sweeps import compare
 from kdcourse.training import count_errors, fit, pick_device, predict_logits
 from kdcourse.zoo import TEACHERS, fit_teacher
 
-HELD_OUT, PIXELS, BATCH_SIZE, RATE = 5_000, 2, 128, 2e-3
+HELD_OUT, PIXELS, BATCH_SIZE, RATE = 5_000, 2, 256, 2e-3
 WEIGHTS = FOLDER / "hinton_teachers"
-# Hidden and input dropout, peak rate, epochs.
-OF_TEACHER = tuple(product(((0.3, 0.1), (0.5, 0.2)), (1e-3, 2e-3), (60, 200)))
+# Hidden and input dropout, and peak rate.
+OF_TEACHER = tuple(product(((0.3, 0.1), (0.5, 0.2)), (1e-3, 2e-3)))
+BRIEF, PATIENT = 40, 120  # epochs of a teacher
 TEMPERATURES, ALPHAS, VIEWS = (2, 4, 8, 20), (0.9, 1.0), ("as they are", "shifted")
-SHORT, LONG, CHOOSE, SEEDS = 20, 100, (100, 101), range(8)
-MINUTES_OF_STEP = {"teacher": 0.060 / 60, "student": 0.005 / 60}  # one thread
+SHORT, LONG, CHOOSE, SEEDS = 10, 60, (100, 101), range(8)
+MINUTES_OF_STEP = {"teacher": 0.060 / 60, "student": 0.011 / 60}  # one thread
 
 
 @cache
@@ -81,8 +89,11 @@ def load_teacher(name: str) -> nn.Module:
 @cache
 def answers(name: str) -> Tensor:
     """Return the teacher's logits for the 25 shifts of every training image, (N, 25, 10) in half precision: 28 MB."""
-    images = data().train.images
-    return torch.stack([predict_logits(load_teacher(name), shift(images, *each)).half() for each in SHIFTS], dim=1)
+    path, images = WEIGHTS / f"{name}.answers", data().train.images
+    if not path.exists():
+        asked = [predict_logits(load_teacher(name), shift(images, *each)).half() for each in SHIFTS]
+        write_atomically(path, lambda temporary: torch.save(torch.stack(asked, dim=1), temporary))
+    return torch.load(path, map_location=images.device, weights_only=True)
 
 
 def pick_shifts(images: Tensor, which: Tensor) -> Tensor:
@@ -126,10 +137,10 @@ def student(arm: str, teacher: str, views: str, epochs: int, seed: int, temperat
     train = data().train
     torch.manual_seed(seed)
     model = make_hinton_student().to(train.images.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
     steps = epochs * math.ceil(len(train.labels) / BATCH_SIZE)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    knobs = {"temperature": temperature, "alpha": alpha, "smoothing": 0.1 * (arm == "smoothed")}
+    knobs = {"temperature": temperature, "alpha": alpha, "smoothing": 0.1 * (arm == "label_smoothing")}
     fit(
         model, (*train, answers(teacher)), partial(objective, shifted=views == VIEWS[1], **knobs), optimizer,
         epochs=epochs, batch_size=BATCH_SIZE, seed=seed, after_step=lambda step: scheduler.step(), progress=False,
@@ -143,26 +154,23 @@ def student(arm: str, teacher: str, views: str, epochs: int, seed: int, temperat
     return [{"cell": views, "arm": arm, "seed": seed, **row, "disagreements": int((~agree).sum())}]
 
 
-def teacher_units(seed: int, settings: Sequence[tuple] = OF_TEACHER) -> list[Unit]:
+def teacher_units(epochs: int, seeds: Sequence[int], settings: Sequence[tuple] = OF_TEACHER) -> list[Unit]:
     """Return a unit for each teacher."""
     return [
         Unit(teacher, {"dropout": list(dropout), "rate": rate, "epochs": epochs, "seed": seed})
-        for dropout, rate, epochs in settings
-    ]
-
-
-def choosing_units(name: str) -> list[Unit]:
-    """Return the students that choose T, alpha and views."""
-    return [
-        _student("distilled", name, views, SHORT, seed, temperature, alpha)
-        for views in VIEWS for temperature in TEMPERATURES for alpha in ALPHAS for seed in CHOOSE
+        for dropout, rate in settings for seed in seeds
     ]  # fmt: skip
 
 
-def final_units(name: str, temperature: float, alpha: float) -> list[Unit]:
+def choosing_units(name: str, views: str, knobs: Sequence[tuple] = tuple(product(TEMPERATURES, ALPHAS))) -> list[Unit]:
+    """Return the students that choose T and alpha, or views."""
+    return [_student("distilled", name, views, SHORT, seed, *pair) for pair in knobs for seed in CHOOSE]
+
+
+def final_units(name: str, views: str, temperature: float, alpha: float) -> list[Unit]:
     """Return the students that are reported."""
-    arms = {"plain": (1.0, 0.0), "smoothed": (1.0, 0.0), "distilled": (temperature, alpha)}
-    return [_student(arm, name, v, LONG, seed, *knobs) for v in VIEWS for arm, knobs in arms.items() for seed in SEEDS]
+    arms = {"no_teacher": (1.0, 0.0), "label_smoothing": (1.0, 0.0), "distilled": (temperature, alpha)}
+    return [_student(arm, name, views, LONG, seed, *knobs) for seed in SEEDS for arm, knobs in arms.items()]
 
 
 def _student(arm: str, name: str, views: str, epochs: int, seed: int, temperature: float, alpha: float) -> Unit:
@@ -196,28 +204,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(describe()))
         return 0
 
-    def run(name: str, about: str, units: list[Unit], *, last: bool = False) -> Rows:
-        study = Study(name, about, lambda: units, 0, writes_itself=not last)
-        run_studies([study], folder=options.folder, executor=options.executor, say=lambda line: print(line, flush=True))
+    def say(line: str) -> None:
+        if "recorded in" not in line:  # a stage has no record of its own
+            print(line, flush=True)
+
+    def run(stage: str, units: list[Unit]) -> Rows:
+        study = Study(f"hinton_table_{stage}", stage, lambda: units, 0, writes_itself=True)
+        run_studies([study], folder=options.folder, executor=options.executor, say=say)
         return stored_rows(study, folder=options.folder)
 
-    first = teacher_units(0)
-    best = int(str(fewest(run("hinton_teachers", "Teachers.", first), lambda place: place, first)))
-    pair = [unit for seed in (0, 1) for unit in teacher_units(seed, [OF_TEACHER[best]])]
-    chosen = run("hinton_teachers", "Two seeds of the best.", pair)
-    name = str(min(chosen, key=lambda row: row["held_out_errors"])["arm"])
-    units = choosing_units(name)
-    knobs = fewest(
-        run("hinton_choice", "T, alpha and views.", units),
-        lambda place: tuple(units[place].settings[key] for key in ("temperature", "alpha")),
-        units,
-    )
+    brief = teacher_units(BRIEF, [0])
+    tried = run("teachers", brief)
+    best = int(str(fewest(tried, lambda place: place, brief)))
+    longer = run("longer", teacher_units(PATIENT, [0, 1], [OF_TEACHER[best]]))
+    name = str(min([tried[best], *longer], key=lambda row: row["held_out_errors"])["arm"])
+    units = choosing_units(name, VIEWS[1])
+    students = run("knobs", units)
+    knobs = fewest(students, lambda place: tuple(units[place].settings[key] for key in ("temperature", "alpha")), units)
     assert isinstance(knobs, tuple)
-    about = (
-        f"Hinton's table, all settings chosen on held-out images: teacher {name}, T = {knobs[0]:g}, α = {knobs[1]:g}. "
-    )
-    run("held_out_table", f"{about}The paper: {PAPER}", final_units(name, *knobs), last=True)
+    both = [unit for views in VIEWS for unit in choosing_units(name, views, [knobs])]
+    seen = run("views", both)
+    views = str(fewest(seen, lambda place: both[place].settings["views"], both))
+    rows = run("table", final_units(name, views, *knobs))
+    settings = {"temperature": knobs[0], "alpha": knobs[1], "views": views, "epochs": LONG, "batch_size": BATCH_SIZE}
+    chosen = {"teachers": tried, "longer": longer, "knobs": _labelled(students, units), "views": seen}
+    print(write_json("hinton_table", record_of(rows, name, settings, chosen)))
     return 0
+
+
+def _labelled(rows: Rows, units: Sequence[Unit]) -> Rows:
+    """Return rows whose arm names the knobs."""
+    knobs = [(unit.settings["temperature"], unit.settings["alpha"]) for unit in units]
+    return [{**row, "arm": arm_name(*pair)} for row, pair in zip(rows, knobs, strict=True)]
+
+
+def record_of(rows: Rows, name: str, settings: dict[str, Any], chosen: dict[str, Rows]) -> dict[str, Any]:
+    """Return the record: what was chosen, all runs, their means, and the comparisons with both baselines."""
+    runs = pd.DataFrame(rows)
+    (teacher_row,) = {
+        row["arm"]: row for row in [*chosen["teachers"], *chosen["longer"]] if row["arm"] == name
+    }.values()
+    means = runs.groupby("arm", sort=False)[["test_errors", "held_out_errors", "disagreements"]].mean().round(2)
+    return {
+        "about": "Hinton's table with every setting chosen on 5,000 held-out images, which nothing is trained on",
+        "command": "python -m experiments.hinton_table",
+        "teacher": {**teacher_row, "training_images": 60_000 - HELD_OUT, "chosen_by": "held-out errors"},
+        "settings": {**settings, "seeds": len(SEEDS), "images": 60_000 - HELD_OUT, "held_out": HELD_OUT},
+        "paper": PAPER,
+        "chosen_on_held_out_images": chosen,
+        "runs": rows,
+        "means": {"teacher": {"test_errors": teacher_row["test_errors"]}} | means.to_dict(orient="index"),
+        "comparisons": compare(runs).to_dict(orient="records"),
+    }
 
 
 def describe() -> list[str]:
@@ -227,10 +265,11 @@ def describe() -> list[str]:
         math.ceil((60_000 - HELD_OUT) / BATCH_SIZE),
     )
     stages = {
-        "teachers": (sum(epochs for *_, epochs in OF_TEACHER) * per_epoch[0], "teacher"),
-        "second teacher": (max(epochs for *_, epochs in OF_TEACHER) * per_epoch[0], "teacher"),
-        "choice": (len(choosing_units("")) * SHORT * per_epoch[1], "student"),
-        "table": (len(final_units("", 1.0, 1.0)) * LONG * per_epoch[1], "student"),
+        "teachers": (len(teacher_units(BRIEF, [0])) * BRIEF * per_epoch[0], "teacher"),
+        "longer": (2 * PATIENT * per_epoch[0], "teacher"),
+        "knobs": (len(choosing_units("", VIEWS[1])) * SHORT * per_epoch[1], "student"),
+        "views": (len(VIEWS) * len(CHOOSE) * SHORT * per_epoch[1], "student"),
+        "table": (len(final_units("", VIEWS[1], 1.0, 1.0)) * LONG * per_epoch[1], "student"),
     }
     return [
         f"{name}: {steps:,} steps, {steps * MINUTES_OF_STEP[kind]:,.0f} minutes"
