@@ -7,8 +7,9 @@ small run. These rows judge the full-size record by the common rule.
 import hashlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from experiments.registry import SMALL, WORSE, Condition, Contrast, Entry, Rows, Study, Unit
@@ -38,10 +39,6 @@ def _distill(part: str) -> list[Unit]:
     return [module_unit("distill", part, sources=[ROOT / "kdcourse" / "commands" / "when_it_helps.py"])]
 
 
-def _hinton() -> list[Unit]:
-    return [module_unit("hinton", sources=[ROOT / "experiments" / "hinton.py"])]
-
-
 def _detection() -> list[Unit]:
     return [module_unit("detection", sources=[ROOT / "experiments" / "detection.py"])]
 
@@ -62,7 +59,6 @@ STUDIES = [
     Study("chapter06", "Chapter 06 at full size.", lambda: _chapter("06"), 54, writes_itself=True),
     Study("chapter07", "Chapter 07 at full size.", lambda: _chapter("07"), 36, writes_itself=True),
     Study("detection", "What of a detector is worth distilling.", _detection, 60, writes_itself=True, by_default=False),
-    Study("hinton", "Hinton's table.", _hinton, 60, writes_itself=True, by_default=False),
 ]
 
 _RUNS = {
@@ -75,11 +71,11 @@ _RUNS = {
         5,
         "scenes of digits, 2,000 for training, 1,000 for the test; each term's weight chosen on 300 others",
     ),
-    "hinton": (3, "2×800 units, 60,000 images, T = 20, 20 epochs"),
 }
 
 
-def _row(
+def row_of(
+    runs: Mapping[str, tuple[int, str]],
     study: str,
     name: str,
     claim: str,
@@ -92,7 +88,8 @@ def _row(
     unit: str = "errors",
     note: str = "",
 ) -> Entry:
-    seeds, run = _RUNS[study]
+    """Return a row of a record that a module writes itself; ``runs`` has the seeds of each study and what was run."""
+    seeds, run = runs[study]
     return Entry(
         name=name,
         claim=claim,
@@ -111,6 +108,7 @@ def _row(
     )
 
 
+_row = partial(row_of, _RUNS)
 _NONE, _KD = "against no teacher", "against soft targets"
 _OF_03 = [
     _row(
@@ -411,66 +409,6 @@ _OF_07 = [
     ),
 ]
 
-_HINTON = "Hinton et al. 2015, section 3"
-_OF_HINTON = [
-    _row(
-        "hinton",
-        "Hinton: 146 to 74",
-        "A 2×800 student that makes 146 errors makes 74 with soft targets at T = 20: the teacher helps.",
-        _HINTON,
-        "plain labels; smoothed labels",
-        {"60,000 images": [("test", "distilled", "no_teacher"), ("test", "distilled", "label_smoothing")]},
-        smallest=10,
-    ),
-    _row(
-        "hinton",
-        "Hinton: 74 errors",
-        "The distilled student makes 74 errors.",
-        _HINTON,
-        "the paper's 74",
-        {"60,000 images": [("test", "distilled", 74.0, ("better", SMALL))]},
-        smallest=5,
-    ),
-    _row(
-        "hinton",
-        "Hinton: plain 146",
-        "The plain student makes 146 errors.",
-        _HINTON,
-        "the paper's 146",
-        {"60,000 images": [("test", "no_teacher", 146.0, SMALL)]},
-        smallest=15,
-    ),
-    _row(
-        "hinton",
-        "Hinton: no threes",
-        "A student that never saw a three makes 206 errors, 109 with its bias raised.",
-        _HINTON,
-        "its own errors before the bias; the paper's 109",
-        {
-            "there are no threes": [
-                ("test", "without_3, with bias", "without_3"),
-                ("test", "without_3, with bias", 109.0, ("better", SMALL)),
-            ]
-        },
-        smallest=10,
-        note="The paper tuned its bias on test images; here it is chosen on held-out ones.",
-    ),
-    _row(
-        "hinton",
-        "Hinton: only 7 and 8",
-        "A student of sevens and eights alone makes 47.3 % errors, 13.2 % with lowered biases.",
-        _HINTON,
-        "its own errors before the biases; the paper's 1,320",
-        {
-            "there are sevens and eights": [
-                ("test", "only_7_and_8, with bias", "only_7_and_8"),
-                ("test", "only_7_and_8, with bias", 1320.0, ("better", SMALL)),
-            ]
-        },
-        smallest=100,
-    ),
-]
-
 _PYRAMID = "against the pyramid, full"
 _OF_DETECTION = [
     _row(
@@ -508,5 +446,4 @@ ENTRIES = [
     *_OF_06,
     *_OF_07,
     *(replace(entry, lower_is_better=False) for entry in _OF_DETECTION),
-    *_OF_HINTON,
 ]

@@ -252,7 +252,7 @@ def record_of(rows: Rows, name: str, settings: dict[str, Any], chosen: dict[str,
         "settings": {**settings, "seeds": len(SEEDS), "images": 60_000 - HELD_OUT, "held_out": HELD_OUT},
         "paper": PAPER,
         "chosen_on_held_out_images": chosen,
-        "runs": rows,
+        "runs": [{**row, "cell": "test", "views": row["cell"]} for row in rows],
         "means": {"teacher": {"test_errors": teacher_row["test_errors"]}} | means.to_dict(orient="index"),
         "comparisons": compare(runs).to_dict(orient="records"),
     }

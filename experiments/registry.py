@@ -34,6 +34,7 @@ MODULES = (
     "gradients",
     "shapes",
     "earlier",
+    "hinton_rows",
     "later",
 )
 BETTER, WORSE, SMALL, UNCLEAR = "better", "worse", "too small to matter", "unclear"

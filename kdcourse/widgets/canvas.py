@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import ipywidgets
@@ -19,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -63,7 +65,11 @@ class Canvas:
         self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
         self._agg = FigureCanvasAgg(self.figure)
         self._moving: list[Artist] = []
+        self._words: list[Text] = []
         self._still: Any = None
+        self._settled: Any = None  # the still parts and the words that stand as they stood
+        self._states: list[tuple] = []  # of the words, at the last frame
+        self._settled_states: tuple | None = None
         self.frames = 0
         # The height follows the width: on a narrow page the picture shrinks and keeps its shape.
         layout = ipywidgets.Layout(
@@ -89,9 +95,15 @@ class Canvas:
             artist.set_animated(True)
             self._moving.append(artist)
 
+    def words(self, *texts: Text) -> None:
+        """Draw these below all that moves, and only anew where they have changed: words are the dearest to draw."""
+        for text in texts:
+            text.set_animated(True)
+            self._words.append(text)
+
     def renew(self) -> None:
         """Draw the still parts again at the next frame, as after new axis limits."""
-        self._still = None
+        self._still = self._settled = None
 
     def draw(self, **said: object) -> None:
         """Draw a frame and hand it to the widget.
@@ -105,13 +117,26 @@ class Canvas:
         if self._still is None:
             self._agg.draw()
             self._still = self._agg.copy_from_bbox(self.figure.bbox)
-        else:
-            self._agg.restore_region(self._still)
         renderer = self._agg.get_renderer()
-        for artist in self._moving:
+        for artist in (*self._restore(renderer), *self._moving):
             artist.draw(renderer)
         self.frames += 1
         self.widget.value = self._encode(said)
+
+    def _restore(self, renderer: Any) -> list[Text]:
+        """Put back what has not changed since the last frame; return the words that have."""
+        states = [_state(text) for text in self._words]
+        settled = [state if old == state else None for old, state in zip_longest(self._states, states)]
+        self._states = states
+        if self._settled is None or self._settled_states != tuple(settled):
+            self._agg.restore_region(self._still)
+            for text, state in zip(self._words, settled, strict=True):
+                if state is not None:
+                    text.draw(renderer)
+            self._settled, self._settled_states = self._agg.copy_from_bbox(self.figure.bbox), tuple(settled)
+        else:
+            self._agg.restore_region(self._settled)
+        return [text for text, state in zip(self._words, settled, strict=True) if state is None]
 
     def _encode(self, said: dict[str, object]) -> bytes:
         size = self._agg.get_width_height(physical=True)
@@ -124,6 +149,11 @@ class Canvas:
             pixels = pixels.quantize(palette=PALETTE, dither=Image.Dither.NONE)
         pixels.save(buffer, "PNG", compress_level=1, pnginfo=info)
         return buffer.getvalue()
+
+
+def _state(text: Text) -> tuple:
+    """Return what of a text can change from frame to frame."""
+    return text.get_text(), text.get_position(), text.get_color(), text.get_horizontalalignment(), text.get_visible()
 
 
 class Shown:

@@ -57,7 +57,7 @@ def test_the_table_has_both_baselines_under_the_same_views_and_seeds(small):
     assert {(row["arm"], row["seed"]) for row in record["runs"]} == {
         (arm, seed) for arm in ("no_teacher", "label_smoothing", "distilled") for seed in range(2)
     }
-    assert {row["cell"] for row in record["runs"]} == {record["settings"]["views"]}
+    assert {row["views"] for row in record["runs"]} == {record["settings"]["views"]}
     assert record["paper"]["distilled"]["test_errors"] == 74
     errors = [row["test_errors"] for row in record["runs"] if row["arm"] == "distilled"]
     assert record["means"]["distilled"]["test_errors"] == sum(errors) / 2

@@ -91,7 +91,7 @@ def draw_exits() -> Drawing:
     drawing = Drawing(
         780, 340,
         alt="Three stages in a row with a classifier, an exit, after each. All exits learn from the labels. The "
-        "deepest exit's answer, detached, is also the soft target of the two shallower exits. An image whose answer "
+        "deepest exit's answer is also the soft target of the two shallower exits. An image whose answer "
         "is sure enough may leave at an early exit.",
     )  # fmt: skip
     drawing.text(14, 240, "image", role="quiet", anchor="start")
@@ -108,5 +108,5 @@ def draw_exits() -> Drawing:
     drawing.text(690, 306, "labels", role="ce")
     drawing.arrow([(601, 114), (601, 50), (391, 50), (391, 112)], role="kd")
     drawing.arrow([(391, 50), (181, 50), (181, 112)], role="kd")
-    drawing.text(496, 30, "soft target, detached", role="kd")
+    drawing.text(496, 30, "soft target", role="kd")
     return drawing

@@ -97,7 +97,8 @@ class ErrorChart:
             for name, text in (ends or {}).items()
         }
         self._now = ax.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
-        canvas.moving(self._now, self._teacher, self._below, *self.marks.values(), *self.lines.values(), *self._texts)
+        canvas.words(self._below, *self._texts)
+        canvas.moving(self._now, self._teacher, *self.marks.values(), *self.lines.values())
         canvas.moving(*self._ends.values())
 
     def draw(self, curves: Mapping[str, Curve], *, step: int, marks: Sequence[Mark] = ()) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
+from matplotlib.text import Text
 from torch import Tensor
 
 from ...data.mnist import Split
@@ -54,8 +55,9 @@ class LivePicture:
         # A teacher that has seen these images makes next to no errors on them: its line would say nothing.
         level = errors if errors >= LOWEST_LEVEL else None
         self.chart = ErrorChart(self.canvas, (0.075, 0.15, 0.52, 0.7), ROLES, level=level)
+        self.digit = int(measured.labels[self._interest.argmax()])
         self._make_bars()
-        self.choose_digit(int(measured.labels[self._interest.argmax()]))
+        self.choose_digit(self.digit)
         self.show_fork(False)
 
     def choose_digit(self, digit: int) -> None:
@@ -64,13 +66,15 @@ class LivePicture:
         self._image = self._measured.images[index : index + 1]  # (1, 1, 28, 28)
         self.digit, self._target = digit, self._teacher_logits[index]
         self._corner.set_data(self._image[0, 0].cpu().numpy())
+        self._title.set_text(self._words())
         self.canvas.renew()
 
     def _make_bars(self) -> None:
         ax = tidy(self.canvas.add_axes(0.665, 0.15, 0.325, 0.66))
         ax.set(xlim=(-0.6, 9.6), ylim=(0, 1.02), xticks=range(10), xlabel="class")
         ax.grid(False, axis="x")
-        self._title = ax.set_title("", fontsize=9, color=INK, loc="left")
+        self._title = ax.set_title(self._words(), fontsize=9, color=INK, loc="left")
+        self._at = self._continue(self._title)
         # Thick lines in place of ten bars: one thing to draw.
         self._bars = ax.vlines(range(10), 0, [0.0] * 10, colors=COLORS["teacher"], linewidth=14, alpha=0.85)
         self._predictions = {}
@@ -81,7 +85,20 @@ class LivePicture:
                 color=COLORS[role], markersize=6, markeredgewidth=1.6, markeredgecolor=edge,
             )  # fmt: skip
         self._corner = self.canvas.add_image(0.93, 0.835, 0.065, 0.16)
-        self.canvas.moving(self._bars, *self._predictions.values(), self._title)
+        self.canvas.words(self._at)
+        self.canvas.moving(self._bars, *self._predictions.values())
+
+    def _words(self) -> str:
+        return f"soft target of this {self.digit} and the\nstudents' predictions,"
+
+    def _continue(self, title: Text) -> Text:
+        """Return an empty text that goes on where the last line of a title ends: only this is drawn at each move."""
+        figure, words = self.canvas.figure, title.get_text()
+        title.set_text(words.splitlines()[-1])
+        box = title.get_window_extent().transformed(figure.transFigure.inverted())
+        title.set_text(words)
+        (_, baseline) = figure.transFigure.inverted().transform(title.get_transform().transform(title.get_position()))
+        return figure.text(box.x1 + 0.006, baseline, "", fontsize=title.get_fontsize(), color=INK, va="baseline")
 
     def show_fork(self, forked: bool) -> None:
         """Add the fork to the legend, or take it away."""
@@ -96,7 +113,7 @@ class LivePicture:
         self.canvas.draw(step=step, temperature=knobs.temperature, alpha=knobs.alpha, marks=len(marks))
 
     def _place_bars(self, arms: Mapping[str, Arm], temperature: float) -> None:
-        self._title.set_text(f"soft target of this {self.digit} and the\nstudents' predictions, T = {temperature:.3g}")
+        self._at.set_text(f"T = {temperature:.3g}")
         heights = soften(self._target, temperature=temperature).tolist()
         self._bars.set_segments([[(k, 0), (k, height)] for k, height in enumerate(heights)])
         for name, points in self._predictions.items():
