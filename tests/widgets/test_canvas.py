@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from kdcourse import plots
 from kdcourse.widgets import Canvas, hello_slider
@@ -27,6 +28,29 @@ def test_a_blitted_frame_is_the_frame_that_is_drawn_from_nothing():
         canvas.draw()
         frames.append(bytes(canvas.figure.canvas.buffer_rgba()))
     assert frames[0] == frames[1]
+
+
+def test_words_that_stay_are_not_drawn_again_and_stay_in_the_picture(monkeypatch):
+    drawn, pictures = [], []
+    monkeypatch.setattr(Text, "draw", lambda text, renderer, draw=Text.draw: (drawn.append(text), draw(text, renderer)))
+    for renewed in (False, True):
+        canvas, line = make_canvas()
+        stays, moves = canvas.figure.text(0.1, 0.9, "stays"), canvas.figure.text(0.5, 0.9, "at 0")
+        canvas.words(stays, moves)
+        for number in range(3):
+            moves.set_text(f"at {number}")
+            line.set_ydata([number, 0])
+            if renewed:
+                canvas.renew()
+            drawn.clear()
+            canvas.draw()
+            assert moves in drawn
+            assert (stays in drawn) == (renewed or number < 2), "twice: as new, and as what will stay"
+        moves.set_position((0.6, 0.8))
+        stays.set_text("")
+        canvas.draw()
+        pictures.append(bytes(canvas.figure.canvas.buffer_rgba()))
+    assert pictures[0] == pictures[1]
 
 
 def test_an_image_of_a_digit_goes_from_paper_to_ink():
