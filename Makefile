@@ -70,7 +70,7 @@ site: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
-# Every claim of docs/ledger.md, for about three and a half hours of two cores; after a stop it goes on where it was.
+# Every claim of docs/ledger.md but the longest (docs/studies.md says how long); after a stop it goes on where it was.
 evidence: $(VENV)/.dev
 	$(BIN)/python -m experiments
 	$(BIN)/python tools/update_docs.py

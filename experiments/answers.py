@@ -141,7 +141,7 @@ def _units() -> list[Unit]:
 
 
 SHALLOW, DEEP = "784-128-10", "784-300-300-10"
-STUDIES = [Study("answers", "What in a teacher's answer helps: true answers and five that lack something.", _units, 24)]
+STUDIES = [Study("answers", "What in a teacher's answer helps: true answers and five that lack something.", _units, 10)]
 
 _BEST_SMOOTHED = ("smoothed 0.1", "smoothed 0.3")
 

@@ -169,21 +169,21 @@ STUDIES = [
         "labels",
         "Both baselines and T = 4, 20 for 100 to 55,000 labelled images.",
         lambda: [Unit(labels, {"shape": s, "images": n}) for s in _SHAPES for n in SIZES],
-        minutes=24,
+        minutes=14,
     ),
     Study(
         "unlabelled",
         "1,000 labelled images, 9,000 without labels.",
         lambda: [Unit(unlabelled, {"shape": shape}) for shape in _SHAPES],
-        minutes=9,
+        minutes=5,
     ),
     Study(
         "transfer",
         "The teacher's answers alone, for real images and four substitutes.",
         lambda: [Unit(transfer, {"kind": kind}) for kind in TRANSFER],
-        minutes=4,
+        minutes=2,
     ),
-    Study("private", "A teacher of private images, a student of public ones.", lambda: [Unit(private)], minutes=5),
+    Study("private", "A teacher of private images, a student of public ones.", lambda: [Unit(private)], minutes=3),
 ]
 
 _ADVICE = "a common piece of advice"

@@ -72,7 +72,7 @@ def ensembles() -> Rows:
 
 
 STUDIES = [
-    Study("ensembles", "Five networks as one teacher, against one of them.", lambda: [Unit(ensembles)], minutes=11)
+    Study("ensembles", "Five networks as one teacher, against one of them.", lambda: [Unit(ensembles)], minutes=8)
 ]
 
 

@@ -82,7 +82,7 @@ def _seconds(work: partial, tries: int = 5) -> float:
 
 STUDIES = [
     Study("speed", "Time and memory of teacher and students.", lambda: [Unit(speed)], minutes=1),
-    Study("sizes", "Students of a half to a hundredth of their teacher.", lambda: [Unit(sizes)], minutes=18),
+    Study("sizes", "Students of a half to a hundredth of their teacher.", lambda: [Unit(sizes)], minutes=13),
 ]
 
 _DISTILLED = arm_names((1, 4, 16), (0.9,))

@@ -58,7 +58,7 @@ def _width_units() -> list[Unit]:
 
 
 STUDIES = [
-    Study("grid", "T × alpha × images for two shapes of student.", _grid_units, minutes=43),
+    Study("grid", "T × alpha × images for two shapes of student.", _grid_units, minutes=26),
     Study("width", "T for 30 and for 300 units in each of two layers, 55,000 images.", _width_units, minutes=28),
 ]
 

@@ -73,6 +73,12 @@ def with_guide(markdown: str) -> str:
     return re.sub(r"\{\{ guide: (.*?) \}\}", table, markdown).replace("{{ ledger: counts }}", counts_in_words())
 
 
+def exercises_of(source: Path, root: Path) -> list[Path]:
+    """Return the exercises of a chapter: with a b behind the number where the source text has taken it already."""
+    named = [sorted((root / "solutions").glob(f"ex{source.stem[:2]}{letter}_*.py")) for letter in ("b", "")]
+    return named[0] or named[1]
+
+
 def ways_on(source: Path, root: Path = ROOT) -> str:
     """Return the last cell: links to the chapters before and after, the exercise, the glossary and the traps."""
     chapters = sorted(source.parent.glob("*.py"))
@@ -82,7 +88,7 @@ def ways_on(source: Path, root: Path = ROOT) -> str:
         links.append(f"← [{title_of(chapters[place - 1])}]({chapters[place - 1].stem}.ipynb)")
     links += [
         f"[{title_of(exercise)}](../exercises/{exercise.stem}/{exercise.stem}.ipynb)"
-        for exercise in sorted((root / "solutions").glob(f"ex{source.stem[:2]}_*.py"))
+        for exercise in exercises_of(source, root)
     ]
     links += ["[Glossary](../docs/glossary.md)", "[Traps](../docs/traps.md)"]
     if place + 1 < len(chapters):

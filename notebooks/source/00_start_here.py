@@ -33,7 +33,7 @@ from kdcourse.training import accuracy, count_errors, pick_device, train
 from kdcourse.widgets import guess, hello_slider
 
 # %% [markdown]
-# The table above names your **device**. With a GPU everything here is quicker; without one nothing is missing. On Colab,
+# The first cell names your **device**. You need no GPU: two cores are enough. On Colab,
 # *Runtime → Change runtime type* gives you a GPU. `kdcourse doctor` in a terminal says more.
 #
 # ## The data
@@ -66,7 +66,8 @@ show(ax, alt="00.twenty-handwritten-digits")
 guess("00.one-pass")
 
 # %% [markdown]
-# The whole course uses one training loop. `train` takes a network, batches, an [objective](glossary:objective) and an optimizer. The
+# The whole course uses one training loop. `train` takes a network, batches, an [objective](glossary:objective) and an optimizer. It trains one step each time
+# it is asked, and returns what happened. The
 # objective is a function that you can read: it returns the terms of the loss, by name. Here there is one, the
 # [cross-entropy](glossary:cross-entropy), which is large where the network gives the right digit a small probability.
 
@@ -137,7 +138,7 @@ assert zoo.provenance("teacher_mlp")["epochs"] == 20
 #
 # The command `kdcourse distill` asks this question, in a minute or two. It trains students of two shapes. A name
 # such as 784-128-10 says how many numbers go in, how many units are in between, and how many answers come out. *Plain* students learn
-# from labels, *smoothed* ones from labels that are a little soft, *distilled* ones from a teacher too. This picture is a recorded run:
+# from labels, *smoothed* ones from labels that give the right digit a little less than 1 and share the rest, *distilled* ones from a teacher too. This picture is a recorded run:
 
 # %%
 record = read_record("distill")
@@ -154,12 +155,12 @@ assert "better" not in [alone[images, "smoothed"] for images in (300, 2000, 1000
 assert alone[55000, "plain"] == alone[55000, "smoothed"] == "worse"
 
 # %% [markdown]
+# A dot is the mean of three students, a vertical line is its 95 % [interval](glossary:confidence-interval), the range in which the true mean may well
+# lie, and lower is better. The word above says "better" if the distilled students beat *both* others, seed by seed, and "worse" if one of the others
+# beats them. These students had about 800 steps each. Chapter 02 builds the method.
+#
 # The student with *two* hidden layers makes fewer errors with a teacher at all four sizes. The student with *one* hidden layer is
 # better than plain up to 2,000 images, but never clearly better than smoothed; with all 55,000 images the teacher makes it **worse** than both.
-#
-# A dot is the mean of three students, a vertical line is its 95 % [interval](glossary:confidence-interval), and lower is better. The word above
-# tells whether the distilled students beat *both* others, seed by seed. These students had
-# about 800 steps each. Chapter 02 builds the method.
 #
 # ## Do sliders work here?
 #
@@ -182,7 +183,7 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 # ## Summary
 #
 # - Cells run from top to bottom; the first is the same everywhere and changes nothing that is installed.
-# - You guess, then the machine answers. Every number in the text is checked by a collapsed cell below it.
+# - You guess, then the machine answers. A collapsed cell checks what the text claims.
 # - `train` is the loop; an objective is a function that returns the terms of the loss.
 # - Teachers come trained (`kdcourse zoo` lists them), data comes inside the package.
 # - A teacher does not always help. Whether it does depends on the student's shape and on how many images it has.

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Teacher and student
 #
-# A cook who has learned for twenty years can teach in one what took her twenty. [Knowledge
+# A cook who has learned for twenty years can teach in one year what took her twenty. [Knowledge
 # distillation](glossary:knowledge-distillation) tries the same with networks. A large one, the [teacher](glossary:teacher), has been
-# trained; a small one, the [student](glossary:student), learns from its answers. At the end of this chapter one small network stands
-# for five, at a fifth of their cost. To understand why that works, you first look at what a teacher's answers hold.
+# trained; a small one, the [student](glossary:student), learns from its answers. Later in this chapter one small network stands for five, at a fifth of their
+# cost. To understand why that works, you first look at what a teacher's answers hold.
 #
 # **You will be able to**
 # - read a teacher's probabilities, and say which digits it finds alike;
@@ -63,7 +63,7 @@ assert sure > 0.98
 
 # %% [markdown]
 # It is wrong on about one digit in a hundred, and it is nearly always sure. For each image it gives ten
-# [logits](glossary:logits), and the [softmax](glossary:softmax) turns them into ten probabilities. Here are the ten digits on which
+# [logits](glossary:logits), and the [softmax](glossary:softmax) turns them into ten probabilities: `soften` with `temperature=1`. Here are the ten digits on which
 # it is least sure.
 
 # %%
@@ -85,8 +85,7 @@ show(ax, alt="01.least-sure-digits")
 # Which digits does the teacher find alike? `soft` holds its softened answers, shape (N, 10), and `labels` the right digits, shape
 # (N,). Write a function that returns ten rows, shape (10, 10): row $d$ is the mean of the answers to all images whose label is $d$.
 #
-# For example, suppose only two images are labelled 4, and class 9 gets 0.02 from one and 0.04 from the other. Then row 4 has
-# 0.03 in column 9.
+# For example, suppose only two images are labelled 6, and class 2 gets 0.02 from one and 0.04 from the other. Then row 6 has 0.03 in column 2.
 
 
 # %%
@@ -175,8 +174,8 @@ plots.digit_grid(images[least_sure][None], ax=beside)  # the digit itself
 show(ax, alt="01.unclear-three")
 
 # %% [markdown]
-# What does a student learn from this answer? One step of training moves its logits along $T\,(p - q)$, minus the gradient of the
-# loss (chapter 02). Here $p$ is the teacher's row and $q$ the student's. A student that knows nothing has $q = 0.1$ everywhere.
+# What does a student learn from this answer? One step of training pushes its logits in the direction $T\,(p - q)$. This is minus the gradient of the loss that
+# chapter 02 builds. Here $p$ is the teacher's row and $q$ the student's. A student that knows nothing has $q = 0.1$ everywhere.
 
 # %%
 p = soften(logits[least_sure], temperature=4)  # (10,)
@@ -215,7 +214,7 @@ explorer
 # ### Your turn: what a layer costs
 #
 # Each number that leaves a layer is a sum of products: one multiply-add for each weight in one row of the layer's `weight`. For example, a layer from
-# 784 to 128 units lets 128 numbers out, and each of them took 784: that is 128 · 784 = 100,352. A convolution works the same way,
+# 784 to 128 units gives 128 numbers, and each takes 784 multiply-adds: that is 128 · 784 = 100,352. A convolution works the same way,
 # but far more numbers leave it. Its first row of weights, `layer.weight[0]`, has a number for each channel and place of its window.
 #
 # Write the count for one layer and its `output` for one image. Leave the bias out, as is usual.
@@ -295,7 +294,7 @@ assert 14 < work["teacher"] / work["student"] < 15
 #
 # - **no teacher**: from the labels alone;
 # - **[label smoothing](glossary:label-smoothing)**: from labels made a little soft, without any knowledge. A teacher must give more than this;
-# - **distilled**: 0.9 of the loss comes from a teacher's soft answers, 0.1 from the labels. Chapter 02 takes this loss apart.
+# - **distilled**: a teacher's soft answers have the weight 0.9 in the loss, the labels 0.1. Chapter 02 takes this loss apart.
 #
 # All get the same 2,000 images and the same number of steps. Why so few images? The teachers have seen 55,000, so they have something
 # to add; and you need not wait.
@@ -363,7 +362,7 @@ assert errors["CNN teacher"] < 70
 assert errors["teacher=CNN"] > 5 * errors["teacher"]
 
 # %% [markdown]
-# "Approaches the teacher", says the usual table. Not here: the best student still makes more than five times the errors of either
+# "Nearly as accurate", says the usual table. Not here: the best student still makes more than five times the errors of either
 # teacher. It had 2,000 images, and its teacher had 55,000. In chapter 02 the student gets more.
 
 # %% [markdown]
@@ -502,7 +501,7 @@ assert student_errors.max() < 1500
 assert student_errors.mean() < 1.25 * inside.test_errors.mean()
 
 # %% [markdown]
-# The student comes close to its teacher without one label. The two baselines do what the story forbids: they learn from the public
+# The student gets nearly nine of ten right, close to its teacher, without one label. The two baselines do what the story forbids: they learn from the public
 # images' *labels*. They show what labels would have been worth.
 #
 # > **This is no privacy guarantee.** The teacher's answers depend on its private images, and nothing here limits how much they give
@@ -574,8 +573,8 @@ assert against_labels["teacher, T = 4"] < 1 / 3
 assert against_labels["fake teacher, T = 4"] < 1 / 2
 
 # %% [markdown]
-# At $T = 1$ little changes. At $T = 4$ the gradients have less than a third of the noise. With the *fake* teacher, which knows
-# nothing, they have less than half. So **much of the smoothness comes from the temperature**: it asks all ten logits for a value on
+# At $T = 1$ little changes. At $T = 4$ the gradients have less than a third of the noise. With the *fake* teacher, which knows only the label, they have less
+# than half. So **much of the smoothness comes from the temperature**: it asks all ten logits for a value on
 # every image, also long after the answer is right.
 #
 # The rest may be knowledge, or only the size of this teacher's logits. And a smoother gradient is not yet a better student. What
@@ -587,7 +586,7 @@ assert against_labels["fake teacher, T = 4"] < 1 / 2
 # - A teacher's softened probabilities say which classes are alike; they agree roughly with its own confusions.
 # - Size, cost, speed and accuracy are four measurements. A network with fewer parameters can be the slower one.
 # - A teacher must beat label smoothing, not only "no teacher". Not every teacher does, and its size does not tell.
-# - A student can stand for an ensemble, or for a teacher whose data stay inside. The first loses something, the second promises nothing about privacy.
+# - A student can stand for an ensemble, or for a teacher whose data stay inside. In the first case some accuracy is lost; in the second, privacy is not guaranteed.
 # - Gradients are smoother at a higher temperature, with a teacher or without.
 #
 # ## Think, then try
@@ -616,7 +615,7 @@ assert against_labels["fake teacher, T = 4"] < 1 / 2
 #
 #    With 500 images both teachers beat both baselines clearly: against label smoothing 154 errors fewer (between 137 and 172) with the first
 #    teacher, and 235 fewer (between 180 and 290) with the CNN. With 8,000 images label smoothing makes 171 errors fewer
-#    than the first teacher's student (between 112 and 230); against the CNN's it is unclear. So few images are where a teacher helps.
+#    than the first teacher's student (between 112 and 230); against the CNN's it is unclear. So these teachers help this student where images are few.
 #
 #    </details>
 #
@@ -643,9 +642,12 @@ assert against_labels["fake teacher, T = 4"] < 1 / 2
 #
 # ## References
 #
-# - Hinton, Vinyals, Dean (2015). *Distilling the knowledge in a neural network.* [arXiv:1503.02531](https://arxiv.org/abs/1503.02531): sections 1 and 2 (teacher, student, temperature).
+# - Hinton, Vinyals, Dean (2015). *Distilling the knowledge in a neural network.* [arXiv:1503.02531](https://arxiv.org/abs/1503.02531): sections 1 and 2
+#   (teacher, student, temperature).
 # - Buciluǎ, Caruana, Niculescu-Mizil (2006). *Model compression.* KDD 2006: an ensemble into one network, with unlabelled data.
-# - Papernot and others (2017). *Semi-supervised knowledge transfer for deep learning from private training data.* [arXiv:1610.05755](https://arxiv.org/abs/1610.05755): section 2 (PATE: many teachers, noise, a counted budget).
-# - Shokri and others (2017). *Membership inference attacks against machine learning models.* [arXiv:1610.05820](https://arxiv.org/abs/1610.05820): what answers give away about training data.
+# - Papernot and others (2017). *Semi-supervised knowledge transfer for deep learning from private training data.*
+#   [arXiv:1610.05755](https://arxiv.org/abs/1610.05755): section 2 (PATE: many teachers, noise, a counted budget).
+# - Shokri and others (2017). *Membership inference attacks against machine learning models.* [arXiv:1610.05820](https://arxiv.org/abs/1610.05820): what answers
+#   give away about training data.
 # - Müller, Kornblith, Hinton (2019). *When does label smoothing help?* [arXiv:1906.02629](https://arxiv.org/abs/1906.02629): section 1 (the second baseline) and
 #   section 4 (why a teacher trained with it teaches less).

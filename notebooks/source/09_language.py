@@ -73,8 +73,10 @@ disable_progress_bar()  # of loading and saving models
 draw_language()
 
 # %% [markdown]
-# Teacher and student are BERTs. A text is cut into *tokens*, and each token becomes a vector, its [embedding](glossary:embedding). Then come *blocks*. In each block every token looks at
-# the others ([attention](glossary:self-attention)) and takes over what it finds there. What leaves a block is called a [hidden state](glossary:hidden-state). At the end the mean of the last
+# Teacher and student are BERTs. A text is cut into *tokens*, and each token becomes a vector, its [embedding](glossary:embedding). Then come *blocks*. In each
+# block every token looks at
+# the others ([attention](glossary:self-attention)) and takes over what it finds there. This happens several times side by side; each of these is an *attention
+# head*. What leaves a block is called a [hidden state](glossary:hidden-state). At the end the mean of the last
 # states gives an answer. The student has half of the blocks, so its block 1 is compared with the teacher's block 2, and its block 2 with block 4.
 #
 # ## The cast
@@ -118,7 +120,8 @@ pd.DataFrame(table).T.style.format({"test errors": "{:,.0f}", "right": "{:.1%}"}
 
 # %% [markdown]
 # The transformer is better, and not by much. Definitions are short, and one word often gives the kind away. Keep that in mind: what a student can gain here lies between a
-# student that has seen few labels and this teacher. One more thing to know: the teacher learned from smoothed labels, which made it better on held-out definitions. Such a teacher may be a worse one to
+# student that has seen few labels and this teacher. One more thing to know: the teacher learned from smoothed labels, which made it better on held-out
+# definitions. Such a teacher may be a worse one to
 # learn *answers* from; the ledger has a [row on that](../docs/ledger.md#label-smoothed-teacher).
 #
 # The students have 2 blocks. Where are the parameters of a small student?
@@ -147,7 +150,8 @@ assert sizes["share of embeddings"].iloc[0] < 0.4
 #
 # ## Where do they look?
 #
-# The first student is not trained at all. It takes the teacher's embeddings, its blocks 2 and 4, and its heads. DistilBERT began in this way. Nothing in it has ever been used without
+# The first student is not trained at all. It takes the teacher's embeddings, its blocks 2 and 4, and its output layers, which are also called heads. DistilBERT
+# began in this way. Nothing in it has ever been used without
 # blocks 1 and 3. How many definitions does it get right?
 
 # %%
@@ -187,7 +191,8 @@ explorer = HeadsExplorer(
 explorer
 
 # %% [markdown]
-# The copied student still tells most kinds. Each block *adds* something to the vectors that it gets, so where a block is missing much of them is as it was. And yet its second block looks elsewhere: it was
+# The copied student still tells most kinds. Each block *adds* something to the vectors that it gets, so where a block is missing much of them is as it was. And
+# yet its second block looks elsewhere: it was
 # made to follow block 3, and block 3 is gone. How far are the maps apart, on average over 64 definitions? We come to the measure in a moment; 0 means equal.
 
 # %%
@@ -244,7 +249,8 @@ assert twice < once / 10
 #
 # ### What a longer neighbour does
 #
-# The second thing is [padding](glossary:padding). Texts of a batch have different lengths, so short ones are filled up. The model is told not to look there. The loss has to be told too.
+# The second thing is [padding](glossary:padding). Texts of a batch have different lengths, so short ones are filled up. The model is told not to look there.
+# The loss has to be told too.
 #
 # Take one short definition, alone and beside longer ones, and take the mean over all cells of its maps. What happens to it when its neighbour is twice as long?
 
@@ -309,15 +315,18 @@ print(f"attention term of the untrained student: {attention_term(ours, theirs, r
 torch.testing.assert_close(attention_term(ours, theirs, real), once)
 
 # %% [markdown]
-# TinyBERT compares the *scores* instead, $QK^\top/\sqrt d$ before the softmax, by squared error. Scores say a little more than probabilities, and also something that means nothing: a
+# TinyBERT compares the *scores* instead, $QK^\top/\sqrt d$ before the softmax, by squared error. Scores say a little more than probabilities, and also
+# something that means nothing: a
 # constant added to a whole row changes no probability and every score.
 #
-# `output_attentions=True` gives the probabilities *after* dropout in training mode, and fast attention kernels do not give them at all. `watch_attention` reads queries and keys by
+# `output_attentions=True` gives the probabilities *after* dropout in training mode, and fast attention kernels do not give them at all. `watch_attention` reads
+# queries and keys by
 # [hooks](glossary:hook), and computes both from them.
 #
 # ## Which block learns from which?
 #
-# `hidden_states` of `transformers` is a tuple: the embeddings at place 0, then one entry for each block. A teacher of four blocks has five entries, a student of two has three. A common
+# `hidden_states` of `transformers` is a tuple: the embeddings at place 0, then one entry for each block. A teacher of four blocks has five entries, a student
+# of two has three. A common
 # line computes the step between layers as `len(teacher_states) // len(student_states)`. Which of its teacher's places does the student then learn from?
 
 # %%
@@ -340,7 +349,8 @@ assert common_step == 1
 # %% [markdown]
 # <details><summary><b>Trap 66: the whole quotient of two lengths</b></summary>
 #
-# 5 // 3 is 1: the student's last block learns from the teacher's second, and the upper half of the teacher is never used. For a student that is deeper than its teacher the quotient
+# 5 // 3 is 1: the student's last block learns from the teacher's second, and the upper half of the teacher is never used. For a student that is deeper than its
+# teacher the quotient
 # is 0, and every layer learns to be an embedding. Count blocks, and let the last learn from the last.
 #
 # </details>
@@ -374,12 +384,14 @@ for chosen in ({1: 2, 2: 4}, {1: 3, 2: 4}, {1: 1, 2: 4}, {1: 1, 2: 2}):
 assert count_kind_errors(student, *test) < untrained["teacher"] + 30
 
 # %% [markdown]
-# The teacher's **lower half alone** tells the kinds nearly as well as the whole teacher. So for kinds the upper half was hardly needed, and no comparison of losses would have told us. Look at the simple
+# The teacher's **lower half alone** tells the kinds nearly as well as the whole teacher. So for kinds the upper half was hardly needed, and no comparison of
+# losses would have told us. Look at the simple
 # cut before you distil. (Everything below keeps to blocks 2 and 4, as the papers do: then the last block learns from the last.)
 #
 # ## Hidden states
 #
-# A hidden state has shape (B, L, D), and the simplest loss is the mean squared error over real tokens. A student of another width needs a *projection*: a learned linear map from its
+# A hidden state has shape (B, L, D), and the simplest loss is the mean squared error over real tokens. A student of another width needs a *projection*: a
+# learned linear map from its
 # width to the teacher's. It is trained with the student, and thrown away afterwards, as in chapter 03. There the map was part of the method too, and the mistake is the same: a
 # projection that is not among the optimizer's parameters stays random.
 
@@ -407,8 +419,10 @@ for name, needed in (("narrow", projection), ("copied", None)):
 #
 # ## MiniLM: relations instead of numbers
 #
-# Matching block by block ties the student to the teacher's depth, width and number of heads. MiniLM asks for less. It looks at the *last* block only, and there at two relations between
-# tokens: who looks at whom, and whose *values* are alike. The relation of values of a head is $\mathrm{softmax}(VV^\top/\sqrt d)$, again one distribution for each token. Widths may differ,
+# Matching block by block ties the student to the teacher's depth, width and number of heads. MiniLM asks for less. It looks at the *last* block only, and there
+# at two relations between
+# tokens: who looks at whom, and whose *values* are alike. The relation of values of a head is $\mathrm{softmax}(VV^\top/\sqrt d)$, again one distribution for
+# each token. Widths may differ,
 # because inner products have none.
 
 # %%
@@ -424,14 +438,16 @@ print(f"value relation: {value_relation_loss(*values, attention_mask=real):.3f}"
 # <details><summary><b>Trap 65: other numbers of heads</b></summary>
 #
 # A student with two heads and a teacher with four cannot be compared head by head. In the best case that is an error. In the worst, a student with *one* head is broadcast
-# against all four. Give the student as many heads as the teacher, if its width allows, or compare the mean over heads (`average_heads=True`). In exercise 09 you write a relation that
+# against all four. Give the student as many heads as the teacher, if its width allows, or compare the mean over heads (`average_heads=True`). In exercise 09
+# you write a relation that
 # does not mind.
 #
 # </details>
 #
 # ## Hidden words and the triple loss
 #
-# DistilBERT was not trained on kinds. Its task was BERT's own: 15 % of the words are hidden, and the model guesses them from the others. Its loss has three terms: the divergence
+# DistilBERT was not trained on kinds. Its task was BERT's own: 15 % of the words are chosen, most of these are hidden, and the model guesses them from the
+# others. Its loss has three terms: the divergence
 # from the teacher's answers over the vocabulary, softened by $T$ and multiplied by $T^2$; the cross-entropy with the hidden words; and one minus the cosine between the
 # hidden states of both.
 
@@ -460,13 +476,15 @@ assert shown.count("[MASK]") == 2
 assert "statesman" in shown
 
 # %% [markdown]
-# Two words became `[MASK]`, and one became *statesman*. Of the chosen words 80 % are hidden, 10 % replaced by any other word and 10 % left in place, so that the model has to think about
+# Two words became `[MASK]`, and one became *statesman*. Of the chosen words 80 % are hidden, 10 % replaced by any other word and 10 % left in place, so that
+# the model has to think about
 # words that it can see too.
 
 # %% [markdown]
 # ### Your turn: the soft targets of a text
 #
-# Write the first of the three terms. Logits have shape (B, L, V), `real` is the tokenizer's mask. It is $T^2$ times the divergence of the student's softened distribution from the
+# Write the first of the three terms. Logits have shape (B, L, V), `real` is the tokenizer's mask. It is $T^2$ times the divergence of the student's softened
+# distribution from the
 # teacher's, and the mean runs over **real tokens**. A batch without any real token gives 0. The teacher gets no gradient.
 
 
@@ -488,8 +506,10 @@ torch.testing.assert_close(word_term(*logits, some, 2.0), expected)
 #
 # <details><summary><b>Traps 67 to 69 and 91: what a triple loss counts</b></summary>
 #
-# Trap 67: a weight of 0 for the cosine makes two terms of three, and the name stays. Trap 68: divergence and cosine over padding teach the student what follows the end of a text.
-# `batchmean` divides by texts, not by tokens. Trap 69: a batch in which no word was hidden has a mean over nothing, which is NaN, and one such batch spoils every weight; and `view(-1)` fails on logits that are not
+# Trap 67: a weight of 0 for the cosine makes two terms of three, and the name stays. Trap 68: divergence and cosine over padding teach the student what follows
+# the end of a text.
+# `batchmean` divides by texts, not by tokens. Trap 69: a batch in which no word was hidden has a mean over nothing, which is NaN, and one such batch spoils
+# every weight; and `view(-1)` fails on logits that are not
 # contiguous. Trap 91: a masked model speaks at its place about the token *there*, a causal one about the *next*. Compared place by place, the student learns to be a word late.
 #
 # </details>
@@ -510,7 +530,8 @@ for name, mask in (("real tokens", real), ("padding too", torch.ones_like(real))
 # %% [markdown]
 # ### What a weight is worth
 #
-# A student feels the *gradient* of a term and not its value. These are the lengths of the gradients of each term alone, on one batch, for the narrow student.
+# A student feels the *gradient* of a term and not its value. These are the value and the length of the gradient (*push*) of each term alone, on one batch, for
+# the narrow student.
 
 # %%
 labels = definitions.train.labels[:64]
@@ -547,9 +568,10 @@ pd.DataFrame(table).T.round(3).rename_axis("narrow student, untrained")
 # %% [markdown]
 # ## A short lesson, live
 #
-# Now two questions at once: does it matter where a student *starts*, and what can a teacher add? There are labels for 400 definitions. Another 560 have none, and only the teacher
+# The attention scores have by far the largest value, and do not push harder than the labels. Now two questions at once: does it matter where a student
+# *starts*, and what can a teacher add? There are labels for 400 definitions. Another 560 have none, and only the teacher
 # can say something about them. Each arm reads the same 960 definitions in the same order, and there are three seeds for each of two starts. Baselines read the definitions
-# without a label too, and learn nothing from them.
+# without a label too, and learn nothing from them: their label is −100, which `cross_entropy` skips.
 
 # %%
 FULL = False  # True: more labels, more definitions, five seeds, more test definitions
@@ -613,8 +635,10 @@ assert errors["teacher's layers"].max() < errors["random start"].min()
 #
 # ## The verdict on the saying
 #
-# One often reads that *attention matching is the most impactful technique for language models*. The experiment in `experiments/language.py` trained all arms with five seeds, with
-# 1,000 labels and 5,600 definitions without one; every arm also guesses hidden words, as the teacher did. Learning rates and weights were chosen on held-out definitions. The rule was written before it ran: a
+# One often reads that *attention matching is the most impactful technique for language models*. The experiment in `experiments/language.py` trained all arms
+# with five seeds, with
+# 1,000 labels and 5,600 definitions without one; every arm also guesses hidden words, as the teacher did. Learning rates and weights were chosen on held-out
+# definitions. The rule was written before it ran: a
 # difference counts if its 95 % interval leaves out 0, and one below 30 errors of 3,000 is too small to matter
 # (the [smallest effect of interest](glossary:smallest-effect-of-interest)).
 #
@@ -655,11 +679,14 @@ assert halved[single].idxmin() == "logits"
 assert halved["no_teacher"] < fresh["logits"] / 2
 
 # %% [markdown]
-# With random weights, every term of the teacher's helps, and attention does too. But the **logits** of the kinds do more than attention, and so do the hidden states. For 5,600 of the definitions the logits are the only
-# thing that says the kind at all; where the teacher looks says it only to somebody who can read it. With the teacher's layers as a start little is left to gain, and what is left comes from the logits again.
+# With random weights, every term of the teacher's helps against no teacher, and attention does too. Against smoothed labels, MiniLM and the triple loss are
+# unclear. But the **logits** of the kinds do more than attention, and so do the hidden states. For 5,600 of the definitions the logits are the only
+# thing that says the kind at all; where the teacher looks says it only to somebody who can read it. With the teacher's layers as a start little is left to
+# gain, and what is left comes from the logits again.
 # **The start** does more than any term: the plain student that begins with the teacher's layers makes less than half of the errors of the best single term with a random start.
 #
-# In DistilBERT's own ablation a random start costs most too: 3.7 points of GLUE, more than any term. Papers that find attention best compare it with other losses *inside* the network, and train far longer than
+# In DistilBERT's own ablation a random start costs most too: 3.7 points of GLUE, a collection of language tasks, more than any term. Papers that find attention
+# best compare it with other losses *inside* the network, and train far longer than
 # 300 steps.
 # And mind what is small here: one data set, 300 steps, a teacher that learned from smoothed labels.
 #
@@ -675,7 +702,7 @@ order = list(dict.fromkeys(means.arm))
 wide.loc[order].style.format({c: "{:.1%}" if c[0] == "right" else "{:.0f}" for c in wide.columns})
 
 # %% [markdown]
-# And with more labels, or with a narrower student?
+# Of the single terms the triple loss, which is about words, helps the guessing of words most. And with more labels, or with a narrower student?
 
 # %%
 others = means[means.block != "1,000 labels"].copy()
@@ -695,7 +722,8 @@ for column in narrow_blocks:
     )
 
 # %% [markdown]
-# In narrower students too (*narrow* is width 64), logits and hidden states gain more than attention.
+# With all labels the logits still help a random start; from the teacher's layers nothing is left that matters. In narrower students too (*narrow* is width 64),
+# logits and hidden states gain more than attention.
 #
 # Did the small run of this chapter show the same?
 
@@ -717,7 +745,8 @@ show(plots.did_it_hold(both, unit="points of errors"), alt="09.held")
 # %% [markdown]
 # ## Your own text, and a model of your own
 #
-# Nothing above depends on this teacher. With a network, set `NAME = "bert-base-uncased"`, or any BERT-like model of a hub: the next cells then compare its attention with that of a student of half
+# Nothing above depends on this teacher. With a network, set `NAME = "bert-base-uncased"`, or any BERT-like model of a hub: the next cells then compare its
+# attention with that of a student of half
 # its depth, on a text of yours. Without a network they do the same with a model that was saved to disk a moment ago.
 
 # %%
@@ -753,8 +782,9 @@ for block, learned_from in used.items():
 # %% [markdown]
 # ## Bad input
 #
-# Some inputs are legal and need care. A text that is longer than the model's 64 positions is cut, and its closing token is kept. A word that the tokenizer has never seen is cut into
-# pieces, and a sign that it does not know becomes `[UNK]`. A row of padding only counts nothing.
+# Some inputs are legal and need care. A text that is longer than the model's 64 positions is cut, and its closing token is kept. A word that the tokenizer has
+# never seen is cut into
+# pieces, and a sign that it does not know becomes `[UNK]`. A text that is all padding adds nothing to the loss.
 
 # %%
 long, _ = encode(tokenizer, ["word " * 500])
@@ -785,37 +815,41 @@ for attempt in (
 # %% [markdown]
 # ## Summary
 #
-# - A transformer can be heard at five places. Attention and relations of values are distributions, row by row; embeddings and hidden states are vectors, and need a projection if widths differ.
+# - A transformer can be heard at five places. Attention and relations of values are distributions, row by row; embeddings and hidden states are vectors, and
+#   need a projection if widths differ.
 # - **Padding** belongs in no row, no column and no count. Otherwise a text's loss depends on its neighbours.
 # - **Probabilities** need no softmax, **scores** do. Heads are compared one by one only if both sides have as many.
 # - Count **blocks**, not entries of a tuple, and let the last block learn from the last.
 # - The teacher's own layers are a start that costs no training, and in a short training nothing came near it.
 # - A triple loss has three weights above 0, and its means run over real tokens and hidden words.
-# - What each term was worth, and what the saying about attention is worth, the record above says with intervals.
+# - At full size the logits gained most of all single terms. From a random start attention helped too, but less than the logits and the hidden states.
 #
 # ## Think, then try
 #
-# 1. Blocks 1 and 2 tell the kinds as well as the whole teacher. What would you measure before you throw the other two away?
+# 1. Blocks 1 and 2 tell the kinds nearly as well as the whole teacher. What would you measure before you throw the other two away?
 # 2. Why can the loss on attention not be 0 for a narrow student with random embeddings, however long it trains on one batch?
 # 3. A student of two blocks has half of the teacher's *blocks*. Does it need half of the time?
 #
 # <details><summary>1</summary>
 #
-# What else the model is for. This teacher also guesses hidden words, and its head for words was trained on what leaves block 4. Measure the perplexity of both halves. And look at the definitions that only the whole
+# What else the model is for. This teacher also guesses hidden words, and its head for words was trained on what leaves block 4. Measure the perplexity of both
+# halves. And look at the definitions that only the whole
 # teacher gets right: are they of one kind, or long?
 #
 # </details>
 #
 # <details><summary>2</summary>
 #
-# It can come very near on one batch, since it can learn each text by heart. On new texts it must tell from its own embeddings what the teacher tells from its own. A narrow student has
+# On one batch it can come very near, because it can learn each text by heart, but not to 0; the reason is the last sentence here. On new texts it must tell
+# from its own embeddings what the teacher tells from its own. A narrow student has
 # fewer dimensions for queries and keys in a head, so not every map of scores can be formed: $QK^\top$ has at most rank $d$.
 #
 # </details>
 #
 # <details><summary>3</summary>
 #
-# A little more. Embeddings and heads cost the same in both, and the decoder of hidden words is the largest matrix of all, with 6,000 outputs: that is why only hidden places go through it.
+# A little more. Embeddings and heads cost the same in both, and the decoder of hidden words is the largest matrix of all, with 6,000 outputs: that is why only
+# hidden places go through it.
 #
 # </details>
 #

@@ -4,16 +4,16 @@
 # Since 2022 new losses have come out nearly every month, and language models have brought problems of their own: a vocabulary is too large to keep
 # every answer, a student writes texts that its teacher never saw, and the two may not even cut a text into the same pieces.
 #
-# This chapter puts six ideas of these years to the test on data that you know. At its end a small network **writes definitions**, its teacher says at
+# This chapter puts six ideas of these years to the test on data that you know. In the fifth a small network **writes definitions**, its teacher says at
 # every word what it would have said, and the student learns from its own sentences. What one idea gains another often pays for. So each of the six
 # demonstrations says what it shows, what it does not, and which mistake public code has made.
 #
 # **You will be able to**
 # - choose between forward and reverse KL, and say what each does to a student that is too small;
 # - judge a new loss against a plain one that was tuned as long;
-# - keep a teacher's answers in a thousandth of the space without a bias;
+# - keep a teacher's answers in less than a hundredth of the space without a bias;
 # - write the loop of on-policy distillation, and measure texts by more than one number;
-# - recognise traps 84 to 92 of `docs/traps.md` in the libraries of 2026.
+# - recognise traps 84 to 91 of `docs/traps.md` in the libraries of 2026.
 #
 # **You need** chapter 02. **Time** about 90 minutes; the machine needs about one and a half.
 #
@@ -67,7 +67,7 @@ from kdcourse.widgets import ModesExplorer, guess
 draw_on_policy()
 
 # %% [markdown]
-# That is the last idea but one, *on-policy distillation*. The student writes, the frozen teacher reads along, and the gap between their two answers at each word
+# That is the fifth of the six ideas, *on-policy distillation*. The student writes, the frozen teacher reads along, and the gap between their two answers at each word
 # is the loss. No gradient passes through the writing. We build what it needs one piece after the other, and the first piece is the gap itself.
 
 # %%
@@ -97,10 +97,12 @@ def what_holds(*words):
 #
 # ## 1. Which way round?
 #
-# $\mathrm{KL}(p\,\|\,q) = \sum_i p_i (\log p_i - \log q_i)$ is called **forward** KL: every class counts as much as the *teacher* believes in it. $\mathrm{KL}(q\,\|\,p)$ is called
+# $\mathrm{KL}(p\,\|\,q) = \sum_i p_i (\log p_i - \log q_i)$ is called **forward** KL: every class counts as much as the *teacher* believes in it.
+# $\mathrm{KL}(q\,\|\,p)$ is called
 # **reverse** KL: every class counts as much as the *student* believes in it. If both agree, both are 0. The difference matters when the student cannot agree.
 #
-# Between the two lies the [generalised Jensen-Shannon divergence](glossary:generalised-jensen-shannon-divergence). It compares both sides with a mixture of them, in which the teacher has the share $\beta$:
+# Between the two lies the [generalised Jensen-Shannon divergence](glossary:generalised-jensen-shannon-divergence). It compares both sides with a mixture of
+# them, in which the teacher has the share $\beta$:
 #
 # $$m = \beta p + (1-\beta) q, \qquad D_\beta = \beta\,\mathrm{KL}(p\,\|\,m) + (1-\beta)\,\mathrm{KL}(q\,\|\,m)$$
 #
@@ -140,21 +142,25 @@ torch.testing.assert_close(jsd(p, q, 0.3).mean(), generalized_jsd_loss(q.log(), 
 #
 # <details><summary><b>Trap 84: β = 1 that does nothing</b></summary>
 #
-# Code that uses the formula at the ends returns 0. A student trained with it learns nothing, and no error is raised. TRL's first GKD trainer also had the shares of the mixture swapped; both were
-# mended in March 2025 ([trl#3043](https://github.com/huggingface/trl/pull/3043)). Other code clamps β to [0.000001, 0.999999]: then β = 1 has a loss near 0.000002, and no warning
+# Code that uses the formula at the ends returns 0. A student trained with it learns nothing, and no error is raised. TRL is a library for training language
+# models. Its first trainer for GKD, *generalised knowledge distillation*, also had the shares of the mixture swapped; both were
+# mended in March 2025 ([trl#3043](https://github.com/huggingface/trl/pull/3043)). Other code clamps β to [0.000001, 0.999999]: then β = 1 has a loss near
+# 0.000002, and no warning
 # ([verl-recipe#151](https://github.com/verl-project/verl-recipe/issues/151), September 2026). Inside, near an end, β mostly scales the learning rate.
 #
 # </details>
 #
 # ### See it
 #
-# The teacher's answer has two bumps. The student may have only one. Left: for each $\beta$ the best of all such students. Right: the size of the gradient for a student in the middle.
+# The teacher's answer has two bumps. The student may have only one. Left: for each $\beta$ the best of all such students. Right: the size of the gradient for a
+# student in the middle.
 
 # %%
 guess("11.small-beta")
 
 # %% [markdown]
-# Run the notebook **up to the next cell** and move $\beta$ from 0 to 1. Look at where the student stands, and at the gradient's two lonely points at the ends: there the divergence jumps.
+# Run the notebook **up to the next cell** and move $\beta$ from 0 to 1. Look at where the student stands, and at the gradient's two lonely points at the ends:
+# there the divergence jumps.
 
 # %%
 explorer = ModesExplorer(beta=0.0)
@@ -181,8 +187,10 @@ with_forward.close()
 #
 # ### Does it matter for classes?
 #
-# The dictionary definitions of the course have 24 kinds, such as *animal* or *act*. The classifier is as simple as it gets: a *bag of words* averages one vector for each word, has no idea of order, and
-# has one layer on top. The teacher has vectors of 64 numbers and reads all 67,734 training definitions with their labels, which takes seconds. The student has vectors of **four** numbers. So all of its 24 logits
+# The dictionary definitions of the course have 24 kinds, such as *animal* or *act*. The classifier is as simple as it gets: a *bag of words* averages one
+# vector for each word, has no idea of order, and
+# has one layer on top. The teacher has vectors of 64 numbers and reads all 67,734 training definitions with their labels, which takes seconds. The student has
+# vectors of **four** numbers. So all of its 24 logits
 # must lie in four dimensions. It learns from the teacher's answers to fewer definitions, without labels.
 
 # %%
@@ -246,7 +254,7 @@ by_name = kinds.groupby("arm").entropy.mean()
 assert by_name["reverse"] < by_name["forward"]
 
 # %% [markdown]
-# The same at full size, for this narrow student and for one of width 32:
+# The same at full size, errors of 2,000 definitions, for this narrow student and for one of width 32:
 
 # %%
 for shape in ("narrow", "wide"):
@@ -268,12 +276,14 @@ for shape in ("narrow", "wide"):
 # %% [markdown]
 # **Reverse KL makes surer students**, narrow and wide, and they give less to kinds that the teacher rules out. That is what the explorer showed.
 #
-# But the errors are not equal. We had expected differences below one per cent of the definitions. Reverse KL makes **more** errors than forward KL, in both students. Jensen-Shannon, too, makes
+# But at full size the errors are not equal; the small run above does not show it. We had expected differences below one per cent of the definitions. Reverse KL
+# makes **more** errors than forward KL, in both students. Jensen-Shannon, too, makes
 # surer students than forward KL, and it does not pay with errors.
 #
 # <details><summary><b>What it shows, and what it does not</b></summary>
 #
-# It shows that the choice of divergence is a choice of *what a too small student gives up*. It does not show that one of them is better. A classifier is asked for its largest class, so
+# It shows that the choice of divergence is a choice of *what a too small student gives up*. It does not show that one of them is better. A classifier is asked
+# for its largest class, so
 # the rest of its answer hardly matters. A writer draws from its answer word by word, so there it matters much: see section 5.
 #
 # </details>
@@ -281,11 +291,13 @@ for shape in ("narrow", "wide"):
 # ## 2. Newer losses
 #
 # Three losses are often named as better than plain distillation:
-# - **DKD** (*decoupled*) splits KL into two terms: target class against the rest, and how the rest is spread. The second gets its own weight. In plain KL a sure teacher makes it tiny.
+# - **DKD** (*decoupled*) splits KL into two terms: target class against the rest, and how the rest is spread. The second gets its own weight, printed below as
+#   beta; it is not the $\beta$ of section 1. In plain KL a sure teacher makes it tiny.
 # - **DIST** asks for correlation instead of equality, along each row (the classes of one sample) and along each column (the samples of one class).
 # - **Standardised logits** give each row of logits mean 0 and standard deviation 1 before the softmax. Then the student need not match the teacher's size.
 #
-# Published tables compare them with *one* row of plain KD, whose $T = 4$ and $\alpha = 0.9$ were set in 2019 and never tuned. Here each method has six settings, plain KD too, and the best is chosen on held-out
+# Published tables compare them with *one* row of plain KD, whose $T = 4$ and $\alpha = 0.9$ were set in 2019 and never tuned. Here each method has six
+# settings, plain KD too, and the best is chosen on held-out
 # data.
 
 
@@ -407,23 +419,29 @@ assert set(of_digits.verdict) == {"better"}
 assert set(of_kinds.verdict) == {"worse"}
 
 # %% [markdown]
-# One temperature for all images leaves the size of each teacher's answer in the target. Standardising takes it out, a correlation ignores it, and DKD lifts the part that a sure teacher makes tiny. When the first results
-# were seen we let plain KD try $T$ up to 160: it did not help. So our *reading* is that these losses mend a teacher that is too sure, and that there is nothing to mend for the kinds. The experiment does not prove it.
+# One temperature for all images leaves the size of each teacher's answer in the target. Standardising takes it out, a correlation ignores it, and DKD lifts the
+# part that a sure teacher makes tiny. When the first results
+# were seen we let plain KD try $T$ up to 160: it did not help. So our *reading* is that these losses mend a teacher that is too sure, and that there is nothing
+# to mend for the kinds. The experiment does not prove it.
 #
 # <details><summary><b>What it shows, what it does not, and the mistake of public code</b></summary>
 #
-# It shows how much of a new loss is left when the old one is tuned as long. It does not show what happens with 100 classes and convolutional networks. On CIFAR-100 the authors' tables report for DKD 1.0 to 3.0 points over plain KD and for
+# It shows how much of a new loss is left when the old one is tuned as long. It does not show what happens with 100 classes and convolutional networks. On
+# CIFAR-100 the authors' tables report for DKD 1.0 to 3.0 points over plain KD and for
 # standardised logits .2 to 3.3, all against that one row of plain KD.
 #
-# With **two classes** DKD's second term is always 0, because there is only one other class; its weight does nothing. And losses that take the softmax along the last axis are wrong without any error for maps of shape (B, K, H, W):
+# With **two classes** DKD's second term is always 0, because there is only one other class; its weight does nothing. And losses that take the softmax along the
+# last axis are wrong without any error for maps of shape (B, K, H, W):
 # trap 70.
 #
 # </details>
 #
 # ## 3. A patient and consistent teacher
 #
-# Beyer and others (2022) took a plain method, KL without labels, and asked what makes it work. Their answer has two words. *Consistent*: teacher and student look at the **same** randomly
-# shifted image. *Patient*: train very long. Here an image has 25 shifts of up to two pixels, and all of the teacher's answers fit into a cache, if its key is the sample **and** the shift.
+# Beyer and others (2022) took a plain method, KL without labels, and asked what makes it work. Their answer has two words. *Consistent*: teacher and student
+# look at the **same** randomly
+# shifted image. *Patient*: train very long. Here an image has 25 shifts of up to two pixels, and all of the teacher's answers fit into a cache, if its key is
+# the sample **and** the shift.
 
 # %%
 views = shifted_views(images.images)  # (25, N, 1, 28, 28)
@@ -472,7 +490,8 @@ averages = by_view.groupby("arm").test_errors.mean()
 assert averages["same view, 20 epochs"] < averages["same view, 5 epochs"]
 
 # %% [markdown]
-# That is a small student, on few images and for a short time. At full size there are 1,000 images, up to 120 epochs, five seeds, and a student of 2×800 units beside the small one.
+# That is a small student, on few images and for a short time. At full size there are 1,000 images, 15 epochs (*short*) or 120 (*long*), five seeds, and a
+# student of 2×800 units beside the small one.
 
 # %%
 blocks = {shape: means(f"patience, {shape}", "test_errors") for shape in ("32 units", "2×800")}
@@ -488,23 +507,28 @@ for errors in (large, little):
     assert 10 < errors["stale targets, long"] - errors["same view, long"] < 40
 
 # %% [markdown]
-# For the large student patience pays: the long schedule makes a quarter of the errors of the short one, and there the teacher beats smoothed labels. The student of 32 units gains from a long schedule too,
-# and yet smoothed labels alone make far fewer errors. It is too small to follow its teacher, and without labels nothing else holds it. The view matters less than the time here: against stale targets the same view gains some
+# For the large student patience pays: the long schedule makes a quarter of the errors of the short one, and there the teacher beats smoothed labels. The
+# student of 32 units gains from a long schedule too,
+# and yet smoothed labels alone make far fewer errors. It is too small to follow its teacher, and without labels nothing else holds it. The view matters less
+# than the time here: against stale targets the same view gains some
 # twenty to thirty errors of 10,000.
 #
 # <details><summary><b>What it shows, what it does not, and the mistake of public code</b></summary>
 #
-# It shows how a cache stays right under augmentation, and that time helps a student that is large enough. It does not show what very long runs do: in the paper fixed targets fall behind after 600 epochs of ImageNet,
+# It shows how a cache stays right under augmentation, and that time helps both students, but beats smoothed labels only with the large one. It does not show
+# what very long runs do: in the paper fixed targets fall behind after 600 epochs of ImageNet,
 # and it goes on to 9,600.
 #
-# The mistake is the **stale cache**: logits that were computed once meet images that are augmented anew in every epoch. Nothing fails, the loss even goes down. `fit` of this course refuses it (trap 75), and
+# The mistake is the **stale cache**: logits that were computed once meet images that are augmented anew in every epoch. Nothing fails, the loss even goes down.
+# `fit` of this course refuses it (trap 75), and
 # trap 6 says the same of every cache: what changes the input belongs to its key.
 #
 # </details>
 #
 # ## 4. Answers that were kept
 #
-# A large teacher is asked once and its answers are kept. For ten digits that is nothing. For a vocabulary it is too much: the course's writer knows 6,024 words, a language model 150,000. One token takes
+# A large teacher is asked once and its answers are kept. For ten digits that is nothing. For a vocabulary it is too much: the course's writer knows 6,024 (the
+# 6,000 pieces, and one token such as `[animal]` for each of the 24 kinds), a language model 150,000. One token takes
 # 12 kB here and 300 kB there. So only a part is kept.
 
 # %%
@@ -513,7 +537,8 @@ draw_kept_answers()
 # %% [markdown]
 # ### Your turn: a bucket for the rest
 #
-# Keep the teacher's most probable classes, and count **all others together as one more class**, the *bucket*. `p` and `q` have shape (B, K), `kept` has shape (B, n) and holds class numbers. The result has shape (B,).
+# Keep the teacher's most probable classes, and count **all others together as one more class**, the *bucket*. `p` and `q` have shape (B, K), `kept` has shape
+# (B, n) and holds class numbers. The result has shape (B,).
 # For example, $p = (0.6, 0.4)$, $q = (0.9, 0.1)$, and only class 0 is kept: $0.6 \log\frac{0.6}{0.9} + 0.4 \log\frac{0.4}{0.1} = 0.31$. Without the bucket it would be $-0.24$.
 
 
@@ -536,7 +561,8 @@ print(
 torch.testing.assert_close(with_bucket(p, q, kept), torch.tensor([0.3112]), atol=1e-3, rtol=0)
 
 # %% [markdown]
-# Now a real answer. The writer, a GPT of the course's zoo, says what may follow after `[animal] a`. A student that can learn *anything*, a free row of 6,024 logits, is trained on what was kept, until nothing changes.
+# Now a real answer. The writer, a GPT of the course's zoo, says what may follow after `[animal] a`. A student that can learn *anything*, a free row of 6,024
+# logits, is trained on what was kept, until nothing changes.
 
 # %%
 gpt = zoo.load("writing_teacher")
@@ -590,8 +616,10 @@ assert abs(rest["top 3 and a bucket"] - of_teacher) < 0.03
 assert abs(rest["8 sampled"] - of_teacher) < 0.05
 
 # %% [markdown]
-# **Renormalising is biased**: the target itself says 0 for every word that was not kept, so a student that learns it well is surer than its teacher. **The bucket** says how much the others have together, and leaves
-# open how they share it. **Sampling** keeps eight words that were *drawn* from the teacher's answer. One draw of eight says little. But on average over many texts it says the truth, for
+# **Renormalising is biased**: the target itself says 0 for every word that was not kept, so a student that learns it well is surer than its teacher. **The
+# bucket** says how much the others have together, and leaves
+# open how they share it. **Sampling** keeps eight words that were *drawn* from the teacher's answer. One draw of eight says little. But on average over many
+# texts it says the truth, for
 # rare words too.
 #
 # What a token costs on disk, with two bytes for a word's number and two for a logit:
@@ -605,7 +633,8 @@ for name, size in {
     print(f"{name:25} {size:6,} bytes a token, {size * 1e9 / 1e12:7.3f} TB for a billion tokens")
 
 # %% [markdown]
-# This shows the bias where nothing else is in the way. How much of it is left in a student that must generalise? At full size a writer of 2×64 learns the next token of 2,000 definitions from what was kept, with five
+# This shows the bias where nothing else is in the way. How much of it is left in a student that must generalise? At full size a writer of 2×64 learns the next
+# token of 2,000 definitions from what was kept, with five
 # seeds. *Overconfidence* is how sure it is on average, minus how often it is right, in percentage points.
 
 # %%
@@ -621,13 +650,16 @@ assert of_kept.test_loss["all logits"] < of_kept.test_loss["8 sampled"] - 0.1
 assert of_kept.test_loss["8 sampled"] < of_kept.test_loss["top-8 with a bucket"] - 0.2
 
 # %% [markdown]
-# The bias is there in a student that must generalise: renormalised targets make it several points surer than it is right. A bucket takes away about half of that, and hardly changes the loss. Sampling does best of
+# The bias is there in a student that must generalise: renormalised targets make it several points surer than it is right. A bucket takes away about half of
+# that, and hardly changes the loss. Sampling does best of
 # the three, as the paper says. But here it does **not** teach as much as all logits: eight draws a token and four epochs are few.
 #
 # <details><summary><b>Traps 89 and 90: the mistakes of public code</b></summary>
 #
-# A *truncated* sum without a bucket is no divergence. It is negative where the student gives the kept words more than the teacher does. verl cut it off at 0, where there is no gradient: in one report that happened to some token in 415 of 467
-# training steps ([verl#7855](https://github.com/verl-project/verl/pull/7855), September 2026, which proposes the bucket). DistillKit's README asks which of two ways a missing probability is to be handled, `zero` or `uniform`; `zero` is the biased one.
+# A *truncated* sum without a bucket is no divergence. It is negative where the student gives the kept words more than the teacher does. verl cut it off at 0,
+# where there is no gradient: in one report that happened to some token in 415 of 467
+# training steps ([verl#7855](https://github.com/verl-project/verl/pull/7855), September 2026, which proposes the bucket). DistillKit's README asks which of two
+# ways a missing probability is to be handled, `zero` or `uniform`; `zero` is the biased one.
 #
 # A temperature must be chosen **before** the logits are cut: what was left out cannot be softened later.
 #
@@ -635,14 +667,16 @@ assert of_kept.test_loss["8 sampled"] < of_kept.test_loss["top-8 with a bucket"]
 #
 # ## 5. The student writes
 #
-# A writer that has learned from given texts meets at its first odd word a beginning that it has never seen. Nobody has told it how to go on from there. *On-policy distillation* (Agarwal and others, 2024) therefore lets the student
+# A writer that has learned from given texts meets at its first odd word a beginning that it has never seen. Nobody has told it how to go on from there.
+# *On-policy distillation* (Agarwal and others, 2024) therefore lets the student
 # write, and asks the teacher about **these** texts.
 #
 # A text here is the token of a kind, the words, and a closing token, then padding: `[animal] a large dog [SEP] [PAD] [PAD]`.
 #
 # ### Your turn: where does a text count?
 #
-# At each place but the last a writer says what comes next. Mark the places whose next token is real. `ids` has shape (B, L); padding is number 0, the closing token number 3. The result is a tensor of bool, of shape (B, L - 1).
+# At each place but the last a writer says what comes next. Mark the places whose next token is real. `ids` has shape (B, L); padding is number 0, the closing
+# token number 3. The result is a tensor of bool, of shape (B, L - 1).
 
 
 # %%
@@ -660,7 +694,8 @@ tokens, real = next_tokens(text, (text != 0).long())
 assert counts(text).tolist() == real.tolist() == [[True, True, True, False, False]]
 
 # %% [markdown]
-# Now a student: **one** block where the teacher has three. It starts from the teacher's embeddings and first block, as DistilBERT does: from nothing it would need hours to write words at all. Then it
+# Now a student: **one** block where the teacher has three. It starts from the teacher's embeddings and first block, as DistilBERT does: from nothing it would
+# need hours to write words at all. Then it
 # reads some definitions from the dictionary.
 
 # %%
@@ -688,7 +723,8 @@ print(
 assert losses[-3:].mean() < losses[:3].mean() - 0.5
 
 # %% [markdown]
-# The sampling loop has ten lines. It asks for one new token at a time, because keys and values of the earlier ones are kept in a cache. It draws from the student's **whole** distribution: no top-k, no top-p.
+# The sampling loop is short; this is its core. It asks for one new token at a time, because keys and values of the earlier ones are kept in a cache. It draws
+# from the student's **whole** distribution: no top-k, no top-p.
 #
 # ```python
 # while len(rows) < max_length and open_.any():
@@ -751,11 +787,14 @@ assert 63 < of_teacher.recognised["teacher"] < 69 < 82 < of_teacher.recognised["
 # %% [markdown]
 # - *teacher, nats*: the teacher's mean cross-entropy for the student's texts. Lower means that it would have written such texts itself.
 # - *recognised*: the share of texts that the classifier of chapter 09 takes for the kind that was asked for.
-# - *distinct pairs*, also called [distinct-2](glossary:distinct-2): the share of pairs of neighbouring tokens that are different from all others. 192 texts each.
-# - *dictionary, nats*: the student's cross-entropy for real test definitions.
+# - *distinct pairs*, also called [distinct-2](glossary:distinct-2): the number of different pairs of neighbouring tokens, divided by the number of all such
+#   pairs. 192 texts each.
+# - *dictionary, nats*: the student's cross-entropy for real test definitions (`nan` for the dictionary, which is no model).
 #
-# **Learning from its own texts by reverse KL, the student writes what its teacher finds likelier**: better than both students that learned from the teacher's texts. **It pays as a model of the dictionary**, which it finds less likely
-# than the student of the KL does. Whether its texts are recognised more often, and whether they repeat themselves more, is *unclear* after so few steps: both intervals hold 0. Note what the teacher itself reaches: two of three of its texts are recognised, against six of seven
+# **Learning from its own texts by reverse KL, the student writes what its teacher finds likelier**: better than both students that learned from the teacher's
+# texts. **It pays as a model of the dictionary**, which it finds less likely
+# than the student of the KL does. Whether its texts are recognised more often, and whether they repeat themselves more, is *unclear* after so few steps: both
+# intervals hold 0. Note what the teacher itself reaches: two of three of its texts are recognised, against six of seven
 # from the dictionary. No student can be expected to pass it.
 #
 # ### A page of it
@@ -775,17 +814,21 @@ assert len(pages["start"]) == len(pages["on-policy, β = 1"]) == 24
 # %% [markdown]
 # <details><summary><b>What it shows, and what it does not</b></summary>
 #
-# It shows that *one* number would have told half of the story. It does not show what happens with large models: there a student starts from fine-tuning and knows the language, and its teacher is right about nearly everything that
+# It shows that *one* number would have told half of the story. It does not show what happens with large models: there a student starts from fine-tuning and
+# knows the language, and its teacher is right about nearly everything that
 # it is asked. Our teacher has read 67,000 definitions and nothing else.
 #
 # </details>
 #
 # <details><summary><b>Traps 85, 86, 87 and 91: the mistakes of public code</b></summary>
 #
-# - 85: the mean of micro-batch means. With gradient accumulation a token of a short batch weighs more than one of a long batch. TRL's three distillation trainers did this until June 2026
-#   ([trl#6006](https://github.com/huggingface/trl/pull/6006)); an earlier `batchmean` divided by tokens × vocabulary ([trl#4105](https://github.com/huggingface/trl/pull/4105), September 2025).
+# - 85: the mean of micro-batch means. With gradient accumulation a token of a short batch weighs more than one of a long batch. TRL's three distillation
+#   trainers did this until June 2026
+#   ([trl#6006](https://github.com/huggingface/trl/pull/6006)); an earlier `batchmean` divided by tokens × vocabulary
+# ([trl#4105](https://github.com/huggingface/trl/pull/4105), September 2025).
 # - 86: padding and closing token have one number. The mask removes both, and the student never learns to stop. `ended` above would show it.
-# - 87: "on-policy" texts that were not drawn from the policy. Since transformers 5 an unset `top_p` is inherited from the *model's* generation config, and models ship with .95. So texts were cut off silently, until TRL set it
+# - 87: "on-policy" texts that were not drawn from the policy. Since transformers 5 an unset `top_p` is inherited from the *model's* generation config, and
+#   models ship with .95. So texts were cut off silently, until TRL set it
 #   ([trl#6337](https://github.com/huggingface/trl/pull/6337), July 2026).
 # - 91: a masked model's logits speak about the place itself, a causal model's about the next one. Shifted by one, a loss still goes down.
 #
@@ -793,7 +836,8 @@ assert len(pages["start"]) == len(pages["on-policy, β = 1"]) == 24
 #
 # ## 6. Another tokenizer
 #
-# Until now student and teacher cut a text into the same pieces. Two models of different families do not. Here is a second tokenizer, trained on the same definitions, with 1,500 pieces instead of 6,000.
+# Until now student and teacher cut a text into the same pieces. Two models of different families do not. Here is a second tokenizer, trained on the same
+# definitions, with 1,500 pieces instead of 6,000.
 
 # %%
 import tempfile
@@ -834,7 +878,8 @@ print(f"{cuts / pieces:.0%} of the student's pieces end where a piece of the tea
 assert 0.4 < cuts / pieces < 1
 
 # %% [markdown]
-# The places are aligned. The words of the answer are not: number 700 of one vocabulary is another piece than number 700 of the other. A way out that needs no dictionary is to **sort** both rows of probabilities and to compare the largest with
+# The places are aligned. The words of the answer are not: number 700 of one vocabulary is another piece than number 700 of the other. A way out that needs no
+# dictionary is to **sort** both rows of probabilities and to compare the largest with
 # the largest, and so on (*universal logit distillation*, 2024).
 
 # %%
@@ -863,19 +908,22 @@ assert of_sorted["sorted alone"] > 8500
 assert of_sorted["labels and sorted"] > of_sorted["label_smoothing"] + 100
 
 # %% [markdown]
-# **Alone, sorted probabilities teach nothing about which digit is which**: nine of ten answers are wrong. **Beside the labels they did not help here**, on 2,000 images, with the best of four settings. Smoothed labels did more.
+# **Alone, sorted probabilities teach nothing about which digit is which**: nine of ten answers are wrong. **Beside the labels they did not help here**, on
+# 2,000 images, with the best of four settings. Smoothed labels did more.
 # In the paper the loss helps language models, where a teacher's sureness says something at each word.
 #
 # <details><summary><b>Trap 88: the teacher reads the student's numbers</b></summary>
 #
-# A teacher of another family gets the student's token ids as they are. They are in range, so nothing fails, and the teacher reads nonsense. Equal *sizes* prove nothing either: vocabularies are padded to multiples of 64 or 128. Decode the student's text and encode it anew. TRL's GOLD trainer
+# A teacher of another family gets the student's token ids as they are. They are in range, so nothing fails, and the teacher reads nonsense. Equal *sizes* prove
+# nothing either: vocabularies are padded to multiples of 64 or 128. Decode the student's text and encode it anew. TRL's GOLD trainer
 # aligns by byte offsets since June 2026 ([trl#5885](https://github.com/huggingface/trl/pull/5885)); NVIDIA's NeMo RL learns a sparse projection between vocabularies.
 #
 # </details>
 #
 # ## Map to practice
 #
-# What libraries do of this chapter, read in their documentation, code and issues. Such tables age quickly, so each row says what was read and when. Look again before you rely on a default.
+# What libraries do of this chapter, read in their documentation, code and issues. Such tables age quickly, so each row says what was read and when. Look again
+# before you rely on a default.
 #
 # | tool | read | what it does | defaults | watch out |
 # |---|---|---|---|---|
@@ -901,7 +949,7 @@ assert of_sorted["labels and sorted"] > of_sorted["label_smoothing"] + 100
 # | classes, and the probabilities will be used | forward KL at $T = 1$ | calibration, not only errors |
 # | a detector | class and feature terms at labelled places (chapter 08) | mAP with the same start for all arms |
 # | a BERT that shall be smaller | start from the teacher's layers, then logits (chapter 09) | against the same start without a teacher |
-# | a writer, its teacher is far away or dear | keep sampled words, or the top with a bucket (section 4) | test loss, and confidence minus accuracy |
+# | a writer, its teacher is far away or expensive | keep sampled words, or the top with a bucket (section 4) | test loss, and confidence minus accuracy |
 # | a writer, its teacher is at hand | texts of the teacher first, then on-policy (section 5) | likelihood, a judge, distinct-2, ended texts: all four |
 # | a teacher that hands over only texts | sequence-level distillation: cross-entropy on its texts | the same four |
 # | a teacher of another family | decode and encode anew, align by offsets (section 6) | the share of places that align |
@@ -909,16 +957,19 @@ assert of_sorted["labels and sorted"] > of_sorted["label_smoothing"] + 100
 # | a model of few bits | train while rounded (chapter 12) | bytes of the file as saved |
 # | one student, no teacher yet | labels: a teacher must first be paid for | what teacher and student cost together |
 #
-# The last row is from a study of scaling: with a teacher at hand, or with many students to come, distillation wins up to an amount of computing that grows with the student. For one student and a teacher still to be trained,
+# The last row is from a study of scaling: with a teacher at hand, or with many students to come, distillation wins up to an amount of computing that grows with
+# the student. For one student and a teacher still to be trained,
 # plain training wins (Busbridge and others, 2025, from the abstract).
 #
 # ## Summary
 #
-# - Forward KL covers what the teacher says, reverse KL seeks its favourite. At the ends of the generalised Jensen-Shannon divergence code is often wrong, and near them it is nearly 0.
+# - Forward KL covers what the teacher says, reverse KL seeks its favourite. At the ends of the generalised Jensen-Shannon divergence code is often wrong, and
+#   near them it is nearly 0.
 # - A newer loss must beat a plain one that was tuned as long. Here all three gained with a very sure teacher of ten digits, and lost with a less sure one of 24 kinds.
 # - A consistent teacher looks at the same view as its student. The cache's key is sample and view.
 # - Kept answers: never renormalise what was kept. A bucket costs one number, sampling none, and both are right about the rest.
-# - On-policy distillation is the old loop with batches that the student writes. Reverse KL makes texts that the teacher finds likelier, and a worse model of real texts.
+# - On-policy distillation is the old loop with batches that the student writes. Reverse KL makes texts that the teacher finds likelier, and a worse model of
+#   real texts than KL on the teacher's texts does.
 # - Another tokenizer: places can be aligned, words cannot. Sorting them forgets which is which.
 # - One number never tells the whole story of a writer.
 #
@@ -928,7 +979,8 @@ assert of_sorted["labels and sorted"] > of_sorted["label_smoothing"] + 100
 #
 #    <details><summary>What to expect</summary>
 #
-#    The texts would be those of the start. The student would learn to repair beginnings that it no longer writes. Try `list(batches)` before the loop: each batch is then written by the untrained student.
+#    The texts would be those of the start. The student would learn to repair beginnings that it no longer writes. Try `list(batches)` before the loop: each
+# batch is then written by the untrained student.
 #
 #    </details>
 #
@@ -944,7 +996,8 @@ assert of_sorted["labels and sorted"] > of_sorted["label_smoothing"] + 100
 #
 #    <details><summary>Answer</summary>
 #
-#    Putting classes together throws away differences within the bucket. Two distributions can only look more alike. For example, if they differ inside the bucket alone, the loss is 0.
+#    Putting classes together throws away differences within the bucket. Two distributions can only look more alike. For example, if they differ inside the
+# bucket alone, the loss is 0.
 #
 #    </details>
 #
@@ -952,15 +1005,20 @@ assert of_sorted["labels and sorted"] > of_sorted["label_smoothing"] + 100
 #
 # ## References
 #
-# - Agarwal, Vieillard, Zhou, Stanczyk, Ramos, Geist, Bachem (2024). *On-policy distillation of language models.* [arXiv:2306.13649](https://arxiv.org/abs/2306.13649): equation 1, section 3.
+# - Agarwal, Vieillard, Zhou, Stanczyk, Ramos, Geist, Bachem (2024). *On-policy distillation of language models.*
+#   [arXiv:2306.13649](https://arxiv.org/abs/2306.13649): equation 1, section 3.
 # - Gu, Dong, Wei, Huang (2024). *MiniLLM: knowledge distillation of large language models.* [arXiv:2306.08543](https://arxiv.org/abs/2306.08543): reverse KL.
 # - Kim, Rush (2016). *Sequence-level knowledge distillation.* [arXiv:1606.07947](https://arxiv.org/abs/1606.07947).
 # - Zhao, Cui, Song, Qiu, Liang (2022). *Decoupled knowledge distillation.* [arXiv:2203.08679](https://arxiv.org/abs/2203.08679): equations 5 to 7.
 # - Huang, You, Wang, Qian, Xu (2022). *Knowledge distillation from a stronger teacher.* [arXiv:2205.10536](https://arxiv.org/abs/2205.10536): equations 6 to 10.
 # - Sun, Ren, Li, Wang, Cao (2024). *Logit standardization in knowledge distillation.* [arXiv:2403.01427](https://arxiv.org/abs/2403.01427): algorithm 1.
-# - Beyer, Zhai, Royer, Markeeva, Anil, Kolesnikov (2022). *Knowledge distillation: a good teacher is patient and consistent.* [arXiv:2106.05237](https://arxiv.org/abs/2106.05237): section 3.
-# - Hao and others (2023). *Revisit the power of vanilla knowledge distillation: from small scale to large scale.* [arXiv:2305.15781](https://arxiv.org/abs/2305.15781): the small data pitfall.
+# - Beyer, Zhai, Royer, Markeeva, Anil, Kolesnikov (2022). *Knowledge distillation: a good teacher is patient and consistent.*
+#   [arXiv:2106.05237](https://arxiv.org/abs/2106.05237): section 3.
+# - Hao and others (2023). *Revisit the power of vanilla knowledge distillation: from small scale to large scale.*
+#   [arXiv:2305.15781](https://arxiv.org/abs/2305.15781): the small data pitfall.
 # - Anshumann and others (2025). *Sparse logit sampling.* [arXiv:2503.16870](https://arxiv.org/abs/2503.16870): sections 3 and 4.
 # - Busbridge and others (2025). *Distillation scaling laws.* [arXiv:2502.08606](https://arxiv.org/abs/2502.08606): abstract.
-# - Boizard, El Haddad, Hudelot, Colombo (2024). *Towards cross-tokenizer distillation: the universal logit distillation loss.* [arXiv:2402.12030](https://arxiv.org/abs/2402.12030).
-# - Li, Galley, Brockett, Gao, Dolan (2016). *A diversity-promoting objective function for neural conversation models.* [arXiv:1510.03055](https://arxiv.org/abs/1510.03055): distinct-2.
+# - Boizard, El Haddad, Hudelot, Colombo (2024). *Towards cross-tokenizer distillation: the universal logit distillation loss.*
+#   [arXiv:2402.12030](https://arxiv.org/abs/2402.12030).
+# - Li, Galley, Brockett, Gao, Dolan (2016). *A diversity-promoting objective function for neural conversation models.*
+#   [arXiv:1510.03055](https://arxiv.org/abs/1510.03055): distinct-2.

@@ -97,7 +97,8 @@ for part in sorted(folder.iterdir()):
     print(f"{part.name:9} {len(files):6,} files, for example {files[-1].relative_to(folder)}")
 
 # %% [markdown]
-# `train` has labels, and is learned from. `more` has none: its one folder is called *unknown*. `held_out` chooses: temperature, epochs, the student. `test` is looked at once, at the end. If your folder has
+# `train` has labels, and is learned from. `more` has none: its one folder is called *unknown*. `held_out` chooses: temperature, epochs, the student. `test`
+# chooses nothing; it says how good something is. If your folder has
 # one part only, split it *before* anything else, and by what belongs together: by patient, by camera, by day. Two photographs of one
 # cat, one in each part, are a test that you have trained on.
 #
@@ -124,7 +125,7 @@ show(plots.digit_grid(views), alt="13.views")
 # %% [markdown]
 # That is one file, read ten times.
 #
-# ## A teacher that knows everything, and is wrong
+# ## A teacher that knows everything
 #
 # The model that is too large is the course's trained network with two layers of 1,200 units. It has 2.4 million weights. Of the 10,000 test images of MNIST it gets more than
 # 99 % right. You load it and ask it about the images of your folder.
@@ -264,7 +265,8 @@ assert (table.difference < -0.03 * TESTED).all()
 
 # %% [markdown]
 # The teacher has answered for 900 files that nobody had to label. (It knows them well: the course's teacher has learned from all 60,000 training images. Yours will be less
-# sure of files that it has not seen.) The sentence above is the one for your report: paired by seed, with its interval, against both [baselines](glossary:baseline). A single pair of numbers is no result. If the
+# sure of files that it has not seen.) The sentence above is the one for your report: paired by seed, with its interval, against both
+# [baselines](glossary:baseline). A single pair of numbers is no result. If the
 # interval holds 0, the honest word is *unclear*, and more seeds cost less than a wrong decision.
 #
 # ## What does it cost?
@@ -337,8 +339,10 @@ for name, (size, errors) in candidates.items():
 #
 # ### Your turn: choose
 #
-# `candidates` is a dict from name to (size in bytes, list of held-out errors, one for each seed). Return the name of the candidate that has the fewest held-out errors **as a mean over its
-# seeds**, among those whose size is at most `budget`. Two mistakes are common here. One is to take the best single seed, because with many seeds somebody is always lucky. The other is to look at
+# `candidates` is a dict from name to (size in bytes, list of held-out errors, one for each seed). Return the name of the candidate that has the fewest held-out
+# errors **as a mean over its
+# seeds**, among those whose size is at most `budget`. Two mistakes are common here. One is to take the best single seed, because with many seeds somebody is
+# always lucky. The other is to look at
 # the test images while choosing; here they are not even handed over.
 
 
@@ -364,7 +368,8 @@ assert chosen == "convolutional, teacher"
 # ## A file to ship
 #
 # Export is a step in which a student can change without anybody noticing: a layer in training mode, a batch size that is frozen, a preprocessing
-# that stays behind in Python. So `export_onnx` runs the file with `onnxruntime` and returns the largest difference to torch's logits, over a batch and over
+# that stays behind in Python. So `export_onnx` writes ONNX, a format that runs without Python and torch, runs the file with `onnxruntime` and returns the
+# largest difference to torch's logits, over a batch and over
 # a single image.
 
 # %%
@@ -380,7 +385,8 @@ if is_there("onnx", "onnxscript", "onnxruntime"):
     assert difference < 1e-3
 
 # %% [markdown]
-# The file knows nothing of the folder. Write down beside it what it needs: one grey channel, 28 × 28, values from 0 to 1, and the order of the classes. That order has cost us one
+# The file knows nothing of the folder. Write down beside it what it needs: one grey channel, 28 × 28, values from 0 to 1, and the order of the classes. That
+# order has cost us one
 # mistake already.
 
 # %% [markdown]
@@ -460,10 +466,12 @@ if is_there("sklearn"):
     assert 0.5 * alone < by_forest < 1.8 * alone
 
 # %% [markdown]
-# The forest is not much better than the network is alone, so it has little to teach, and a temperature cannot add what it does not know. This is the check that
-# saves the most time in practice: **a teacher must know something that your student does not**. Where trees are far ahead, try the same two lines.
+# The forest is not much better than the network is alone, and here it was asked about its own rows. So it has little to teach, and a temperature cannot add
+# what it does not say. This is the check that
+# saves the most time in practice: **a teacher must know something that your student does not**. Where trees are far ahead, try the same call of `distill`.
 #
-# There may still be a reason to distil: a forest is large, and the network is a small file that runs anywhere. Then the question is another one, how often the student says what the
+# There may still be a reason to distil: a forest is large, and the network is a small file that runs anywhere. Then the question is another one, how often the
+# student says what the
 # forest says. The word for it is *fidelity*.
 #
 # ## Inside a `Trainer`
@@ -524,7 +532,7 @@ def loss_and_outputs(model, ask, inputs):  # -> loss, outputs; outputs.logits ha
 loss_and_outputs = check("13.trainer", loss_and_outputs)
 
 # %% [markdown]
-# Now the `Trainer` takes three steps, each on four batches of twelve whose gradients are added up. `distill` takes three steps on the whole batch of 48, from the same
+# Now the `Trainer` takes three steps, each on a batch of 48 that comes in four pieces of twelve. `distill` takes three steps on the whole batch of 48, from the same
 # first weights.
 
 # %%
@@ -615,7 +623,8 @@ else:
 # %% [markdown]
 # ## Read the ledger for your own case
 #
-# [The ledger of claims](../docs/ledger.md) has one row for each piece of advice on distillation, with what was run and what came out. No row is about your data. Read it with four
+# [The ledger of claims](../docs/ledger.md) has one row for each piece of advice on distillation, with what was run and what came out. No row is about your
+# data. Read it with four
 # questions.
 #
 # 1. **What is like my case?** Read the column *what was run* before the verdict. A gain with 1,000 labels need not be there with 55,000. If you have few labels and
@@ -625,7 +634,8 @@ else:
 #    *teacher* did anything.
 # 4. **Is it unclear, or is it not run yet?** Neither means *no effect*. An unclear row tells you how many seeds were too few.
 #
-# Then take the two or three knobs whose rows changed something in a case like yours, and try those on **your** held-out samples, with three seeds. Leave the others where they are.
+# Then take the two or three knobs whose rows changed something in a case like yours, and try those on **your** held-out samples, with three seeds. Leave the
+# others where they are.
 #
 # ## The checklist
 #
@@ -639,20 +649,20 @@ else:
 #
 # While you train
 # - The teacher is in evaluation mode, gets no gradient, and is in no optimizer.
-# - Both terms of the loss are recorded, each for itself. If one is a hundred times the other, the other does nothing.
+# - Both terms of the loss are recorded, each for itself. If the gradient of one is a hundred times that of the other, the other does next to nothing (chapter 09).
 # - With $T$ there is $T^2$ (chapter 02). With a mask, both models get it (chapter 09).
 # - With accumulated batches, one step equals the step of the whole batch.
 #
 # Afterwards
-# - Three seeds or more, paired, with an interval, against plain and against smoothed labels, all with the same epochs.
-# - The choice was made on held-out samples; the test set was read once.
+# - Three seeds or more, paired, with an interval, against plain and against smoothed labels, all with the same number of steps.
+# - The choice was made on held-out samples; the test set chose nothing.
 # - The exported file was run, in an empty process, on a batch and on a single sample, and gave the student's answers.
 # - Beside the file stands what it needs: preprocessing, order of the classes, version, seed, and the sentence with the interval.
 #
 # ## Summary
 #
 # - Anything that answers can teach. `as_teacher` makes one of a network, a function, a forest or an ONNX session.
-# - The mistakes that cost most raise no error: classes in another order, kept answers for views that have changed, a mask that was left out, pieces
+# - The mistakes that cost most raise no error: classes in another order, kept answers for views that have changed, and pieces
 #   that are added and not averaged.
 # - With few labels, many files without any, and a good teacher, the student made fewer errors than with labels and than with smoothed labels.
 # - Size, time and errors are three things. Choose under a budget, on held-out samples, by the mean over seeds.
@@ -665,7 +675,8 @@ else:
 #
 #    <details><summary>Answer</summary>
 #
-#    To the file nothing: its columns stay. But a test that reads the folders anew sees both classes as wrong, nearly always. Write the order of the classes into the file, or beside it.
+#    To the file nothing: its columns stay. But a test that reads the folders anew sees both classes as wrong, nearly always. Write the order of the classes
+# into the file, or beside it.
 #
 #    </details>
 #
@@ -692,7 +703,8 @@ else:
 # ## References
 #
 # - Hinton, Vinyals, Dean (2015). *Distilling the knowledge in a neural network.* [arXiv:1503.02531](https://arxiv.org/abs/1503.02531): section 2 (the loss).
-# - Beyer et al. (2022). *Knowledge distillation: a good teacher is patient and consistent.* [arXiv:2106.05237](https://arxiv.org/abs/2106.05237): the same view for both, and a long schedule.
+# - Beyer et al. (2022). *Knowledge distillation: a good teacher is patient and consistent.* [arXiv:2106.05237](https://arxiv.org/abs/2106.05237): the same view
+#   for both, and a long schedule.
 # - Buciluǎ, Caruana, Niculescu-Mizil (2006). *Model compression.* KDD 2006: an ensemble into one network, with unlabelled data.
 # - Breiman (2001). *Random forests.* Machine Learning 45: section 3.1 (out-of-bag estimates).
 # - The documentation of [`Trainer`](https://huggingface.co/docs/transformers/main_classes/trainer) and of
