@@ -47,8 +47,8 @@ draw_triplet()
 # ## The cast
 #
 # The teacher is the course's convolutional network, trained on 55,000 images. Before its last layer stand 64 numbers
-# per image: its embedding. The student is a small fully connected network, and its embedding has 32 numbers. Nothing
-# in the one can be laid on top of the other, and that is on purpose.
+# per image: its embedding. The student is a small fully connected network, and its embedding has 32 numbers. So the two cannot be compared number by number,
+# and that is on purpose.
 
 # %%
 FULL = False  # True: the experiment at full size, some minutes on one core
@@ -91,7 +91,7 @@ print("teacher", tuple(t.shape), "student", tuple(s.shape))
 # %% [markdown]
 # ## Two widths, one shape
 #
-# Chapter 03 compared features directly. It needed a learned projection, because the shapes do not agree:
+# Chapter 03 compared features directly. It needed a learned layer between them, because the shapes do not agree:
 
 # %%
 try:
@@ -172,8 +172,8 @@ assert max(by_class[1, 2], by_class[3, 4]) < by_class[0, 1:].min()
 #
 # $$L_D = \frac{1}{B^2} \sum_{i,j} \ell\!\left(\tilde d^{\,s}_{ij} - \tilde d^{\,t}_{ij}\right)$$
 #
-# with $\ell$ the [Huber loss](glossary:huber-loss). The package has it as `rkd_distance_loss`. Three things can go
-# wrong in it: the distance $d$, the mean $\mu$ and the loss $\ell$. We try each.
+# with $\ell$ the [Huber loss](glossary:huber-loss). The package has it as `rkd_distance_loss`. It has three parts: the distance $d$, the mean $\mu$ and the
+# loss $\ell$. We look at each.
 #
 # ### The distance
 #
@@ -269,8 +269,7 @@ assert by_mean < 0.25
 
 # %% [markdown]
 # Divided by the maximum, the loss would push 14 images that are right in order to please one that is wrong. The mean
-# is raised by a stray image too, but only a little. There is a second reason. Let a layer die, so that all embeddings
-# are equal:
+# is raised by a stray image too, but only a little. There is a second reason against a plain quotient. Let a layer die, so that all embeddings are equal:
 
 # %%
 collapsed = torch.ones(64, 32, device=device, requires_grad=True)
@@ -286,7 +285,7 @@ assert rkd_distance_loss(collapsed, t).isfinite()
 # <details><summary><b>Trap 31: dividing by the maximum</b></summary>
 #
 # One stray image sets the scale of everything, and collapsed embeddings give 0/0. The paper divides by the mean of
-# the distances that are not zero. A guard against an empty mean belongs into the code.
+# the distances that are not zero. A guard against an empty mean belongs in the code.
 #
 # </details>
 #
@@ -440,7 +439,7 @@ for name, pair in {"untrained student": (s, t), "worst case": worst}.items():
 assert 0.999 * 2 / 64**2 < gram_per_entry_loss(*worst) < 1.001 * 2 / 64**2
 
 # %% [markdown]
-# Two Gram matrices never point away from each other, so with norm 1 they are at most $\sqrt 2$ apart. Hence the mean
+# The inner product of two Gram matrices is never negative, so with norm 1 they are at most $\sqrt 2$ apart. Hence the mean
 # over entries is at most $2/B^2$: half a thousandth for 64 images, whatever the student does. (The bound that one
 # reads, $4/B^2$, holds for any two matrices of norm 1.) Beside a [cross-entropy](glossary:cross-entropy) near 2 that
 # does not count. But it is gradients that move weights, not losses. So look at those.
@@ -554,8 +553,10 @@ assert flat > 20 * ours
 # weakness: the student has other weights and another width, so it must be allowed to put things elsewhere. So we ask
 # of each loss: *what does it not see?*
 #
-# Here are the fifteen digits in two dimensions: the teacher's embedding in grey, seen from the side from which it
-# spreads most. The student, in blue, is a copy. We turn it by 40 degrees and enlarge it by half.
+# Here are the fifteen digits in two dimensions: the teacher's embedding in grey, drawn along the two directions in which it spreads most. The student, in blue,
+# is a copy. We turn it by 40 degrees and enlarge it by half. The bars show the four losses. They have four units, so the bars need a common one: the
+# full length, in grey, is the loss of a student that has *nothing* to do with its teacher, the same points, shuffled. The number beside each bar is the
+# loss itself.
 
 # %%
 still = RelationExplorer(few_t, few_labels)
@@ -582,9 +583,7 @@ assert max(still.shares["distance"], still.shares["angle"]) < 1e-6
 assert min(still.shares["Gram"], still.shares["similarity-preserving"]) > 0.3
 
 # %% [markdown]
-# The four losses have four units, so the bars need a common one. The full length is the loss of a student that has
-# *nothing* to do with its teacher: the same points, shuffled. The number beside each bar is the loss itself. Next, a
-# stray image.
+# Next, a stray image.
 
 # %%
 still.shift.value, still.outlier.value = 0, 2
@@ -819,8 +818,8 @@ lines = {name: [*errors, f"{knobs[name]:g}"] for name, errors in tries.items()}
 pd.DataFrame(lines, index=columns).T
 
 # %% [markdown]
-# The numbers are errors on 5,000 held-out images, means of two seeds. Neighbouring weights differ by little, and with
-# other seeds another one may win. Where the largest of the three wins, a larger one might do better still. The choice
+# The numbers are errors on 5,000 held-out images, means of two seeds. Some neighbouring weights differ by little, and with other seeds another one may win.
+# Where the largest of the three wins, a larger one might do better still. The choice
 # need not be perfect; it must only be made without the test images.
 #
 # ### The comparison
@@ -863,7 +862,7 @@ assert (table.set_index("arm").high[alone] < 0).all()
 assert (rows["KD"].difference[list(LOSSES)].abs() < gain / 2).all()
 
 # %% [markdown]
-# Every relation alone, without a single soft target, beats both baselines, and the whole interval says so. Where an
+# In this run every relation alone, without a single soft target, beats both baselines. Where an
 # image lies among others is knowledge, not softness: label smoothing has none of it. Now together with soft targets.
 
 # %%
@@ -902,8 +901,8 @@ print(in_words(tables["KD + Gram"]))
 assert rows["KD + Gram"].difference["KD + angle"] < 0
 
 # %% [markdown]
-# For everything else read this run's verdicts, and with reserve. An interval that ends close to 0 ends on the other
-# side with other seeds. Nor were the weights chosen *for* the mixture, in which labels count a tenth of what they
+# For everything else read this run's verdicts, and do not trust them too much. An interval that ends close to 0 may end on the other side with other seeds. Nor
+# were the weights chosen *for* the mixture, in which labels count a tenth of what they
 # did; more tries might change the order.
 #
 # Two more things were announced: the loss that is normalised twice, and what the steps cost.
@@ -1047,12 +1046,12 @@ assert wide["no_teacher"].verdict["Gram ÷ B²"] == "unclear"
 # **What changed** from 1,000 to 3,000 images, compared with the run that is stored with this page:
 #
 # - Against soft targets, *distances* and *angles* alone were unclear. With 3,000 images both are **better** than soft
-#   targets, by 54.5 and 64 errors.
+#   targets, by 54.5 and 64 errors. So are distances *beside* soft targets, which were unclear too.
 # - The *Gram matrix* was better than label smoothing. With 3,000 images that is unclear, and beside soft targets the
 #   Gram matrix makes more errors than soft targets alone.
 # - The *similarity-preserving* loss beside soft targets was better than soft targets. With 3,000 images that is
 #   unclear.
-# - Do soft targets add to angles? No: 562.7 errors with them, 558.5 without.
+# - Do soft targets add to angles? It does not show: 562.7 errors with them, 558.5 without.
 # - The loss that is normalised twice was too small to matter. At full size its interval is longer, and the verdict is
 #   unclear.
 #
@@ -1066,7 +1065,7 @@ assert wide["no_teacher"].verdict["Gram ÷ B²"] == "unclear"
 #   another size is another weight for the similarity-preserving loss.
 # - Memory is $B^2$ if you let it be; broadcasting makes it $B^2 D$, and all angles at once $B^3$.
 # - With 3,000 images, distances or angles alone are better than soft targets; with 1,000 that is unclear. The Gram
-#   matrix is the only one that is not clearly better than label smoothing. Soft targets added nothing to angles.
+#   matrix is the only one that is not clearly better than label smoothing. That soft targets add to angles did not show.
 #
 # ## Think, then try
 #
@@ -1086,7 +1085,7 @@ assert wide["no_teacher"].verdict["Gram ÷ B²"] == "unclear"
 #
 # <details><summary>Answer</summary>
 #
-# It depends on the relation, and neither gains. With similarities (weight 3000) the gain vanishes: unclear, between
+# Neither relation gains, and one of them does harm. With similarities (weight 3000) the gain vanishes: unclear, between
 # 78 errors fewer than no teacher and 190 more. With distances (weight 1600) it turns into harm: 3,563 errors instead
 # of 1,224. If a relation only were a regulariser, the relations of other images would do as well. So what helped is
 # knowledge about *these* images.
