@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from ..results import verdict
 from .arrays import as_vector
 from .style import COLORS, GRID, INK, PAPER, figure_of, new_axes, new_figure, tidy
 
@@ -18,6 +19,7 @@ LEFT, RIGHT = "<", ">"  # told apart by shape, too: a triangle points to the sid
 VERDICTS: dict[str, dict[str, Any]] = {
     "better": {"color": COLORS["student"]},
     "unclear": {"color": COLORS["no_teacher"], "marker": "o", "markerfacecolor": PAPER},
+    "too small to matter": {"color": COLORS["no_teacher"], "marker": "s"},
     "worse": {"color": COLORS["kd"]},
 }
 
@@ -53,14 +55,14 @@ def intervals(
     Notes
     -----
     An interval on one side of 0 has a triangle that points there, blue if that is better and brown if it is worse. One
-    that holds 0 is unclear (a hollow circle).
+    that holds 0 is unclear (a hollow circle). One that lies within the band is too small to matter (a grey square).
 
     Examples
     --------
     >>> table = {"arm": ["kd", "hint"], "difference": [-9, 2], "low": [-14, -3], "high": [-4, 7]}
     >>> ax = intervals(table, smallest_effect=5)
     >>> [text.get_text() for text in ax.get_figure().legends[0].get_texts()]
-    ['better', 'unclear', 'below ± 5: too small to matter']
+    ['better', 'unclear', '± 5: smallest effect of interest']
     """
     names, ends = _checked(table, smallest_effect)
     if ax is None:
@@ -113,7 +115,7 @@ def did_it_hold(tables: Mapping[str, Any], *, unit: str = "errors") -> Figure:
         handles |= _draw_rows(ax, rows, [end[order] for end in ends], None, _is_lower_better(tables[title]), unit)
         ax.set_title(title, color=INK, fontsize=10, pad=18)
         ax.tick_params(labelleft=place == 0)
-    _explain(figure, {verdict: handles[verdict] for verdict in VERDICTS if verdict in handles})
+    _explain(figure, {word: handles[word] for word in VERDICTS if word in handles})
     return figure
 
 
@@ -147,23 +149,22 @@ def _draw_rows(
     middle, left, right = ends
     sides = ("better", "worse") if lower_is_better else ("worse", "better")  # left of 0, right of 0
     verdicts = [
-        sides[0] if end < 0 else sides[1] if start > 0 else "unclear" for start, end in zip(left, right, strict=True)
+        verdict(start, end, lower_is_better=lower_is_better, smallest_effect=smallest_effect or 0.0)
+        for start, end in zip(left, right, strict=True)
     ]
     markers = {sides[0]: LEFT, sides[1]: RIGHT}
-    looks: dict[str, dict[str, Any]] = {
-        verdict: {"marker": markers.get(verdict)} | look for verdict, look in VERDICTS.items()
-    }
+    looks: dict[str, dict[str, Any]] = {word: {"marker": markers.get(word)} | look for word, look in VERDICTS.items()}
     handles: dict[str, Any] = {}
-    for row, verdict in enumerate(verdicts):
-        look = looks[verdict]
+    for row, word in enumerate(verdicts):
+        look = looks[word]
         ax.plot([left[row], right[row]], [row, row], color=look["color"], linewidth=2.2, solid_capstyle="butt")
         ax.plot(middle[row], row, markersize=8, markeredgewidth=1.6, **look)
-    for verdict in VERDICTS:
-        if verdict in verdicts:
-            handles[verdict] = Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.6, **looks[verdict])
+    for word in VERDICTS:
+        if word in verdicts:
+            handles[word] = Line2D([], [], linestyle="", markersize=7, markeredgewidth=1.6, **looks[word])
     if smallest_effect is not None:
         ax.axvspan(-smallest_effect, smallest_effect, color=GRID, linewidth=0, zorder=0)
-        handles[f"below ± {smallest_effect:g}: too small to matter"] = Patch(color=GRID)
+        handles[f"± {smallest_effect:g}: smallest effect of interest"] = Patch(color=GRID)
     ax.axvline(0, color=INK, linewidth=1, linestyle="--")
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel="difference")
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -183,8 +184,8 @@ def _explain(figure: Figure, handles: dict[str, Any]) -> None:
 def _name_sides(ax: Axes, verdicts: tuple[str, str], unit: str) -> None:
     """Say above the axis which side is which."""
     words = f"← fewer {unit}", f"more {unit} →"
-    for x, text, side, verdict in zip((0, 1), words, ("left", "right"), verdicts, strict=True):
+    for x, text, side, word in zip((0, 1), words, ("left", "right"), verdicts, strict=True):
         ax.annotate(
             text, (x, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha=side, va="bottom",
-            fontsize=8.5, color=VERDICTS[verdict]["color"],
+            fontsize=8.5, color=VERDICTS[word]["color"],
         )  # fmt: skip

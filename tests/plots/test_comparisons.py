@@ -50,7 +50,16 @@ def test_the_smallest_effect_of_interest_is_a_band_around_zero_with_a_name():
     assert np.ptp(band.get_extents().get_points()[:, 0]) > 0
     assert (band.get_x(), band.get_width()) == (-2.5, 5)
     (legend,) = ax.get_figure().legends
-    assert legend.get_texts()[-1].get_text() == "below ± 2.5: too small to matter"
+    assert legend.get_texts()[-1].get_text() == "± 2.5: smallest effect of interest"
+
+
+def test_an_interval_within_the_band_is_drawn_as_too_small_on_either_side_of_zero():
+    table = {"arm": ["a", "b", "c"], "difference": [-2, 2, -9], "low": [-3, 1, -14], "high": [-1, 3, -4]}
+    without, within = plots.intervals(table), plots.intervals(table, smallest_effect=5)
+    assert [line.get_marker() for line in without.lines[1:6:2]] == ["<", ">", "<"]
+    assert [line.get_marker() for line in within.lines[1:6:2]] == ["s", "s", "<"]
+    words = [text.get_text() for text in within.get_figure().legends[0].get_texts()]
+    assert words == ["better", "too small to matter", "± 5: smallest effect of interest"]
 
 
 def test_long_names_leave_room_for_the_intervals():
