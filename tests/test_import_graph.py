@@ -49,7 +49,7 @@ MAY_IMPORT = {
     },
     "tasks": {"models", "data", "training", "objectives", "recipes"},
     "zoo": {"models", "data", "training", "tasks", "_files"},
-    "plots": {"results"},  # the one rule that turns an interval into a word,
+    "plots": {"results"},  # the one rule that turns an interval into a word
     "grading": {"_files"},  # a worker imports what a key asks for; the grader itself needs nothing else
     "checks": {"losses", "models", "data", "training", "recipes", "sweeps", "zoo", "objectives", "results"},
 }
