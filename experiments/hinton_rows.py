@@ -30,7 +30,7 @@ _row = partial(row_of, {
     "hinton": (3, "2×800 units, 60,000 images, T = 20, 20 epochs"),
     "hinton_table": (
         8,
-        "2×800 units, 55,000 images, 60 epochs; teacher, T, α, and shifts of up to 2 pixels or none, chosen on "
+        "2×800 units, 55,000 images, 50 epochs; teacher, T, α, and shifts of up to 2 pixels or none, chosen on "
         "5,000 held-out images that nothing is trained on",
     ),
 })  # fmt: skip

@@ -3,11 +3,11 @@
 ``python -m experiments.hinton_table`` runs five stages, each of them units that are stored as soon as they are done:
 
 1. ``teachers``: 2×1200 units, dropout, weight constraint and jitter, 40 epochs; dropout and rate by held-out errors;
-2. ``longer``: that setting for 120 epochs, two seeds; of the three networks the one with the fewest held-out errors is
+2. ``longer``: that setting for 100 epochs, two seeds; of the three networks the one with the fewest held-out errors is
    the teacher;
 3. ``knobs``: students of 10 epochs that see the 25 shifts of ± 2 pixels, two seeds; T and alpha by held-out errors;
 4. ``views``: with these knobs, the shifts or the images as they are, by held-out errors;
-5. ``table``: 60 epochs and eight other seeds: plain, smoothed and distilled.
+5. ``table``: 50 epochs and eight other seeds: plain, smoothed and distilled.
 
 ``--list`` shows the stages and the expected minutes. The record is ``experiments/results/hinton_table.json``. Test
 errors are counted, and choose nothing.
@@ -46,9 +46,9 @@ HELD_OUT, PIXELS, BATCH_SIZE, RATE = 5_000, 2, 256, 2e-3
 WEIGHTS = FOLDER / "hinton_teachers"
 # Hidden and input dropout, and peak rate.
 OF_TEACHER = tuple(product(((0.3, 0.1), (0.5, 0.2)), (1e-3, 2e-3)))
-BRIEF, PATIENT = 40, 120  # epochs of a teacher
+BRIEF, PATIENT = 40, 100  # epochs of a teacher
 TEMPERATURES, ALPHAS, VIEWS = (2, 4, 8, 20), (0.9, 1.0), ("as they are", "shifted")
-SHORT, LONG, CHOOSE, SEEDS = 10, 60, (100, 101), range(8)
+SHORT, LONG, CHOOSE, SEEDS = 10, 50, (100, 101), range(8)
 MINUTES_OF_STEP = {"teacher": 0.060 / 60, "student": 0.011 / 60}  # one thread
 
 
