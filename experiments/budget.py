@@ -65,7 +65,7 @@ STUDIES = [
         "budget",
         "800, 1,600 and 6,400 steps, with and without shifts.",
         lambda: [Unit(budget, {"steps": steps, "views": views}) for steps in LENGTHS for views in VIEWS],
-        minutes=50,
+        minutes=30,
     )
 ]
 

@@ -136,7 +136,7 @@ STUDIES = [
         "teachers",
         "Six kinds of teachers and an assistant, 10,000 images, students of two shapes.",
         lambda: [Unit(baselines), *(Unit(teachers, {"kind": kind}) for kind in KINDS), Unit(assistant)],
-        minutes=55,
+        minutes=40,
     )
 ]
 
