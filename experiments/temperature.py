@@ -59,7 +59,7 @@ def _width_units() -> list[Unit]:
 
 STUDIES = [
     Study("grid", "T × alpha × images for two shapes of student.", _grid_units, minutes=26),
-    Study("width", "T for 30 and for 300 units in each of two layers, 55,000 images.", _width_units, minutes=28),
+    Study("width", "T for 30 and for 300 units in each of two layers, 55,000 images.", _width_units, minutes=19),
 ]
 
 _BASELINES = ("plain", "smoothed 0.1", "smoothed 0.3")
