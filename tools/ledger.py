@@ -197,7 +197,7 @@ def _study(study: Study, record: Mapping[str, Any] | None) -> list[str]:
     commit = f", commit {record['commit']}" if "commit" in record else ""
     lines += ["", f"`{record['command']}`{cost} on {machine(record)}{commit}."]
     if study.writes_itself:
-        where = "in chapter 02" if study.name == "hinton" else "in [results.md](results.md)"
+        where = "in chapter 02" if study.name.startswith("hinton") else "in [results.md](results.md)"
         return [*lines, "", f"Its tables are {where}."]
     return [*lines, "", _means(record)]
 

@@ -258,6 +258,8 @@ def make_optimizer(parameters):
 # %%
 SMALLEST, OF_GENERATIONS = 15, 50
 judged = partial(compare, smallest_effect=SMALLEST)
+
+# %%
 guess("06.teaching-at-4")
 
 # %%

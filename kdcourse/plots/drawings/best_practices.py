@@ -10,7 +10,7 @@ from .answers import SHALLOW
 from .svg import Drawing
 
 WIDTH, HEIGHT = 1000, 1414  # the shape of a sheet of A4
-LEFT, ANSWER, EFFECT = 36, 540, 712  # where the columns begin
+LEFT, ANSWER, EFFECT = 36, 540, 716  # where the columns begin
 RULES = (
     "Before you believe an answer, yours or this one:",
     "two baselines, plain and smoothed labels, with the same budget;",
