@@ -241,9 +241,7 @@ def _labelled(rows: Rows, units: Sequence[Unit]) -> Rows:
 def record_of(rows: Rows, name: str, settings: dict[str, Any], chosen: dict[str, Rows]) -> dict[str, Any]:
     """Return the record: what was chosen, all runs, their means, and the comparisons with both baselines."""
     runs = pd.DataFrame(rows)
-    (teacher_row,) = {
-        row["arm"]: row for row in [*chosen["teachers"], *chosen["longer"]] if row["arm"] == name
-    }.values()
+    teacher_row = next(row for row in [*chosen["teachers"], *chosen["longer"]] if row["arm"] == name)
     means = runs.groupby("arm", sort=False)[["test_errors", "held_out_errors", "disagreements"]].mean().round(2)
     return {
         "about": "Hinton's table with every setting chosen on 5,000 held-out images, which nothing is trained on",
