@@ -1058,6 +1058,10 @@ against = ends[ends.arm == "distilled"].set_index("baseline")
 assert [round(end) for end in against.loc["label_smoothing", ["low", "high"]]] == [-7, -1]
 assert (against.high < 0).all()
 assert of_table["distilled"] < 74
+on_threes = [
+    part["without_3"]["errors_on_3_with_bias"] for part in (record["means"], record["paper"])
+]
+assert [round(errors) for errors in on_threes] == [20, 14]
 
 # %% [markdown]
 # The distilled students make 67 errors, fewer than the paper's 74, and come close to their teacher's 61. But look at what else has changed. Held-out images chose the shifts, so *all*
