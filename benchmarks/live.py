@@ -1,8 +1,9 @@
 """The live trainer in JupyterLab: time from a moved slider to the picture on the screen, and what live costs training.
 
 ``python -m benchmarks.live`` writes ``results/live.json``. Everything is timed in one browser on one kernel, in turn:
-the same students without any picture or message, then playing untouched, then playing while T is dragged, and last the
-floor: a slider that only swaps two stored pictures. It takes about two minutes.
+the same students without any picture or message, then playing untouched, then playing while T is dragged, and last two
+floors: a slider that only swaps two stored pictures, in a page of its own, and the same in this notebook, where the
+kernel sends the pictures and does nothing else. It takes about three minutes.
 """
 
 import argparse
@@ -43,6 +44,24 @@ def make_live():
 teacher, logits = zoo.load("teacher_mlp"), None
 logits = make_live().race.track.data[2]
 live = make_live()
+"""
+# A slider whose pictures are ready: its frames say T as the trainer's do, in a text before the end of 12 bytes.
+KERNEL_FLOOR = """
+import struct, zlib
+from kdcourse.widgets.canvas import NamedImage
+from kdcourse.widgets.controls import temperature_slider
+import ipywidgets
+stored, floor_image = [bytes(live.image.value)], NamedImage(format="png", layout=live.image.layout)
+floor_slider = temperature_slider(4.0, description="floor")
+def swap(change):
+    text = b"tEXttemperature" + bytes(1) + str(change["new"]).encode()
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    picture = stored[0] if len(stored) == 1 else stored[floor_image.frames % 2]
+    floor_image.frames += 1
+    floor_image.value = picture[:-12] + chunk + picture[-12:]
+floor_image.frames = 0
+floor_slider.observe(swap, "value")
+ipywidgets.VBox([floor_slider, floor_image])
 """
 # The same students and evaluations by the same code; no frame, no status line, no message.
 BARE = """
@@ -117,12 +136,14 @@ def wait_for_quiet(patience: float) -> None:
 def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0) -> dict:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    notebook.cells = [nbformat.v4.new_code_cell(code) for code in (SETUP.format(threads=threads), "live")]
+    cells = (SETUP.format(threads=threads), "live", KERNEL_FLOOR)
+    notebook.cells = [nbformat.v4.new_code_cell(code) for code in cells]
     rates: dict[str, list[float]] = {"bare": [], "live": [], "live, dragged": []}
     dragged: list[list[float]] = []
     single: list[list[float]] = []
     others: list[float] = []
     floors: list[list[float]] = []
+    through_kernel: list[list[float]] = []
     hand = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -132,7 +153,9 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
             page.wait_for_selector(".widget-play", timeout=120_000)
             page.wait_for_function("frames_seen.length > 0")
             temperature = slider(page, "T")
-            temperature.locator(".widget-readout").evaluate("readout => watch_slider(readout)")
+            of_the_floor = slider(page, "floor")
+            for watched in (temperature, of_the_floor):
+                watched.locator(".widget-readout").evaluate("readout => watch_slider(readout)")
             handle, play = temperature.locator(".noUi-handle"), page.locator(".widget-play button").first
             client = connect(folder)
             first_picture, floor = stored_picture(page), None
@@ -147,11 +170,7 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
                 rates["live"].append(steps_per_second(page))
 
                 clear(page)
-                end, way = time.monotonic() + seconds, 1
-                while time.monotonic() < end:
-                    drag(page, handle, pixels=60 * way, seconds=1.2)
-                    way = -way
-                page.wait_for_timeout(600)
+                drag_to_and_fro(page, handle, seconds=seconds)
                 dragged.append(latencies(page))
                 rates["live, dragged"].append(steps_per_second(page))
 
@@ -167,6 +186,12 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
                 floor = floor or open_floor(page, (first_picture, stored_picture(page)))
                 floors.append(time_floor(floor, seconds=seconds))
                 page.bring_to_front()
+                run(client, "stored.append(bytes(live.image.value)) if len(stored) == 1 else None; print(0)")
+                of_the_floor.scroll_into_view_if_needed()
+                clear(page)
+                drag_to_and_fro(page, of_the_floor.locator(".noUi-handle"), seconds=seconds)
+                through_kernel.append(latencies(page))
+                temperature.scroll_into_view_if_needed()
                 others.append(cores_taken_by_others(before))
                 found = {name: round(values[-1]) for name, values in rates.items()}
                 print(f"round {number + 1}: others took {others[-1]} cores, steps per second {found}", flush=True)
@@ -174,7 +199,9 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
                 "fetch(document.querySelector('.widget-image').src).then(r => r.blob()).then(b => b.size)"
             )
             client.stop_channels()
-    dragging, floor_summary = summary(list(chain.from_iterable(dragged))), summary(list(chain.from_iterable(floors)))
+    dragging, floor_summary, kernel_floor = (
+        summary(list(chain.from_iterable(each))) for each in (dragged, floors, through_kernel)
+    )
     kept = {
         name: [live / bare for live, bare in zip(rates[name], rates["bare"], strict=True)]
         for name in ("live", "live, dragged")
@@ -189,6 +216,9 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
         },
         "floor: two stored pictures, while dragging": floor_summary,
         "floor, each round": [summary(values) for values in floors],
+        "floor through the kernel: two stored pictures, while dragging": kernel_floor,
+        "floor through the kernel, each round": [summary(values) for values in through_kernel],
+        "p95_over_floor_through_the_kernel": round(dragging["p95_ms"] / kernel_floor["p95_ms"], 2),
         "p95_over_floor": round(dragging["p95_ms"] / floor_summary["p95_ms"], 2),
         "steps_per_second": {name: [round(value, 1) for value in values] for name, values in rates.items()},
         "rate_kept": {name: round(statistics.median(values), 3) for name, values in kept.items()},
@@ -205,12 +235,16 @@ def measure(*, rounds: int, seconds: float, threads: int, patience: float = 0.0)
 def time_floor(floor, *, seconds: float) -> list[float]:
     """Drag the floor's slider as long as the live trainer's, with the kernel at rest."""
     floor.bring_to_front()
-    handle, end, way = floor.locator("#slider"), time.monotonic() + seconds, 1
-    while time.monotonic() < end:
-        drag(floor, handle, pixels=60 * way, seconds=1.2)
-        way = -way
-    floor.wait_for_timeout(600)
+    drag_to_and_fro(floor, floor.locator("#slider"), seconds=seconds)
     return floor_latencies(floor)
+
+
+def drag_to_and_fro(page, handle, *, seconds: float) -> None:
+    end, way = time.monotonic() + seconds, 1
+    while time.monotonic() < end:
+        drag(page, handle, pixels=60 * way, seconds=1.2)
+        way = -way
+    page.wait_for_timeout(600)
 
 
 def connect(folder: Path) -> BlockingKernelClient:

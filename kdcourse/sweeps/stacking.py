@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from ..models import evaluating
 from ..training import Objective, WithProgress, train
+from ..training.evaluation import AT_ONCE
 from ..training.loop import check_every_part_learns, sum_terms
 from .seeds import Orders, Program
 from .stacked_layers import DifferencesOnly, linear
@@ -205,11 +206,11 @@ class Loop:
                     tick(1)
         return mean
 
-    def logits(self, images: Tensor, predict: Predict, *, rows: int = 20_000) -> Iterator[Tensor]:
+    def logits(self, images: Tensor, predict: Predict) -> Iterator[Tensor]:
         """Yield logits (S, A, B, K), part by part of the images, in evaluation mode."""
         students = self.students()
         with evaluating(*students):
-            for part in images.split(max(1, rows // len(students))):
+            for part in images.split(AT_ONCE):
                 yield torch.stack([predict(student, part) for student in students]).unflatten(0, self.shape)
 
     def students(self) -> list[nn.Module]:

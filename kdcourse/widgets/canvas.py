@@ -66,6 +66,8 @@ class Canvas:
         self._agg = FigureCanvasAgg(self.figure)
         self._moving: list[Artist] = []
         self._words: list[Text] = []
+        self._changing: Axes | None = None
+        self._rest: Any = None  # the still parts without those Axes
         self._still: Any = None
         self._settled: Any = None  # the still parts and the words that stand as they stood
         self._states: list[tuple] = []  # of the words, at the last frame
@@ -101,9 +103,17 @@ class Canvas:
             text.set_animated(True)
             self._words.append(text)
 
-    def renew(self) -> None:
-        """Draw the still parts again at the next frame, as after new axis limits."""
+    def changing(self, axes: Axes) -> None:
+        """Draw these Axes after all other still parts, so that they can be renewed alone: nothing may lie on them."""
+        axes.set_animated(True)
+        self._changing = axes
+        self.renew()
+
+    def renew(self, axes: Axes | None = None) -> None:
+        """Draw the still parts again at the next frame; with the changing Axes only those, as after new limits."""
         self._still = self._settled = None
+        if axes is None or axes is not self._changing:
+            self._rest = None
 
     def draw(self, **said: object) -> None:
         """Draw a frame and hand it to the widget.
@@ -114,14 +124,23 @@ class Canvas:
             What the frame shows, such as ``temperature=4.0``: written into the PNG as text, so that a reader of the
             picture (a test, a benchmark, a saved file) knows which knobs it belongs to.
         """
-        if self._still is None:
-            self._agg.draw()
-            self._still = self._agg.copy_from_bbox(self.figure.bbox)
         renderer = self._agg.get_renderer()
+        if self._still is None:
+            self._draw_still(renderer)
         for artist in (*self._restore(renderer), *self._moving):
             artist.draw(renderer)
         self.frames += 1
         self.widget.value = self._encode(said)
+
+    def _draw_still(self, renderer: Any) -> None:
+        if self._rest is None:
+            self._agg.draw()
+            self._rest = self._agg.copy_from_bbox(self.figure.bbox)
+        else:
+            self._agg.restore_region(self._rest)
+        if self._changing is not None:
+            self._changing.draw(renderer)
+        self._still = self._agg.copy_from_bbox(self.figure.bbox)
 
     def _restore(self, renderer: Any) -> list[Text]:
         """Put back what has not changed since the last frame; return the words that have."""

@@ -6,9 +6,10 @@ The tests of a stack share a kernel, whose names are those of ``START`` whenever
 import base64
 import json
 import re
+import time
 
 import pytest
-from live_kernels import CellError, FrontEnd, front_end, python_of_stack
+from live_kernels import PATIENCE, CellError, FrontEnd, front_end, python_of_stack
 
 START = """
 import json, time, torch
@@ -94,7 +95,7 @@ def test_a_picture_is_shown_with_its_description(stack):
 
 
 def test_play_ticks_train_and_draw(stack, live):
-    for tick in range(1, 25):
+    for tick in range(1, 49):
         stack.update(live["play"], value=tick)
     frames = stack.frames[live["image"]]
     steps = [int(frame.text["step"]) for frame in frames]
@@ -102,7 +103,7 @@ def test_play_ticks_train_and_draw(stack, live):
     assert steps == sorted(steps)
     assert steps[-1] > 0
     assert "images/s" in stack.state[live["status"]]["value"]
-    # 24 slices of 60 ms are a second and a half: a frame every quarter of a second, not one per tick.
+    # 48 slices of 30 ms are a second and a half: a frame every quarter of a second, not one per tick.
     assert 2 <= len(frames) <= 12
 
 
@@ -152,6 +153,41 @@ def test_the_stop_button_sends_a_tick_back_and_trains_nothing(stack, live):
     steps = stack.ask("live.steps")
     stack.update(live["play"], value=0)
     assert stack.ask("live.steps") == steps
+
+
+def playing_of(stack, name):
+    return stack.ask(f"'playing' if {name}.play.has_trait('playing') else '_playing'")
+
+
+def wait_until(stack, condition):
+    end = time.monotonic() + PATIENCE
+    while not stack.ask(condition):
+        assert time.monotonic() < end, f"the kernel never met: {condition}"
+
+
+def test_between_two_ticks_the_kernel_trains_by_itself_and_reads_its_messages(stack, live):
+    playing = playing_of(stack, "live")
+    stack.update(live["play"], **{playing: True})
+    wait_until(stack, "live.steps > 50")  # not one tick was sent
+    stack.update(live["temperature"], value=9.0)
+    assert stack.ask("[mark.value for mark in live.marks]") == [9.0]
+    stack.update(live["play"], **{playing: False})
+    steps = stack.ask("live.steps")
+    stack.run("import asyncio; await asyncio.sleep(0.3)")
+    assert stack.ask("live.steps") == steps
+
+
+def test_a_page_that_was_closed_does_not_train_on(stack, live):
+    stack.run("from kdcourse.widgets.trainers import clock; clock.SILENCE = 0.3")
+    stack.update(live["play"], **{playing_of(stack, "live"): True})
+    wait_until(stack, "live.steps > 0")
+    wait_until(stack, "time.perf_counter() - live._ticked_at > 0.4")
+    steps = stack.ask("live.steps")
+    stack.run("import asyncio; await asyncio.sleep(0.3)")
+    assert stack.ask("live.steps") == steps
+    stack.update(live["play"], value=1)  # the page is back
+    wait_until(stack, f"live.steps > {steps}")
+    stack.run("clock.SILENCE = 1.5; live.close()")
 
 
 def test_an_error_in_a_tick_is_shown_stops_the_clock_and_fails_close(stack, live):
@@ -244,7 +280,7 @@ def test_a_press_of_play_trains_one_run_of_the_schedule_that_is_drawn(stack):
         "print(json.dumps([widget.model_id for widget in parts]))"
     )
     play, preset, alpha, image = json.loads(ids)
-    playing = stack.ask("'playing' if editor.play.has_trait('playing') else '_playing'")
+    playing = playing_of(stack, "editor")
     stack.update(preset, index=1)
     stack.update(alpha, value=0.25)
     assert float(stack.frames[image][-1].text["last_alpha"]) == 0.25

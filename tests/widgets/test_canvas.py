@@ -30,6 +30,25 @@ def test_a_blitted_frame_is_the_frame_that_is_drawn_from_nothing():
     assert frames[0] == frames[1]
 
 
+def test_axes_that_are_renewed_alone_give_the_frame_that_is_drawn_from_nothing():
+    frames = []
+    for alone in (False, True):
+        canvas, line = make_canvas()
+        other = canvas.add_axes(0.05, 0.05, 0.05, 0.1)
+        canvas.changing(line.axes)
+        canvas.draw()
+        line.axes.set_xlim(0, 4)
+        canvas.renew(line.axes if alone else None)
+        canvas.draw()
+        frames.append(bytes(canvas.figure.canvas.buffer_rgba()))
+    assert frames[0] == frames[1]
+    before = frames[0]
+    other.set_xlim(0, 9)
+    canvas.renew(other)  # others are drawn with all that is still
+    canvas.draw()
+    assert bytes(canvas.figure.canvas.buffer_rgba()) != before
+
+
 def test_words_that_stay_are_not_drawn_again_and_stay_in_the_picture(monkeypatch):
     drawn, pictures = [], []
     monkeypatch.setattr(Text, "draw", lambda text, renderer, draw=Text.draw: (drawn.append(text), draw(text, renderer)))

@@ -1,8 +1,11 @@
-"""What live trainers share: ``Play`` is the clock, each tick trains for one slice, and moved knobs leave marks.
+"""What live trainers share: while ``Play`` ticks they train slice by slice, and moved knobs leave marks.
 
-Chapters 02 and 07. Nothing runs between two ticks, and no thread is started.
+Chapters 02 and 07. A tick comes four times a second; between two of them the kernel's own loop trains a slice, reads
+the messages that wait, trains the next. So a slider waits for one slice, and the page is not asked for each. No thread
+is started; without a loop, as in a test, each tick trains for one slice.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,9 +17,11 @@ from ..canvas import Shown
 from ..controls import make_button
 from .race import Race
 
-SLICE, SHORT_SLICE = 0.06, 0.02  # seconds of training per tick; and while a slider is dragged
+SLICE, SHORT_SLICE = 0.03, 0.012  # seconds of training between two looks at the messages; and while a slider is dragged
 FRAME = 0.25  # seconds between two frames while nothing but the curves moves
-BREATH = 0.002  # seconds in which waiting messages leave
+BREATH = 0.002  # seconds in which the messages that wait leave: the kernel sends them from another thread
+BEAT = 0.25  # seconds between two ticks
+SILENCE = 1.5  # seconds without a tick: the page was closed. A browser slows a hidden page down to a tick a second
 DRAG = 0.7  # seconds: moves that follow each other faster, while the clock trains, are one move of one hand
 PLAYING = ("playing", "_playing")  # the name of Play's state in ipywidgets 8 and in 7
 
@@ -43,7 +48,7 @@ class Mark(NamedTuple):
 
 
 class Clocked(Shown):
-    """A widget that trains while its clock ticks, or when ``step`` is called.
+    """A widget that trains while its clock plays, or when ``step`` is called.
 
     A subclass sets ``image``, ``race`` and ``controls``. It defines ``_draw_frame``, ``_describe`` and
     ``_count_test_errors``.
@@ -75,10 +80,15 @@ class Clocked(Shown):
         self.pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
         self.drawn_at = self._ended_at = self._touched_at = self._told_at = 0.0
         self._moved_at: dict[tuple[str, str], float] = {}  # when a hand was last on a knob
-        # A tick is sent when the kernel has answered the one before: the interval only has to be shorter than a slice.
+        self._ticked_at = 0.0
+        self._waiting: asyncio.TimerHandle | None = None  # for the next slice
         # Play's value counts ticks, up to a number that no lesson reaches.
-        self.play = ipywidgets.Play(value=0, min=0, max=10**8, step=1, interval=10, show_repeat=False)
+        beat = round(1000 * BEAT)
+        self.play = ipywidgets.Play(value=0, min=0, max=10**8, step=1, interval=beat, show_repeat=False)
         self.play.observe(self._tick, "value")
+        for name in PLAYING:
+            if self.play.has_trait(name):
+                self.play.observe(self._press_play, name)
         self.reset_button = self.make_action("reset", "undo", self.reset)
         self.test_button = self.make_action("test errors", "check", self.measure_test)
         self.controls: list[Any] = [self.play, self.reset_button, self.test_button]
@@ -168,7 +178,7 @@ class Clocked(Shown):
         self.race.reset()
 
     def _prepare(self, *, clock: bool) -> bool:
-        """Get ready for a slice; return whether there is anything to train. ``clock`` is True at a tick."""
+        """Get ready for a slice; return whether there is anything to train. ``clock`` is True while play is pressed."""
         return True
 
     # The clock.
@@ -193,22 +203,63 @@ class Clocked(Shown):
 
         return self.make_action("train 100 steps", "step-forward", train)
 
+    def _press_play(self, change: Any) -> None:
+        """Begin at once when play is pressed, a beat before the first tick."""
+        if change["new"]:
+            self._ticked_at = time.perf_counter()
+            self._go_on()
+
     def _tick(self, change: Any) -> None:
-        """Train for one slice. A tick back is the stop button; a tick that meets a training cell does nothing."""
-        if change["new"] <= change["old"] or self.closed or self._stopped or not self.lock.acquire(blocking=False):
+        """Train for one slice, and go on until the next tick. A tick back is the stop button."""
+        if change["new"] > change["old"]:
+            self._ticked_at = time.perf_counter()
+            self._train_slice()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Have the kernel's loop train the next slice, once it has read the messages that wait."""
+        if self._waiting is not None and not self._is_overdue(self._waiting):
+            return
+        if not self._plays() or time.perf_counter() - self._ticked_at > SILENCE:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel
+            return
+        # After a frame, and after a slider's move, its messages leave first.
+        breath = BREATH if self._is_held() or time.perf_counter() - self.drawn_at < 2 * SLICE else 0
+        self._waiting = loop.call_later(breath, self._next_slice)
+
+    def _next_slice(self) -> None:
+        self._waiting = None
+        if self._plays():
+            self._train_slice()
+            self._go_on()
+
+    def _is_overdue(self, waiting: asyncio.TimerHandle) -> bool:
+        """Whether the loop that a slice waits for has ended, as that of a page does which was loaded anew."""
+        return time.monotonic() - waiting.when() > SILENCE
+
+    def _plays(self) -> bool:
+        return any(self.play.has_trait(name) and getattr(self.play, name) for name in PLAYING)
+
+    def _is_held(self) -> bool:
+        """Whether a hand is on a slider."""
+        return time.perf_counter() - self._touched_at < DRAG
+
+    def _train_slice(self) -> None:
+        """Train for one slice; do nothing while a cell trains."""
+        if self.closed or self._stopped or not self.lock.acquire(blocking=False):
             return
         try:
             with self.guard():
                 start = time.perf_counter()
-                held = start - self._touched_at < DRAG
-                if held:
-                    # The kernel sends from another thread, which would wait for the whole slice. So the frame and the
-                    # answer to the slider's last message leave first.
-                    time.sleep(BREATH)
                 if self._prepare(clock=True):
                     before = self.steps
-                    self.race.advance(seconds=SHORT_SLICE if held else SLICE)
+                    self.race.advance(seconds=SHORT_SLICE if self._is_held() else SLICE)
                     self._after_slice(start=start, before=before, last=self.race.done)
+                    if self.race.done:
+                        self.stop_playing()
         finally:
             self.lock.release()
 

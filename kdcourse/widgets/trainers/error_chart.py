@@ -97,6 +97,7 @@ class ErrorChart:
             for name, text in (ends or {}).items()
         }
         self._now = ax.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
+        canvas.changing(ax)
         canvas.words(self._below, *self._texts)
         canvas.moving(self._now, self._teacher, *self.marks.values(), *self.lines.values())
         canvas.moving(*self._ends.values())
@@ -147,7 +148,7 @@ class ErrorChart:
         self.canvas.renew()
 
     def _widen(self, curves: Mapping[str, Curve], step: int) -> None:
-        """Make room for more steps or fewer errors, in big leaps: each costs a full redraw."""
+        """Make room for more steps or fewer errors, in big leaps: each draws the axes anew."""
         shown = self._first_shown
         while step > self._room * shown:
             shown = int(shown * 1.5)
@@ -156,7 +157,7 @@ class ErrorChart:
             self.shown = shown
             self.ax.set_xlim(0, shown)
             self.set_limits(limits)
-            self.canvas.renew()
+            self.canvas.renew(self.ax)
 
     def set_limits(self, limits: tuple[float, float]) -> None:
         """Show errors between two limits, with as many ticks as there is room for."""
