@@ -6,6 +6,7 @@ thread count, and recorded in ``benchmarks/results/training.json``.
 
 import argparse
 import gzip
+import json
 import math
 import tempfile
 import time
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks._timing import median, write_json
+from benchmarks._timing import RESULTS, median, write_json
 from kdcourse import zoo
 from kdcourse.data import load_mnist
 from kdcourse.models import make_student_mlp
@@ -275,16 +276,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers of a second usual way; 0: none")
     parser.add_argument("--threads", type=int, help="torch threads; by default the faster of one and all")
+    parser.add_argument("--steps-only", action="store_true", help="measure the step and its parts; keep the rest")
     arguments = parser.parse_args()
     most = torch.get_num_threads()
-    threads = choose_threads(arguments.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        items = make_items(Path(folder))
-        threads_of_usual = threads_for_the_usual_way(items, zoo.load("teacher_mlp"), most)
-        whole = end_to_end(
-            items, epochs=arguments.epochs, repeats=arguments.repeats, workers=arguments.workers,
-            threads=threads, threads_of_usual=threads_of_usual,
-        )  # fmt: skip
+    path = RESULTS / "training.json"
+    if arguments.steps_only and path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        threads, whole = stored["threads"], stored["end_to_end"]
+    else:
+        threads = choose_threads(arguments.threads)
+        with tempfile.TemporaryDirectory() as folder:
+            items = make_items(Path(folder))
+            threads_of_usual = threads_for_the_usual_way(items, zoo.load("teacher_mlp"), most)
+            whole = end_to_end(
+                items, epochs=arguments.epochs, repeats=arguments.repeats, workers=arguments.workers,
+                threads=threads, threads_of_usual=threads_of_usual,
+            )  # fmt: skip
+    torch.set_num_threads(1)  # a step is timed on one core, whose products are its limit
     steps = {batch_size: what_bounds_a_step(batch_size, repeats=5) for batch_size in (128, 512)}
     matmuls = steps[128]["microseconds"]["of_which_bare_matmuls"] * whole["steps"] / 1e6
     # What no loop can avoid: the teacher's pass, and the student's matrix products. The usual way does the first anew

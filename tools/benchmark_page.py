@@ -43,6 +43,10 @@ one that only swaps two stored pictures, in the same browser. A row that says {N
 
 {_machines()}
 
+What stands in the way:
+
+{_what_stands_in_the_way()}
+
 Tried, without a gain in a first trial on two cores: gathering the samples of a whole epoch at once, an analytic
 backward pass inside the loop, and `torch.compile`, which takes longer to compile than a chapter takes to train.
 
@@ -99,6 +103,34 @@ def _machines() -> str:
 def limits() -> list[list[str]]:
     """One row per goal that is a distance from a limit; those without a record say so."""
     return [*_steps(), *_teacher(), *_sweep(), *_slider(), *_scale_out(), *_course(), *_gpu()]
+
+
+def _what_stands_in_the_way() -> str:
+    """One point for each goal that was missed on a CPU, with the numbers of the records."""
+    steps, sweeps, live = units_of("step"), units_of("sweep_ways"), read("live")
+    shortest = [found["over_by_hand"]["shortest"] for found in steps.values()]
+    over = [found["ours_over_shortest"] for found in steps.values()]
+    faster = [found["times_faster"] for found in sweeps.values()]
+    of_processes, of_stacks = ([each[way] for each in faster] for way in ("processes", "stacked"))
+    floor = live["floor through the kernel: two stored pictures, while dragging"]
+    points = [
+        "The step: most of the distance is autograd's. The shortest loop that has it takes "
+        f"{_span(shortest)} times the step by hand, and ours {_span(over)} times the shortest loop: its checks, names "
+        "and choices.",
+        f"The sweep: two processes alone are {_span(of_processes)} times faster, not 2, and stacking alone "
+        f"{_span(of_stacks)} times. Together they gain less than their product.",
+        f"The slider: a kernel that only sends stored pictures needs {floor['median_ms']:.0f} ms (p95 "
+        f"{floor['p95_ms']:.0f} ms) in JupyterLab, which paints its page without a GPU here. Ours needs "
+        f"{live['p95_over_floor_through_the_kernel']:.2f} times that, and trains on.",
+        "The pace while dragged: the page, its server and the kernel share two cores, and a page in which a slider is "
+        "dragged takes more than one of them.",
+        "A GPU: none was at hand. `python -m benchmarks.gpu` measures all three rows in eight minutes.",
+    ]
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _span(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def _steps() -> list[list[str]]:
@@ -281,7 +313,8 @@ def goals() -> list[list[str]]:
             "five epochs of distillation of the usual MLPs, against the usual loop",
             f"{whole['times_faster']['usual']:.1f} times faster",
             "10",
-            "each with the threads that suit it; at most "
+            "each with the threads that suit it; against a loop whose loader has two workers "
+            f"{whole['times_faster']['usual_2_workers']:.1f}; at most "
             f"{bound['times_faster_if_nothing_else_took_time']:.1f} here: the teacher's pass and matrix products alone "
             f"take {bound['share_of_our_time']:.0%} of our time",
         ],

@@ -151,11 +151,13 @@ def train(
         _step(optimizer, clip_norm, scaler)
         return recorded
 
+    parts = [*student.modules()]
     later = Replayed(update, optimizer, recorder=recorder_for(student, scaler)) if graph else update
     for index, batch in enumerate(batches, start=first_index):
         if index == first_index:
             check_same_device(student, batch[0])
-        student.train()  # a consumer may have evaluated in between
+        if not all(part.training for part in parts):  # a consumer may have evaluated; asking is cheaper than setting
+            student.train()
         yield Step(index, update(batch, first=True) if index == first_index else later(batch))
 
 
