@@ -330,7 +330,7 @@ def _angles_by_products(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tenso
     samples = len(student)
     points = _centred(student)
     gram, teacher_gram = points @ points.mT, _centred_gram(teacher)  # (B, B)
-    loss, pulls, stretches, shares = gram.new_zeros(()), torch.zeros_like(gram), gram.new_zeros(samples), []
+    loss, pulls, stretches, share = gram.new_zeros(()), torch.zeros_like(gram), gram.new_zeros(samples), gram.clone()
     for vertex in torch.arange(samples, device=gram.device).split(max(1, 2**20 // (8 * samples**2))):
         cosines, inverse = _cosines(gram, vertex)  # (V, B, B), (V, B)
         error = cosines - _cosines(teacher_gram, vertex)[0]  # (V, B, B)
@@ -340,8 +340,9 @@ def _angles_by_products(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tenso
         pull = slope * inverse.unsqueeze(2) * inverse.unsqueeze(1)  # (V, B, B)
         stretch = inverse.square() * (slope * cosines).sum(dim=2)  # (V, B)
         pulls, stretches = pulls + pull.sum(dim=0), stretches + stretch.sum(dim=0)
-        shares.append(pull.sum(dim=2) - stretch)  # (V, B) what the vertex itself feels from each sample
-    share = torch.cat(shares)  # (B, B) a row for each vertex
+        # A row for each vertex: what it feels itself from each sample. Written into one tensor, because small results
+        # that are kept between large ones keep the allocator from using the room of the large ones again.
+        share.index_copy_(0, vertex, pull.sum(dim=2) - stretch)  # (B, B)
     # The inner products at vertex i are those of x_j - x_i, so what x_j feels is felt by x_i the other way.
     felt = pulls - share - share.mT + torch.diag(share.sum(dim=1) - stretches)  # (B, B)
     return (loss / samples**3).to(student.dtype), (2 / samples**3 * felt @ points).to(student.dtype)
