@@ -13,7 +13,7 @@ from ..models.outputs import Outputs, logits_of
 from .devices import device_of
 from .loop import check_same_device
 
-AT_ONCE = 250  # images per forward pass
+AT_ONCE = 500  # images per forward pass
 
 
 def predict_logits(
@@ -33,8 +33,7 @@ def predict_logits(
     images : Tensor or NumPy array, shape (N, ...); or a DataLoader, Dataset, or iterable of batches
         Of a loader the rows come in its order: with ``shuffle=True`` they belong to no order that can be known.
     batch_size : int
-        Images per forward pass, for tensors and data sets. More are no faster: a CNN's maps of 2,000 images leave the
-        cache, and take twice the time of 250.
+        Images per forward pass, for tensors and data sets. More are slower: a CNN's maps of 2,000 images leave the cache.
     outputs : str, int or callable, optional
         As in :func:`kdcourse.models.logits_of`.
     unpack : callable, optional
