@@ -33,7 +33,8 @@ def predict_logits(
     images : Tensor or NumPy array, shape (N, ...); or a DataLoader, Dataset, or iterable of batches
         Of a loader the rows come in its order: with ``shuffle=True`` they belong to no order that can be known.
     batch_size : int
-        Images per forward pass, for tensors and data sets. More are slower: a CNN's maps of 2,000 images leave the cache.
+        Images per forward pass, for tensors and data sets. Many more are slower: a CNN's maps of 2,000 images leave the
+        cache.
     outputs : str, int or callable, optional
         As in :func:`kdcourse.models.logits_of`.
     unpack : callable, optional
