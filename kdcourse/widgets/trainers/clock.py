@@ -80,7 +80,7 @@ class Clocked(Shown):
         self.pace: deque[tuple[float, int]] = deque(maxlen=40)  # seconds and images of the last slices
         self.drawn_at = self._ended_at = self._touched_at = self._told_at = 0.0
         self._moved_at: dict[tuple[str, str], float] = {}  # when a hand was last on a knob
-        self._ticked_at = 0.0
+        self._ticked_at, self._trained = 0.0, True  # when the last tick came; whether the last slice could train
         self._waiting: asyncio.TimerHandle | None = None  # for the next slice
         # Play's value counts ticks, up to a number that no lesson reaches.
         beat = round(1000 * BEAT)
@@ -228,6 +228,7 @@ class Clocked(Shown):
             return
         # After a frame, and after a slider's move, its messages leave first.
         breath = BREATH if self._is_held() or time.perf_counter() - self.drawn_at < 2 * SLICE else 0
+        breath = breath if self._trained else SLICE  # a cell that trains in another thread is not asked all the time
         self._waiting = loop.call_later(breath, self._next_slice)
 
     def _next_slice(self) -> None:
@@ -249,9 +250,11 @@ class Clocked(Shown):
 
     def _train_slice(self) -> None:
         """Train for one slice; do nothing while a cell trains."""
+        self._trained = False
         if self.closed or self._stopped or not self.lock.acquire(blocking=False):
             return
         try:
+            self._trained = True
             with self.guard():
                 start = time.perf_counter()
                 if self._prepare(clock=True):

@@ -1,6 +1,56 @@
 """The clock, without a front end: ticks train, errors do not hide, moves leave marks, close stops for good."""
 
+import asyncio
+import threading
+import time
+from types import SimpleNamespace
+
 import pytest
+
+from kdcourse.widgets.trainers.clock import PLAYING, SILENCE, SLICE
+
+
+def press_play(live):
+    setattr(live.play, next(name for name in PLAYING if live.play.has_trait(name)), True)
+
+
+def test_while_a_cell_trains_in_another_thread_the_clock_asks_seldom(make_live, monkeypatch):
+    live, asked, free = make_live(), [], threading.Event()
+    train_slice = live._train_slice
+    monkeypatch.setattr(live, "_train_slice", lambda: (asked.append(1), train_slice()))
+
+    def cell():
+        with live.lock:
+            held.set()
+            free.wait(60)
+
+    async def page():
+        press_play(live)
+        start = time.perf_counter()
+        await asyncio.sleep(10 * SLICE)
+        return (time.perf_counter() - start) / SLICE
+
+    held, thread = threading.Event(), threading.Thread(target=cell)
+    thread.start()
+    held.wait(60)
+    slices = asyncio.run(page())
+    free.set()
+    thread.join()
+    assert 1 <= len(asked) <= slices + 2
+    assert live.steps == 0
+
+
+def test_a_loop_that_has_ended_does_not_stop_the_clock_for_good(make_live):
+    live = make_live()
+
+    async def page():
+        live._waiting = SimpleNamespace(when=lambda: time.monotonic() - 2 * SILENCE)  # of a page that was left
+        press_play(live)
+        while live.steps == 0:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(page(), 60))
+    assert live.steps > 0
 
 
 def test_a_tick_of_the_clock_trains_and_a_step_back_does_not(make_live):
