@@ -33,8 +33,8 @@ def intervals(
     ----------
     table : DataFrame, or dict from column to R values
         Columns ``arm``, ``difference``, ``low`` and ``high``, as ``kdcourse.sweeps.compare`` gives. A column
-        ``baseline`` is written beside the arm's name. Lower is better, as for errors, unless the table's
-        ``attrs["lower_is_better"]`` says otherwise.
+        ``baseline`` is named below the axis; if there are several, beside each arm. Lower is better, as for errors,
+        unless the table's ``attrs["lower_is_better"]`` says otherwise.
     smallest_effect : float, optional
         Smallest difference that would matter. Smaller ones lie in a band around 0.
     unit : str
@@ -64,15 +64,23 @@ def intervals(
     >>> [text.get_text() for text in ax.get_figure().legends[0].get_texts()]
     ['better', 'unclear', '± 5: smallest effect of interest']
     """
-    names, ends = _checked(table, smallest_effect)
+    names, ends, label = _checked(table, smallest_effect)
     if ax is None:
         width = min(max(6.0, 3.6 + 0.07 * max(map(len, names))), 9.0)  # long names leave room for the intervals
         ax = new_axes(width=width, height=1.2 + 0.34 * len(names))
-    _explain(figure_of(ax), _draw_rows(ax, names, ends, smallest_effect, _is_lower_better(table), unit))
+    handles = _draw_rows(ax, names, ends, smallest_effect, _is_lower_better(table), unit)
+    ax.set_xlabel(label)
+    _explain(figure_of(ax), handles)
     return ax
 
 
-def did_it_hold(tables: Mapping[str, Any], *, unit: str = "errors") -> Figure:
+def did_it_hold(
+    tables: Mapping[str, Any],
+    *,
+    unit: str = "errors",
+    images: Mapping[str, int] | None = None,
+    smallest_effect: float | None = None,
+) -> Figure:
     """Draw the same comparisons of several runs side by side, such as a small run and the one at full size.
 
     Parameters
@@ -81,16 +89,21 @@ def did_it_hold(tables: Mapping[str, Any], *, unit: str = "errors") -> Figure:
         A table as in `intervals` for each run, by the title of its panel. All have the same rows, in any order.
     unit : str
         As in `intervals`.
+    images : dict from str to int, optional
+        The number of test images of each run. Then all panels show errors of 10,000 images, on one common axis. Without
+        it each panel has an axis of its own, because errors of 2,000 images are not those of 10,000.
+    smallest_effect : float, optional
+        As in `intervals`: in errors of 10,000 if ``images`` are given, else in the unit of all tables.
 
     Returns
     -------
     Figure
-        A panel for each run, each with an axis of its own, because errors of 2,000 images are not those of 10,000.
 
     Raises
     ------
     ValueError
-        If there is no table, or the tables have other rows; also what `intervals` refuses.
+        If there is no table, the tables have other rows, or a run's images are not a positive number; also what
+        `intervals` refuses.
 
     Examples
     --------
@@ -102,20 +115,30 @@ def did_it_hold(tables: Mapping[str, Any], *, unit: str = "errors") -> Figure:
     """
     if not tables:
         raise ValueError("did_it_hold needs at least one table, by the title of its panel.")
-    checked = {title: _checked(table, None) for title, table in tables.items()}
+    checked = {title: _checked(table, smallest_effect) for title, table in tables.items()}
+    scales = dict.fromkeys(tables, 1.0)
+    if images is not None:
+        if set(images) != set(tables) or not all(count > 0 for count in images.values()):
+            raise ValueError(f"images must give a positive number for each of {list(tables)}, got {dict(images)}.")
+        scales = {title: 10_000 / count for title, count in images.items()}
     rows = next(iter(checked.values()))[0]
-    for title, (names, _) in checked.items():
+    for title, (names, _, _) in checked.items():
         if sorted(names) != sorted(rows):
             raise ValueError(f"{title!r} has other rows than the first table: {names}, not {rows}.")
     figure = new_figure(width=9.0, height=1.6 + 0.34 * len(rows))
     handles: dict[str, Any] = {}
-    for place, (title, (names, ends)) in enumerate(checked.items()):
-        ax = tidy(figure.add_subplot(1, len(checked), place + 1))
+    first: Axes | None = None
+    for place, (title, (names, ends, label)) in enumerate(checked.items()):
+        ax = tidy(figure.add_subplot(1, len(checked), place + 1, sharex=first if images is not None else None))
+        first = first or ax
         order = [names.index(row) for row in rows]
-        handles |= _draw_rows(ax, rows, [end[order] for end in ends], None, _is_lower_better(tables[title]), unit)
+        scaled = [end[order] * scales[title] for end in ends]
+        handles |= _draw_rows(ax, rows, scaled, smallest_effect, _is_lower_better(tables[title]), unit)
+        ax.set_xlabel(f"{label}, in {unit} of 10,000" if images is not None else label)
         ax.set_title(title, color=INK, fontsize=10, pad=18)
         ax.tick_params(labelleft=place == 0)
-    _explain(figure, {word: handles[word] for word in VERDICTS if word in handles})
+    ordered = [word for word in VERDICTS if word in handles]
+    _explain(figure, {word: handles[word] for word in [*ordered, *(set(handles) - set(ordered))]})
     return figure
 
 
@@ -123,8 +146,8 @@ def _is_lower_better(table: Any) -> bool:
     return getattr(table, "attrs", {}).get("lower_is_better", True)
 
 
-def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list[np.ndarray]]:
-    """Return the rows' names, and differences and both ends, of a table that can be drawn."""
+def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list[np.ndarray], str]:
+    """Return the rows' names, differences with both ends, and the axis's label, of a table that can be drawn."""
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise ValueError(f"the table has no column {missing[0]!r}; it has {list(table)}.")
@@ -133,13 +156,21 @@ def _checked(table: Any, smallest_effect: float | None) -> tuple[list[str], list
             f"smallest_effect must be positive, got {smallest_effect}: it is a size, and the band reaches as far to "
             "both sides of 0."
         )
-    names = [str(entry) for entry in table["arm"]]
+    names, label = [_words(entry) for entry in table["arm"]], "difference"
     if "baseline" in table:
-        names = [f"{arm} − {baseline}" for arm, baseline in zip(names, table["baseline"], strict=True)]
+        baselines = [_words(entry) for entry in table["baseline"]]
+        if len(set(baselines)) == 1:
+            label = f"difference from {baselines[0]}"
+        else:
+            names = [f"{arm} − {baseline}" for arm, baseline in zip(names, baselines, strict=True)]
     middle, left, right = ends = [as_vector(table[column], column) for column in COLUMNS[1:]]
     if not (np.all(left <= middle) and np.all(middle <= right)):
         raise ValueError("each interval must hold its difference: low <= difference <= high.")
-    return names, ends
+    return names, ends, label
+
+
+def _words(name: Any) -> str:
+    return str(name).replace("_", " ")
 
 
 def _draw_rows(
@@ -166,7 +197,7 @@ def _draw_rows(
         ax.axvspan(-smallest_effect, smallest_effect, color=GRID, linewidth=0, zorder=0)
         handles[f"± {smallest_effect:g}: smallest effect of interest"] = Patch(color=GRID)
     ax.axvline(0, color=INK, linewidth=1, linestyle="--")
-    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="difference")
+    ax.set(yticks=range(len(names)), yticklabels=names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(False, axis="y")
     _name_sides(ax, sides, unit)

@@ -172,12 +172,14 @@ def in_words(table: pd.DataFrame, arms: str | Sequence[str] | None = None, *, un
         raise ValueError(f"the table has no arm {lacking[0]!r}; it has {sorted(set(table['arm']))}.")
     rows = [row for arm in wanted for row in table[table["arm"] == arm].to_dict("records")]
     seeds = " or ".join(map(str, sorted({row["n"] for row in rows})))
-    return "\n".join([f"In this run, {seeds} seeds:", *(f"  {_sentence(row, unit)}" for row in rows)])
+    # One number of decimal places for the whole list: none if its numbers are large and no end would be rounded to 0.
+    ends = [abs(row[end]) for row in rows for end in ("low", "high")]
+    digits = 0 if any(abs(row["difference"]) >= 100 for row in rows) and min(ends) >= 0.5 else 1
+    return "\n".join([f"In this run, {seeds} seeds:", *(f"  {_sentence(row, unit, digits)}" for row in rows)])
 
 
-def _sentence(row: dict, unit: str) -> str:
+def _sentence(row: dict, unit: str, digits: int) -> str:
     """Return one comparison in words, with both ends of its interval."""
-    digits = 0 if abs(row["difference"]) >= 100 else 1
     names = f"{row['arm']} against {row['baseline']}".replace("_", " ")
     low, high = (f"{abs(row[end]):.{digits}f}" for end in ("low", "high"))
     if row["low"] < 0 < row["high"]:

@@ -14,7 +14,7 @@ TABLE = pd.DataFrame(
 
 def marks_of(ax):
     """Return the line that marks the difference of each row."""
-    return [line for line in ax.lines if line.get_marker() in "<o>"]
+    return [line for line in ax.lines if line.get_marker() in "<o>s"]
 
 
 def test_better_worse_and_unclear_have_colours_and_shapes_of_their_own():
@@ -39,9 +39,16 @@ def test_the_axis_says_on_which_side_there_are_fewer_errors():
     assert texts == {"← fewer errors": 0, "more errors →": 1}
 
 
-def test_rows_are_named_with_their_baseline():
-    ax = plots.intervals(TABLE.assign(baseline="plain"))
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a − plain", "b − plain", "c − plain"]
+def test_one_baseline_is_named_below_the_axis():
+    ax = plots.intervals(TABLE.assign(arm=["a_1", "b", "c"], baseline="no_teacher"))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a 1", "b", "c"]
+    assert ax.get_xlabel() == "difference from no teacher"
+
+
+def test_several_baselines_are_named_in_their_rows():
+    ax = plots.intervals(TABLE.assign(baseline=["plain", "plain", "soft_labels"]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a − plain", "b − plain", "c − soft labels"]
+    assert ax.get_xlabel() == "difference"
 
 
 def test_the_smallest_effect_of_interest_is_a_band_around_zero_with_a_name():
@@ -114,6 +121,28 @@ def test_a_small_run_and_the_full_size_have_the_same_rows_and_axes_of_their_own(
     assert left.get_xlim() != right.get_xlim()
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["better", "unclear", "worse"]
+
+
+def test_runs_with_other_numbers_of_images_share_an_axis_of_errors_in_10_000():
+    tables = {"small": TABLE, "full": TABLE.assign(baseline="plain")}
+    figure = plots.did_it_hold(tables, images={"small": 2_000, "full": 10_000}, smallest_effect=15)
+    left, right = figure.axes
+    middle = TABLE["difference"].tolist()
+    assert [line.get_xdata()[0] for line in marks_of(left)] == [5 * value for value in middle]
+    assert [line.get_xdata()[0] for line in marks_of(right)] == middle
+    assert left.get_xlim() == right.get_xlim()
+    assert right.get_xlabel() == "difference from plain, in errors of 10,000"
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "± 15: smallest effect of interest"
+    # What 10,000 images make of a difference decides whether it is too small.
+    inside = TABLE.assign(difference=[2.0] * 3, low=[1.0] * 3, high=[4.0] * 3)
+    both = plots.did_it_hold({"a": inside, "b": inside}, images={"a": 1_000, "b": 10_000}, smallest_effect=5)
+    assert [marks_of(ax)[0].get_marker() for ax in both.axes] == [">", "s"]
+
+
+@pytest.mark.parametrize("images", [{"small": 2_000}, {"small": 2_000, "full": 0}])
+def test_images_are_a_positive_number_for_each_run(images):
+    with pytest.raises(ValueError, match="images must give a positive number for each of"):
+        plots.did_it_hold({"small": TABLE, "full": TABLE}, images=images)
 
 
 @pytest.mark.parametrize(
