@@ -4,31 +4,30 @@ How the settings were chosen, on held-out images, is recorded by ``experiments/d
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import joblib
 import pandas as pd
 import torch
-from joblib.externals.loky import ProcessPoolExecutor
-from torch import nn
+from torch import Tensor, nn
 
 from .. import models
 from .._files import write_atomically
 from ..data import MNIST, load_mnist
 from ..sweeps import compare, mean_interval, sweep
-from ..training import count_errors, predict_logits, threads_asked_for
+from ..training import count_errors, make_adam, predict_logits, threads_asked_for
+from ..training.progress import progress_bar
 
-TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 2e-3, 64
+TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 4e-3, 64
 STUDENTS: dict[str, Callable[[], nn.Module]] = {
     "784-128-10": models.make_student_mlp,
     "784-300-300-10": partial(models.make_hinton_student, 300),
 }
 METHODS = {"no_teacher": "plain", "label_smoothing": "smoothed", "distilled": "distilled"}
-IMAGES, STEPS, SEEDS = (300, 2_000, 10_000, 55_000), 800, (0, 1, 2)
+IMAGES, STEPS, SEEDS = (300, 2_000, 10_000, 55_000), 300, (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,8 @@ def study(
     images : sequence of int
         Numbers of training images; the first ones are taken.
     steps : int
-        Steps of 64 images for every student, up to whole passes over its images; one pass at least.
+        Steps of 64 images for every student, up to whole passes over its images; one pass at least. Within them the
+        learning rate rises and falls once.
     seeds : sequence of int
         Seeds of the students; one of each shape, size and method per seed.
     temperature, alpha : float
@@ -166,43 +166,128 @@ def study(
     sizes = list(dict.fromkeys(images))
     if not sizes or not all(1 <= count <= len(mnist.train.labels) for count in sizes):
         raise ValueError(f"images must be numbers from 1 to {len(mnist.train.labels):,}, got {list(images)}.")
-    workers = threads_asked_for() or joblib.cpu_count() if processes and torch.device(device).type == "cpu" else 1
+    on_cpu = torch.device(device).type == "cpu"
+    workers = threads_asked_for() or joblib.cpu_count() if processes and on_cpu else 1
     logits = predict_logits(teacher, mnist.train.images[: max(sizes)])  # (N, 10), once: they never change
-
-    def of_size(count: int, executor: Executor | None) -> pd.DataFrame:
-        return sweep(
-            make_student=dict(students),
-            data={"train": mnist.train.take(count), "test": mnist.test},
-            teacher=logits[:count],
-            seeds=list(seeds),
-            epochs=max(1, round(steps / -(-count // BATCH_SIZE))),
-            batch_size=BATCH_SIZE,
-            lr=LEARNING_RATE,
-            temperature=temperature,
-            alpha=alpha,
-            executor=executor,
-            progress=progress,
+    parts = [
+        _Part(
+            shape, students[shape], count, whole_passes(steps, count), group, temperature, alpha,
+            stacked=False if on_cpu else None,
         )
-
-    parts = []
-    for count, runs in zip(sizes, _side_by_side(of_size, sizes, workers), strict=True):
-        shape = runs["student"] if "student" in runs else next(iter(students))  # one shape alone is no axis
-        method = runs["method"] if "method" in runs else runs["arm"]
-        parts.append(runs.assign(student=shape, images=count, arm=method.map(METHODS)))
-    columns = ["student", "images", "arm", "seed", "steps", "test_errors"]
-    runs = pd.concat(parts, ignore_index=True)[columns]
+        for shape in students
+        for count in sizes
+        for group in ([[seed] for seed in seeds] if on_cpu else [list(seeds)])
+    ]  # fmt: skip
+    sent = mnist if workers < 2 or data is not None else None  # MNIST itself is read faster than it is sent
+    rows = _train_all(parts, sent, logits, workers=workers, progress=progress)
     order = {shape: place for place, shape in enumerate(students)}
+    runs = pd.concat(rows, ignore_index=True)
+    runs = runs.sort_values("arm", key=lambda arms: arms.map(list(METHODS.values()).index), kind="stable")
+    runs = runs.sort_values("images", key=lambda counts: counts.map(sizes.index), kind="stable")
     runs = runs.sort_values("student", key=lambda shapes: shapes.map(order), kind="stable", ignore_index=True)
     return Study(runs, count_errors(teacher, *mnist.test))
 
 
-def _side_by_side(train: Callable[[int, Executor | None], Any], sizes: list[int], workers: int) -> list[Any]:
-    """Call ``train`` for all sizes at once: one after the other, a core would be idle at the end of each."""
-    if workers < 2:
-        return [train(size, None) for size in sizes]
-    # A pool of its own: joblib's is not to be shared by threads.
-    with ProcessPoolExecutor(max_workers=workers) as pool, ThreadPoolExecutor(len(sizes)) as waiting:
-        return list(waiting.map(train, sizes, [pool] * len(sizes)))
+def whole_passes(steps: int, images: int) -> int:
+    """Return the passes over so many images that come nearest to so many steps; one at least.
+
+    Examples
+    --------
+    >>> whole_passes(300, images=300), whole_passes(300, images=55_000)
+    (60, 1)
+    """
+    return max(1, round(steps / -(-images // BATCH_SIZE)))
+
+
+def one_cycle(steps: int) -> Callable[..., torch.optim.Optimizer]:
+    """Return what makes an Adam whose learning rate rises to ``lr`` and then falls to nearly 0 within ``steps`` steps.
+
+    A run so short would else end in the noise of its last batches.
+
+    Examples
+    --------
+    >>> optimizer = one_cycle(100)(list(nn.Linear(2, 2).parameters()), lr=0.01)
+    >>> round(optimizer.param_groups[0]["lr"], 4)  # a twenty-fifth, before the first step
+    0.0004
+    """
+
+    def make(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        optimizer = make_adam(parameters, lr=lr)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1)
+        optimizer.register_step_post_hook(lambda *ignored: schedule.step())
+        return optimizer
+
+    return make
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The students of one shape and size, by all methods: what one process trains at a time."""
+
+    shape: str
+    make_student: Callable[[], nn.Module]
+    images: int
+    epochs: int
+    seeds: list[int]
+    temperature: float
+    alpha: float
+    stacked: bool | None
+
+    @property
+    def steps(self) -> int:
+        return len(METHODS) * len(self.seeds) * self.epochs * -(-self.images // BATCH_SIZE)
+
+    def train(self, mnist: MNIST | None, logits: Tensor) -> pd.DataFrame:
+        """Return a row per student; ``logits`` (N, 10) are the teacher's, and without ``mnist`` it is loaded."""
+        data = _mnist() if mnist is None else mnist
+        runs = sweep(
+            make_student=self.make_student,
+            data={"train": data.train.take(self.images), "test": data.test},
+            teacher=logits,
+            seeds=self.seeds,
+            epochs=self.epochs,
+            batch_size=BATCH_SIZE,
+            lr=LEARNING_RATE,
+            make_optimizer=one_cycle(self.epochs * -(-self.images // BATCH_SIZE)),
+            temperature=self.temperature,
+            alpha=self.alpha,
+            stacked=self.stacked,
+            progress=False,
+        )
+        columns = ["student", "images", "arm", "seed", "steps", "test_errors"]
+        return runs.assign(student=self.shape, images=self.images, arm=runs["arm"].map(METHODS))[columns]
+
+
+_mnist = lru_cache(maxsize=1)(load_mnist)
+
+
+def _train_all(
+    parts: list[_Part], mnist: MNIST | None, logits: Tensor, *, workers: int, progress: bool
+) -> list[pd.DataFrame]:
+    """Train the parts in processes, the longest first, so that none is left alone with a long one at the end."""
+    by_length = sorted(range(len(parts)), key=lambda place: -parts[place].steps)
+    tasks = ((place, parts[place], mnist, logits[: parts[place].images].clone()) for place in by_length)
+    done: dict[int, pd.DataFrame] = {}
+    with progress_bar(total=sum(part.steps for part in parts), done=0, show=progress) as bar:
+        if workers < 2:
+            results = map(_train_part, tasks)
+        else:
+            pool = joblib.Parallel(workers, backend="loky", batch_size=1, return_as="generator_unordered")
+            results = pool(joblib.delayed(_train_part_alone)(task) for task in tasks)
+        for place, rows in results:
+            done[place] = rows
+            bar.update(parts[place].steps)
+    return [done[place] for place in range(len(parts))]
+
+
+def _train_part(task: tuple[int, _Part, MNIST | None, Tensor]) -> tuple[int, pd.DataFrame]:
+    place, part, mnist, logits = task
+    return place, part.train(mnist, logits)
+
+
+def _train_part_alone(task: tuple[int, _Part, MNIST | None, Tensor]) -> tuple[int, pd.DataFrame]:
+    torch.set_num_threads(1)  # the processes already share the processors among them
+    return _train_part(task)
 
 
 def draw_study(found: Study) -> Any:
