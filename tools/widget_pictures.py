@@ -12,13 +12,13 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from kdcourse.plots.showing import DescribedPicture
-from kdcourse.widgets.canvas import name_of
+from kdcourse.widgets.canvas import PALETTE, name_of
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_NOTE = "▶ *A live widget appears here when you run this cell.*"
 WIDGET_DPI, PAGE_DPI = 144, 96
-COLOURS = 96  # of a picture's palette: enough for lines with soft edges and for a heat map
+COLOURS = 96  # that a picture chooses for itself, beside the course's: enough for the shades of a heat map
 
 
 def without_kernel(output: NotebookNode, states: Mapping[str, Any]) -> list[NotebookNode]:
@@ -77,10 +77,19 @@ def _picture_of(model: str | None, states: Mapping[str, Any]) -> bytes | None:
 
 
 def _smaller(png: bytes) -> bytes:
-    """Return a frame at the resolution of a page instead of a fine screen's, in a palette."""
+    """Return a frame at the resolution of a page instead of a fine screen's, in a palette.
+
+    The course's colours have places of their own: in a palette of the commonest colours a thin line would turn grey.
+    """
     frame = Image.open(io.BytesIO(png)).convert("RGB")
     size = [round(length * PAGE_DPI / WIDGET_DPI) for length in frame.size]
-    small = frame.resize(size, Image.Resampling.LANCZOS).quantize(COLOURS, dither=Image.Dither.NONE)
+    small = frame.resize(size, Image.Resampling.LANCZOS)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*_channels(PALETTE), *_channels(small.quantize(COLOURS, dither=Image.Dither.NONE))])
     buffer = io.BytesIO()
-    small.save(buffer, "PNG", optimize=True)
+    small.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _channels(image: Image.Image) -> list[int]:
+    return image.getpalette() or []

@@ -8,8 +8,10 @@ import re
 
 import nbformat
 from notebook_parts import LARGEST, clean, execute
-from PIL import Image
-from widget_pictures import WIDGET_STATE, WIDGET_VIEW
+from PIL import Image, ImageColor, ImageDraw
+from widget_pictures import WIDGET_STATE, WIDGET_VIEW, _smaller
+
+from kdcourse.plots import COLORS, PAPER
 
 CELL = """
 from kdcourse.widgets import hello_slider
@@ -54,3 +56,18 @@ def test_the_picture_is_that_of_the_widget_shown_and_of_no_other():
     clean(notebook)
     assert len(notebook.cells[0].outputs) == 2
     assert len(notebook.cells[1].outputs) == 1
+
+
+def test_a_thin_line_beside_a_heat_map_keeps_the_colour_of_its_role():
+    frame = Image.new("RGB", (900, 300), PAPER)
+    frame.paste(Image.radial_gradient("L").resize((300, 300)).convert("RGB"), (600, 0))
+    for place, role in enumerate(COLORS):
+        ImageDraw.Draw(frame).line([(20, 20 + 30 * place), (580, 20 + 30 * place)], fill=COLORS[role], width=3)
+    buffer = io.BytesIO()
+    frame.save(buffer, "PNG")
+    small = Image.open(io.BytesIO(_smaller(buffer.getvalue()))).convert("RGB")
+    shown = {colour for _, colour in small.getcolors(10_000)}
+    for role, colour in COLORS.items():
+        away = min(sum(abs(a - b) for a, b in zip(ImageColor.getrgb(colour), one, strict=True)) for one in shown)
+        assert away < 12, role
+    assert len(shown) > 50, "the heat map has shades, too"
