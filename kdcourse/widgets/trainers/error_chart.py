@@ -196,7 +196,8 @@ class ErrorChart:
             places = [-place for place in spread([-height for height in heights], GAP, lowest=-0.97)]
         placed = dict(zip(drawn, places, strict=True))
         for name, text in self._ends.items():
-            text.set_visible(name in placed)
+            # Before the first step there is no line yet, and all names would stand in one heap.
+            text.set_visible(name in placed and len(curves[name][0]) > 1)
             if name in placed:
                 x = curves[name][0][-1] + 0.015 * self.shown
                 text.set_position((x, math.exp(lowest + placed[name] * (highest - lowest))))
