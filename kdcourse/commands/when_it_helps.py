@@ -21,7 +21,7 @@ from ..sweeps import compare, mean_interval, sweep
 from ..training import count_errors, make_adam, predict_logits, threads_asked_for
 from ..training.progress import progress_bar
 
-TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.9, 4e-3, 64
+TEACHER, TEMPERATURE, ALPHA, LEARNING_RATE, BATCH_SIZE = "hinton_teacher", 20.0, 0.5, 1.6e-2, 64
 STUDENTS: dict[str, Callable[[], nn.Module]] = {
     "784-128-10": models.make_student_mlp,
     "784-300-300-10": partial(models.make_hinton_student, 300),
