@@ -3,8 +3,8 @@
 Run ``python -m experiments.site_grid``; it goes on where it was stopped, and writes ``site/recorded/train.json``.
 ``--fast`` trains fewer steps, to try the command.
 
-Written before the run: student, teacher, optimizer and number of steps are those of ``kdcourse distill``
-(784-300-300-10, the 2×1200 teacher, Adam at 2e-3, about 800 steps of 64 images). All students of one seed begin with
+Written before the run: student and teacher are those of ``kdcourse distill`` (784-300-300-10, the 2×1200 teacher), with
+Adam at 2e-3 and about 800 steps of 64 images. All students of one seed begin with
 the same weights and see the same order. Nothing is chosen by these numbers; every cell of the grid is shown.
 """
 
@@ -15,13 +15,14 @@ from pathlib import Path
 import pandas as pd
 
 from kdcourse import zoo
-from kdcourse.commands.when_it_helps import BATCH_SIZE, LEARNING_RATE, STEPS, STUDENTS, TEACHER
+from kdcourse.commands.when_it_helps import STUDENTS, TEACHER
 from kdcourse.data import load_mnist
 from kdcourse.records import write_record
 from kdcourse.sweeps import sweep
 from kdcourse.training import predict_logits
 
 SHAPE = "784-300-300-10"
+BATCH_SIZE, LEARNING_RATE, STEPS = 64, 2e-3, 800
 TEMPERATURES, ALPHAS = [1.0, 2.0, 4.0, 8.0, 20.0], [0.1, 0.5, 0.9, 1.0]
 IMAGES, SEEDS = [300, 2_000, 10_000], [0, 1, 2]
 FOLDER = Path(__file__).resolve().parents[1] / "site" / "recorded"

@@ -103,7 +103,7 @@ Train students on MNIST from the labels, from smoothed labels and from a teacher
 Without a setting it asks when a teacher helps: two shapes of student, from 300 training images to all 55,000.
 With any of --temperature, --alpha, --epochs, --teacher or --student it makes that one comparison, on all images.""",
         examples="""\
-  kdcourse distill                                  # when does a teacher help? A minute or two, two cores
+  kdcourse distill                                  # when does a teacher help? About a minute, two cores
   kdcourse distill --images 1000 5000 --seeds 5     # the same at other sizes, and narrower intervals
   kdcourse distill --temperature 4 --alpha 0.7      # one comparison at these settings
   kdcourse distill --teacher teacher_cnn --student cnn --epochs 3""",
@@ -111,7 +111,7 @@ With any of --temperature, --alpha, --epochs, --teacher or --student it makes th
     distill.add_argument(
         "--images", type=_images, nargs="+", help="numbers of training images; 300 to 55,000 if absent"
     )
-    distill.add_argument("--steps", type=_count, help="steps of each student; about 800 if absent")
+    distill.add_argument("--steps", type=_count, help="steps of each student; about 300 if absent")
     distill.add_argument("--temperature", type=float, help="one comparison: T > 0; 4 if absent")
     distill.add_argument(
         "--alpha", type=float, help="one comparison: share of the teacher's term, 0 to 1; 0.7 if absent"

@@ -188,7 +188,7 @@ check_find_optimum(find_optimum, seed=2015)
 #
 # **Objective** Answer the question for two students, from your own runs.
 #
-# The next cells train 50 students on 2,000 images, from a teacher with two hidden layers that has seen 55,000: small ones with one layer of
+# The next cells train 50 students on 2,000 images, from a teacher with three hidden layers that has seen 55,000: small ones with one layer of
 # 16 units, and large ones with two layers of 300, at five temperatures, with five seeds. They take about half a minute, and draw your
 # curves on the held-out images.
 #
@@ -236,8 +236,9 @@ optimum = {"small": None, "large": None}
 ### BEGIN SOLUTION
 for size, table in runs.items():
     best, clear = find_optimum(table)
-    print(size, table.groupby("temperature").held_out_errors.mean().to_dict(), best, clear)
     optimum[size] = float(best) if clear else "no clear optimum"
+    means = table.groupby("temperature").held_out_errors.mean()
+    print(f"{size} student: {optimum[size]}", means.to_frame("held-out errors").T.to_string(), sep="\n")
 ### END SOLUTION
 
 # %% check="task4_check" points=2

@@ -224,7 +224,7 @@ def run(*, seed, objective=my_objective, **weights):
 
 splits = {"train": few, "held_out": mnist.held_out.take(2500), "test": mnist.test}
 chosen = {arm: my_search(tries, run, splits, seeds=[100, 101]) for arm, tries in candidates.items()}
-print(chosen)
+pd.DataFrame(chosen).T.rename_axis("chosen for")
 
 # %% [markdown] locked="task5_text"
 # ## Task 5: the comparison
@@ -269,7 +269,7 @@ errors = {
     arm: [count_errors(run(seed=seed, **weights), *mnist.test) for seed in range(4)] for arm, weights in chosen.items()
 } | baselines
 table = pd.DataFrame(errors)
-print(table.to_string(), "\nmean", table.mean().round(1).to_dict())
+print(pd.concat([table, table.mean().to_frame("mean").T]).to_string())
 ax = plots.new_axes()
 for place, arm in enumerate(errors):
     ax.plot(errors[arm], [place] * 4, "o", color=plots.INK, fillstyle="none")

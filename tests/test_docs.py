@@ -173,5 +173,5 @@ def test_what_readme_and_chapter_00_say_of_the_command_is_what_the_record_says()
     assert {word for (student, _), word in words.items() if student == "784-300-300-10"} == {"better"}
     against = {(row["images"], row["baseline"]): row["verdict"] for row in record["comparison"]
                if row["student"] == "784-128-10"}  # fmt: skip
-    assert "better" not in {word for (_, baseline), word in against.items() if baseline == "smoothed"}
-    assert against[55_000, "plain"] == against[55_000, "smoothed"] == "worse"
+    assert against[300, "plain"] == against[300, "smoothed"] == "better"
+    assert {words["784-128-10", images] for images in (2_000, 10_000, 55_000)} == {"unclear"}

@@ -12,7 +12,8 @@ from kdcourse.guesses import read_guesses
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
-LONGEST, LONGEST_MEDIAN = 20, 10  # lines of code cells
+LONGEST, LONGEST_MEDIAN = 20, 8  # lines of code cells
+WIDEST = 100  # characters of a line of code: what a laptop shows beside the file browser
 WITHOUT_REFERENCES = ("00_",)
 
 
@@ -57,7 +58,8 @@ def length_problems(text):
     found = [f"code cell {number} has {n} lines" for number, n in enumerate(lengths, 1) if n > LONGEST]
     if lengths and median(lengths) > LONGEST_MEDIAN:
         found.append(f"the median code cell has {median(lengths)} lines")
-    return found
+    wide = [line for body in code_of(text) for line in body.splitlines() if len(line) > WIDEST]
+    return found + [f"a line of {len(line)} characters: {line.strip()[:50]} …" for line in wide]
 
 
 def calls_of(text, name):
@@ -192,6 +194,7 @@ def test_a_chapter_in_order_has_no_problems():
         ("# %% [markdown]\n# # A", "import torch\n\n# %% [markdown]\n# # A", "title"),
         ("found = 1\n", "print()\n" * 20, "code cell 2 has 21 lines"),
         ('guess("00.one-pass")\n', 'guess("00.one-pass")\n' + "print()\n" * 19, "the median code cell has"),
+        ("found = 1\n", f"found = '{'1' * 92}'\n", "a line of 102 characters"),
         (', alt="a line that falls"', "", "without alt"),
         ("00.one-pass", "00.one-pas", "no guess '00.one-pas'"),
         ("found = 1\n", 'guess("00.one-pass")\n', "asked twice"),

@@ -1,12 +1,14 @@
 """docs/benchmarks.md: every goal of speed, what was measured against what, and what limits it; all from records."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from ledger import machine, table
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "benchmarks" / "results"
 NOT_YET = "not measured yet"
 
 
@@ -52,8 +54,8 @@ backward pass inside the loop, and `torch.compile`, which takes longer to compil
 
 ## The chapters
 
-Words, cells, cells in which the learner writes, and the seconds that all cells take without a learner, on one thread. A
-reader wants about an hour for each.
+Words, cells, cells in which the learner writes, the time that the chapter asks of a reader in its own words, and the
+seconds that all cells take without one, on one thread.
 
 {_chapters()}
 
@@ -246,12 +248,23 @@ def _chapters() -> str:
                 f"{row['words']:,}",
                 str(row["cells"]),
                 str(row["your_turn"]),
+                _reading_time(ROOT / "notebooks" / f"{name}.ipynb"),
                 f"{row['seconds']:.0f}",
             ]
             for name, row in found["chapters"].items()
         ]
-        return table(["chapter", "words", "cells", "your turn", "seconds"], rows, align="lrrrr")
+        return table(["chapter", "words", "cells", "your turn", "a reader needs", "seconds"], rows, align="lrrrlr")
     return f"`python -m benchmarks.chapters`: {NOT_YET}."
+
+
+def _reading_time(chapter: Path) -> str:
+    """Return how long a chapter says it takes, in its own words; the sum of its parts if it gives only those."""
+    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    text = " ".join("".join(cells[0]["source"]).split())
+    if said := re.search(r"\*\*Time\*\* (.*?)(?:[,;.]| in \w+ sittings)", text):
+        return said[1]
+    parts = re.findall(r"\| \*\*Part \d.*?\| (\d+) \|", text)
+    return f"about {sum(map(int, parts))} minutes" if parts else ""
 
 
 def _gpu() -> list[list[str]]:

@@ -132,12 +132,12 @@ keep_old = check("12.keep-old", keep_old)
 images = tasks[1].images[:64]
 logits = network(images)
 moved = logits + torch.tensor([0.0, 0, 0, 0, 5, 0, 0, 0, 0, 0], device=device)  # only the class 4
-print(
-    f"old heads of 0,1 and 2,3, logits of 4 moved: {keep_old(moved, logits, [[0, 1], [2, 3]], 2.0):.3f}"
-)
-print(
-    f"a head that has the 4, too:                  {keep_old(moved, logits, [[0, 1], [4, 5]], 2.0):.3f}"
-)
+two_heads = {
+    "old heads of 0,1 and 2,3": [[0, 1], [2, 3]],
+    "one of them has the 4": [[0, 1], [4, 5]],
+}
+for heads, tasks_of_heads in two_heads.items():
+    print(f"{heads:<26} {keep_old(moved, logits, tasks_of_heads, 2.0):.3f}")
 
 # %% tags=["claims"]
 assert abs(keep_old(moved, logits, [[0, 1], [2, 3]], 2.0)) < 1e-5
@@ -648,8 +648,8 @@ assert (full.difference[full.arm.str.startswith("float")] > 0).all()
 #
 # **The teacher does not help here.** At 3 bits it is worse than labels, at 2 bits unclear. In floating point, too, students that listen to it make *more*
 # errors than those that learn from labels, and smoothed
-# labels are better than both. This student has one hidden layer. `kdcourse distill` finds the same for such students and many images: they cannot follow
-# this teacher, rounded or not. Quantisation-aware distillation is reported to work for language models, where the teacher is the same
+# labels are better than both. This student has one hidden layer. `kdcourse distill` finds no gain for such students and many images either: they cannot follow
+# a large teacher far, rounded or not. Quantisation-aware distillation is reported to work for language models, where the teacher is the same
 # network in full precision (see the papers below). Here it would be a test of its own.
 #
 # ## What is in the file?
