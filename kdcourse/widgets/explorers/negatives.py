@@ -110,12 +110,12 @@ class NegativesExplorer(Shown):
         left, width = 0.16, 0.565
         self._make_bars(tidy(self.canvas.add_axes(left, 0.37, width, 0.52)))
         self._make_strip(self.canvas.add_image(left, 0.225, width, 0.135, rows=CELL, columns=SHOWN * PITCH))
-        key = [("positive", "student"), ("negatives", "no_teacher"), ("false negatives: its class", "kd")]
-        for place, (text, role) in zip((0.16, 0.25, 0.35), key, strict=True):
+        key = [("positive", "student"), ("negatives", "no_teacher"), ("false negatives: the anchor's class", "kd")]
+        for place, (text, role) in zip((0.16, 0.235, 0.325), key, strict=True):
             self.canvas.figure.text(place, 0.045, f"■ {text}", color=COLORS[role], fontsize=8.5, va="center")
         # In Axes, since a still picture leaves out what moves in the figure itself.
         self._rest = self._strip.axes.text(
-            0.725, 0.045, "", color=INK, fontsize=8.5, va="center", ha="right", transform=self.canvas.figure.transFigure
+            0.755, 0.045, "", color=INK, fontsize=8.5, va="center", ha="right", transform=self.canvas.figure.transFigure
         )
         self._make_curve()
         self.canvas.moving(self._own, self._name, self._strip, *self._frames, *self._digits, self._rest)
@@ -149,7 +149,7 @@ class NegativesExplorer(Shown):
         ax.set_xticks([0.02, 0.1, 1], labels=["0.02", "0.1", "1"])
         ax.minorticks_off()
         ax.set_xlabel("temperature τ", fontsize=9, color=INK, labelpad=1)
-        ax.set_title("loss of this anchor", fontsize=9.5, color=INK)
+        ax.set_title("loss of this anchor, nats", fontsize=9.5, color=INK)
         self._grid = torch.logspace(math.log10(COOLEST), 0, 60)  # temperatures of the curve
         (self._chance,) = ax.plot([COOLEST, HOTTEST], [0, 0], "--", color=INK, linewidth=1)
         self._guessing = ax.text(HOTTEST, 0, "", fontsize=8, color=INK, ha="right", va="bottom")
@@ -223,7 +223,8 @@ class NegativesExplorer(Shown):
         self._strip.set_data(sheet.numpy())
         left_out = len(self.candidates) - len(shown)
         share = max(0.0, 1 - sum(shares))
-        self._rest.set_text(f"{left_out} more share {share:.0%}" if left_out else "")
+        others = "the other one has" if left_out == 1 else f"the {left_out} others share"
+        self._rest.set_text(f"{others} {share:.0%}" if left_out else "")
 
     def _fit_scale(self, largest: float) -> None:
         """Let the largest share reach at least a fifth of the axis, and leave room for the number above its bar."""
