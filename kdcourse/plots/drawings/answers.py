@@ -17,9 +17,10 @@ DEEP, SHALLOW = (0.7, 1.0, 1.0, 0.85, 0.45), (0.7, 0.75, 0.45)
 def draw_teacher_and_student() -> Drawing:
     """Draw what a student is told: by labels one digit, by a teacher ten probabilities."""
     drawing = Drawing(
-        760, 376,
-        alt="An image goes to a large frozen teacher and to a small student. The label names one digit. The teacher "
-        "answers with ten probabilities. The student learns from both; gradients reach the student only.",
+        760, 462,
+        alt="An image goes to a large frozen teacher and to a small student. Each answers with ten probabilities. The "
+        "label is a third row of ten, all of it on one digit, the 3. The student's answer is compared with the "
+        "teacher's and with the label. Gradients reach the student only.",
     )  # fmt: skip
     drawing.box(22, 120, 92, 74, "image")
     drawing.network(178, 26, 150, 108, DEEP, "teacher", role="teacher", frozen=True)
@@ -29,14 +30,17 @@ def draw_teacher_and_student() -> Drawing:
     drawing.bars(392, 36, 190, 88, SOFT, role="teacher")
     drawing.text(487, 142, "ten probabilities", role="teacher")
     drawing.arrow([(334, 80), (384, 80)])
-    drawing.bars(392, 196, 190, 74, GUESS, role="student")
-    drawing.text(487, 288, "the student's answer", role="student")
+    drawing.bars(392, 176, 190, 74, GUESS, role="student")
+    drawing.text(487, 268, "the student's answer", role="student")
     drawing.arrow([(314, 233), (384, 233)])
+    drawing.bars(392, 302, 190, 56, LABEL, role="ce")
+    drawing.text(487, 376, "label: 3", role="ce")
     drawing.box(632, 152, 104, 66, "how far?", role="kd")
     drawing.arrow([(588, 84), (684, 84), (684, 146)])
-    drawing.arrow([(588, 233), (612, 233), (628, 205)])
-    drawing.arrow([(684, 222), (684, 318), (253, 318), (253, 304)], role="student", gradient=True)
-    drawing.legend(180, 352)
+    drawing.arrow([(588, 213), (604, 213), (628, 196)])
+    drawing.arrow([(588, 332), (656, 332), (656, 224)])
+    drawing.arrow([(704, 222), (704, 408), (253, 408), (253, 304)], role="student", gradient=True)
+    drawing.legend(180, 438)
     return drawing
 
 
@@ -83,12 +87,12 @@ def draw_generations() -> Drawing:
     """Draw born-again networks: each generation is taught by the one before, and all vote in the end."""
     drawing = Drawing(
         760, 300,
-        alt="Three networks of one shape in a row. The first learns from labels. Each later one learns from the labels "
-        "and from the frozen network before it. At the end all three vote.",
+        alt="Three networks of one shape in a row. The first, generation 0, learns from labels. Generations 1 and 2 "
+        "learn from labels and from the frozen network before them. At the end all three vote.",
     )  # fmt: skip
     for number in range(3):
         x = 50 + 210 * number
-        drawing.network(x, 46, 110, 88, (0.7, 1.0, 0.8, 0.45), f"generation {number + 1}", role="student")
+        drawing.network(x, 46, 110, 88, (0.7, 1.0, 0.8, 0.45), f"generation {number}", role="student")
         drawing.box(x + 10, 220, 90, 42, "labels", role="ce")
         drawing.arrow([(x + 55, 218), (x + 55, 170)], role="ce")
         if number < 2:
@@ -130,8 +134,9 @@ def draw_schedule() -> Drawing:
     """Draw a schedule: T and α as functions of how far the run is."""
     drawing = Drawing(
         760, 270,
-        alt="Two curves over one training run, from progress 0 to 1. The temperature rises from 1 to 20, and so does "
-        "alpha from 0 to 1. At each step the objective reads both at the present progress.",
+        alt="Two lines over one training run, from progress 0 to 1. As an example, the temperature rises evenly and "
+        "alpha falls, slowly at first and faster in the second half. At each step the objective reads both at the "
+        "present progress.",
     )  # fmt: skip
     drawing.arrow([(70, 210), (560, 210)])
     drawing.arrow([(70, 210), (70, 30)])
@@ -140,12 +145,12 @@ def draw_schedule() -> Drawing:
     drawing.text(530, 238, "1", role="quiet")
     drawing.line([(70, 194), (530, 56)], role="kd", width=3.4)
     drawing.text(440, 58, "T", role="kd", bold=True, size=24)
-    drawing.line([(70, 204), (300, 178), (530, 84)], role="peer", width=3.4, dashed=True)
-    drawing.text(440, 150, "α", role="peer", bold=True, size=24)
-    drawing.line([(330, 210), (330, 40)], role="quiet", width=1.4, dashed=True)
-    drawing.circle(330, 116, 6, role="kd")
-    drawing.circle(330, 166, 6, role="peer")
-    drawing.box(600, 92, 140, 68, ["objective", "at this step"], role="ink")
-    drawing.arrow([(340, 116), (596, 116)], role="kd", width=1.8)
-    drawing.arrow([(340, 166), (560, 166), (596, 146)], role="peer", width=1.8)
+    drawing.line([(70, 50), (300, 84), (530, 196)], role="peer", width=3.4, dashed=True)
+    drawing.text(425, 178, "α", role="peer", bold=True, size=24)
+    drawing.line([(400, 210), (400, 40)], role="quiet", width=1.4, dashed=True)
+    drawing.circle(400, 95, 6, role="kd")
+    drawing.circle(400, 133, 6, role="peer")
+    drawing.box(600, 80, 140, 68, ["objective", "at this step"], role="ink")
+    drawing.arrow([(410, 95), (596, 95)], role="kd", width=1.8)
+    drawing.arrow([(410, 133), (596, 133)], role="peer", width=1.8)
     return drawing

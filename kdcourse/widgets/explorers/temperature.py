@@ -84,7 +84,7 @@ class TemperatureExplorer(Shown):
         self._bars = left.bar(classes, [0.0] * 10, color=COLORS["teacher"], width=0.8)
         self._title = left.set_title("", fontsize=10, color=INK)
         self._right = tidy(self.canvas.add_axes(0.68, 0.19, 0.31, 0.66))
-        self._right.set(xticks=classes, xlabel="class", ylabel="change of the logit")
+        self._right.set(xticks=classes, xlabel="class", ylabel="push on the logit")
         self._right.set_title("push on an untrained student", fontsize=10, color=INK)
         self._right.axhline(0, color=INK, linewidth=0.8)
         self._pushes = self._right.bar(classes, [0.0] * 10, color=COLORS["kd"], width=0.8, label="soft target")
@@ -123,7 +123,9 @@ class TemperatureExplorer(Shown):
                 bar.set_height(height)
         self._hard.set_ydata(hard.numpy())
         self._title.set_text(f"the teacher's soft target at T = {temperature:.3g}")
-        self.canvas.draw(temperature=temperature, sample=self.sample)
+        three = zip(*(row.tolist() for row in self.target.topk(3)), strict=True)
+        largest = ", ".join(f"{share:.2f} of {digit}" for share, digit in three)
+        self.canvas.draw(temperature=temperature, sample=self.sample, label=label, largest_probabilities=largest)
         self._tell(label)
 
     def _tell(self, label: int) -> None:
