@@ -10,10 +10,11 @@ SHALLOW = (0.7, 0.75, 0.45)
 def draw_triplet() -> Drawing:
     """Draw what RKD keeps: distances between points, and the angles that three of them make."""
     drawing = Drawing(
-        780, 330,
-        alt="The same three digits as points in the teacher's space and in the student's. The student's triangle is "
-        "turned, moved and half as large. Its distances, divided by their mean, and its angles are the same: "
-        "both losses are 0.",
+        780, 356,
+        alt="The same three digits as points in the teacher's space, which is frozen, and in the student's. A loss "
+        "between the two asks: is it the same shape up to scale, turn and place? Its gradient leads to the student's "
+        "points only. Here the student's triangle is turned, moved and half as large, but its angles are the same, and "
+        "so are its distances, divided by their mean: both losses are 0.",
     )  # fmt: skip
     triangle = {"a": (96.0, 232.0), "b": (310.0, 210.0), "c": (196.0, 76.0)}
     turned = {name: _turned(point) for name, point in triangle.items()}
@@ -29,9 +30,12 @@ def draw_triplet() -> Drawing:
     drawing.line([(178, 98), (196, 112), (216, 98)], role="kd", width=2.4)
     drawing.text(196, 136, "angle", role="kd", size=17)
     drawing.text(212, 244, "distance", role="kd", size=17)
-    drawing.box(386, 112, 170, 84, ["equal up to", "scale and turn?"], role="kd")
-    drawing.arrow([(330, 154), (382, 154)])
-    drawing.arrow([(600, 154), (560, 154)])
+    drawing.lock(294, 292, role="teacher")
+    drawing.box(382, 94, 174, 116, ["loss: the same", "shape up to scale,", "turn and place?"], role="kd", size=18)
+    drawing.arrow([(330, 152), (378, 152)])
+    drawing.arrow([(604, 152), (560, 152)])
+    drawing.arrow([(469, 212), (469, 250), (620, 250), (644, 224)], role="student", gradient=True)
+    drawing.legend(206, 332)
     return drawing
 
 

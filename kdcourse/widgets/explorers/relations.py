@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from ...losses import gram_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
-from ...plots import COLORS, GRID, INK, tidy
+from ...plots import COLORS, INK, tidy
 from ..canvas import Canvas, Shown
 from ..controls import make_button, make_row, wide_layout
 from .labels import place_labels
@@ -83,9 +83,9 @@ class RelationExplorer(Shown):
     Notes
     -----
     Four losses have four units. To stand in one picture, each is divided by the loss of a student that has nothing to
-    do with the teacher. The number beside a bar is the loss itself. A dot is the place of a sample, and a thin line
-    leads from the teacher's place of a sample to the student's. The digit of a class stands once per network, where
-    there is room beside its dots.
+    do with the teacher. Beside a bar stands this share, and below it, small, the loss itself. A dot is the place of a
+    sample, and a thin line leads from the teacher's place of a sample to the student's. The digit of a class stands
+    once per network, where there is room beside its dots.
     """
 
     about = "The relation explorer, live when the notebook runs."
@@ -143,7 +143,7 @@ class RelationExplorer(Shown):
         plane.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[])
         plane.axhline(0, color=INK, linewidth=0.5)
         plane.axvline(0, color=INK, linewidth=0.5)
-        plane.set_title("grey: teacher   blue: student   cross: origin", fontsize=8.5, color=INK)
+        plane.set_title("grey: teacher   blue: student   line: same image", fontsize=8.5, color=INK)
         plane.plot(*self._points.T.numpy(), "o", color=COLORS["no_teacher"], markersize=2)
         self._rows = [[row for row, label in enumerate(self._labels) if label == name] for name in self._names]
         nothing = torch.zeros(0, 2)
@@ -196,10 +196,10 @@ class RelationExplorer(Shown):
         bars.set_title("the four losses", fontsize=10, color=INK)
         bars.grid(False)
         bars.axvline(1, color=INK, linewidth=1, linestyle="--", clip_on=False)
-        bars.barh(range(4), [1.0] * 4, color=GRID, height=0.6)  # the full length
         self._bars = bars.barh(range(4), [0.0] * 4, color=COLORS["kd"], height=0.6)
-        self._numbers = [bars.text(1.05, row, "", va="center", fontsize=8.5, color=INK) for row in range(4)]
-        self.canvas.moving(*self._bars, *self._numbers)
+        self._percent = [bars.text(1.06, row, "", va="bottom", fontsize=9, color=INK) for row in range(4)]
+        self._numbers = [bars.text(1.06, row + 0.04, "", va="top", fontsize=7, color=INK) for row in range(4)]
+        self.canvas.moving(*self._bars, *self._percent, *self._numbers)
 
     def _go_back(self, button: Any) -> None:
         with self.guard():
@@ -270,10 +270,12 @@ class RelationExplorer(Shown):
         self._kind.set_text(self.relation.value)
 
     def _stretch_bars(self) -> None:
-        for bar, number, name in zip(self._bars, self._numbers, LOSSES, strict=True):
+        for bar, percent, number, name in zip(self._bars, self._percent, self._numbers, LOSSES, strict=True):
+            seen = self.shares[name] >= SEEN
             bar.set_width(min(self.shares[name], 1.0))
             more = "▸ " if self.shares[name] > 1 else ""  # longer than the full length
-            number.set_text(more + (f"{self.losses[name]:.3f}" if self.shares[name] >= SEEN else "0"))
+            percent.set_text(f"{more}{self.shares[name]:.0%}" if seen else "0%")
+            number.set_text(f"{self.losses[name]:.3f}" if seen else "")
 
     def _tell(self, *, outside: int) -> None:
         changes = [

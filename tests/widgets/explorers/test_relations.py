@@ -111,7 +111,7 @@ def test_the_full_length_of_a_bar_is_an_unrelated_students_loss(explorer):
     axes = explorer.bars
     assert axes.get_xlim() == (0, 1)
     assert axes.get_xticklabels()[1].get_text() == "an unrelated\nstudent's"
-    lengths = [bar.get_width() for bar in axes.patches[4:]]  # after the four empty ones
+    lengths = [bar.get_width() for bar in axes.patches]
     assert lengths == pytest.approx([min(share, 1) for share in explorer.shares.values()])
 
 
@@ -136,6 +136,15 @@ def test_one_button_brings_the_teacher_back_with_one_frame(explorer):
     explorer.reset.click()
     assert explorer.canvas.frames == frames + 1
     assert moving(explorer) == set()
+
+
+def test_beside_each_bar_stands_its_share_and_below_it_the_loss(explorer):
+    explorer.shift.value = 1
+    texts = [text.get_text() for text in explorer.bars.texts]
+    shares, losses = texts[:4], texts[4:]
+    assert shares[:2] == ["0%", "0%"]
+    assert shares[2].removeprefix("▸ ") == f"{explorer.shares['Gram']:.0%}"
+    assert losses == ["", "", *(f"{explorer.losses[name]:.3f}" for name in ("Gram", "similarity-preserving"))]
 
 
 @pytest.mark.parametrize(
