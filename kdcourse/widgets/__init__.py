@@ -8,6 +8,7 @@ from ..training import Knobs
 from .canvas import Canvas, Shown
 from .explorers import (
     AttentionExplorer,
+    BiasExplorer,
     BitsExplorer,
     BoxesExplorer,
     ExitsExplorer,
@@ -27,6 +28,7 @@ from .trainers import CohortTrainer, HeatMap, LiveTrainer, Mark, ScheduleEditor,
 
 __all__ = [
     "AttentionExplorer",
+    "BiasExplorer",
     "BitsExplorer",
     "BoxesExplorer",
     "Canvas",

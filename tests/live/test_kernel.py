@@ -218,6 +218,22 @@ def test_explorers_follow_their_sliders(stack):
     assert float(stack.frames[image][-1].text["temperature"]) == 16
 
 
+def test_the_bias_explorer_follows_its_slider(stack):
+    """Chapter 02 shows it with a student of a sweep."""
+    ids = stack.run(
+        "from kdcourse.widgets import BiasExplorer\n"
+        "raised = BiasExplorer(teacher, mnist.held_out.take(300))\n"
+        "print(json.dumps([raised.bias.model_id, raised.canvas.widget.model_id, raised.status.model_id]))"
+    )
+    bias, image, status = json.loads(ids)
+    stack.update(bias, value=4.5)
+    frame = stack.frames[image][-1].text
+    assert float(frame["bias"]) == 4.5
+    assert int(frame["found"]) == stack.ask("raised.found")
+    assert f"of the 20 shown. {stack.ask('raised.taken')} other digits" in stack.state[status]["value"]
+    stack.run("raised.close()")
+
+
 def test_exits_and_generations_follow_their_controls(stack):
     """Chapter 06 shows them with students that take long to train."""
     ids = stack.run(

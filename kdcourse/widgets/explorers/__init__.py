@@ -1,9 +1,10 @@
 """Widgets that show what one formula or one network does: a slider moves, a picture follows. Nothing is trained.
 
-Chapters 00, 01 and 03 to 06, 08, 09, 11 and 12, one file for each explorer.
+Chapters 00 to 06, 08, 09, 11 and 12, one file for each explorer.
 """
 
 from .attention import AttentionExplorer
+from .bias import BiasExplorer
 from .bits import BitsExplorer
 from .boxes import BoxesExplorer
 from .exits import ExitsExplorer, count_exit_multiply_adds
@@ -18,6 +19,7 @@ from .temperature import TemperatureExplorer
 
 __all__ = [
     "AttentionExplorer",
+    "BiasExplorer",
     "BitsExplorer",
     "BoxesExplorer",
     "ExitsExplorer",
