@@ -52,8 +52,9 @@ def draw_language() -> Drawing:
         800, 450,
         alt="A definition goes into a frozen teacher of four blocks and a student of two. Embeddings are compared "
         "with embeddings, the student's first block with the teacher's second, its second with the teacher's "
-        "fourth: hidden states through a learned projection, and attention, which token looks at which. At the end the "
-        "softened answers are compared. Gradients flow into the student only.",
+        "fourth: hidden states through a learned projection, and attention, which token looks at which. In the last "
+        "block the relations of values are compared too, and at the end the softened answers. Gradients flow into the "
+        "student only.",
     )  # fmt: skip
     drawing.box(14, 178, 106, 66, ("a large", "wild cat"), role="ink", size=17)
     for y, role, name, blocks in ((40, "teacher", "teacher", 4), (316, "student", "student", 2)):
@@ -73,11 +74,12 @@ def draw_language() -> Drawing:
     for x, label in (
         (214, ("distance",)),
         (415, ("attention,", "hidden state")),
-        (591, ("attention,", "hidden state")),
+        (591, ("attention,", "hidden state,", "relations")),
     ):
-        drawing.arrow([(x, 98), (x, 176)], role="teacher")
-        drawing.arrow([(x, 314), (x, 244)], role="student")
-        drawing.box(x - 62, 180, 124, 60, label, role="kd", size=17)
+        half = 30 if len(label) < 3 else 37
+        drawing.arrow([(x, 98), (x, 206 - half)], role="teacher")
+        drawing.arrow([(x, 314), (x, 214 + half)], role="student")
+        drawing.box(x - 64, 210 - half, 128, 2 * half, label, role="kd", size=17)
     drawing.arrow([(727, 98), (727, 176)], role="teacher")
     drawing.arrow([(727, 312), (727, 244)], role="student")
     drawing.box(678, 180, 98, 60, "T² · KL", role="kd", size=17)
