@@ -54,7 +54,8 @@ def draw_fitnets() -> Drawing:
     drawing.text(330, 112, "hint", role="teacher", anchor="end")
     drawing.box(428, 124, 190, 58, "(student - hint)²", role="kd")
     drawing.arrow([(524, 184), (524, 228), (428, 228)], role="student", gradient=True)
-    drawing.arrow([(252, 228), (202, 228), (202, 288)], role="student", gradient=True)
+    drawing.arrow([(300, 254), (300, 288)], role="student", gradient=True)
+    drawing.arrow([(340, 350), (340, 366), (202, 366), (202, 352)], role="student", gradient=True)
     drawing.text(440, 252, "gradients", role="student", anchor="start", size=17)
     return drawing
 
