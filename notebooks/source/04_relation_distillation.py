@@ -521,7 +521,7 @@ show(picture, alt="04.similarity-rows")
 # %% [markdown]
 # The student's map has a bright stripe. One of the 9s has a long embedding, so every row has a large number there.
 #
-# You will find the loss written with `F.cosine_similarity`, each image beside each other by broadcasting. That looks
+# You will find the loss written with `F.cosine_similarity`, every image against every other by broadcasting. That looks
 # like the same idea, but it is not. The cosine divides by the lengths *before* the product. Lengthen one of the
 # embeddings and see who notices.
 

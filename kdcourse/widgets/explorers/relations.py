@@ -143,7 +143,7 @@ class RelationExplorer(Shown):
         plane.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[])
         plane.axhline(0, color=INK, linewidth=0.5)
         plane.axvline(0, color=INK, linewidth=0.5)
-        plane.set_title("grey: teacher   blue: student   line: same image", fontsize=8.5, color=INK)
+        plane.set_title("grey: teacher  blue: student  line: same image", fontsize=8.5, color=INK)
         plane.plot(*self._points.T.numpy(), "o", color=COLORS["no_teacher"], markersize=2)
         self._rows = [[row for row, label in enumerate(self._labels) if label == name] for name in self._names]
         nothing = torch.zeros(0, 2)
