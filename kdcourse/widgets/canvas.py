@@ -115,6 +115,18 @@ class Canvas:
         if axes is None or axes is not self._changing:
             self._rest = None
 
+    def still(self) -> Figure:
+        """Return the figure as it stands, to be saved or printed; frames are not drawn any more.
+
+        What moves is left out of a saved figure as long as it moves: whole Axes, and words beside them.
+        """
+        moving = [*self._words, *self._moving, *([] if self._changing is None else [self._changing])]
+        for artist in moving:
+            artist.set_animated(False)
+        self._words, self._moving, self._changing = [], [], None
+        self.renew()
+        return self.figure
+
     def draw(self, **said: object) -> None:
         """Draw a frame and hand it to the widget.
 

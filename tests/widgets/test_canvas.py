@@ -1,10 +1,12 @@
 """The canvas: a frame is what would be drawn from nothing; how a notebook shows a widget."""
 
+import io
 import subprocess
 import sys
 
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
+from PIL import Image
 
 from kdcourse import plots
 from kdcourse.widgets import Canvas, hello_slider
@@ -89,3 +91,15 @@ def test_a_widget_is_shown_by_its_view_and_leaves_a_sentence_without_a_kernel():
 def test_widgets_leave_pyplot_alone():
     code = "import sys, kdcourse.widgets; print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_a_still_figure_holds_what_has_moved_and_the_axes_that_were_renewed_alone():
+    canvas, line = make_canvas()
+    word = canvas.figure.text(0.02, 0.9, "T = 20")
+    canvas.words(word)
+    canvas.changing(line.axes)
+    canvas.draw()
+    empty = Image.open(io.BytesIO(plots.showing.to_png(canvas.figure))).convert("L").histogram()
+    full = Image.open(io.BytesIO(plots.showing.to_png(canvas.still()))).convert("L").histogram()
+    assert sum(full[:128]) > sum(empty[:128]) + 200  # dark pixels: the frame of the axes, ticks and words
+    assert not any(artist.get_animated() for artist in (word, line, line.axes))

@@ -141,7 +141,7 @@ class BiasExplorer(Shown):
             ax.plot(biases, values, label=name, linewidth=1.6, **{**LINES[role], "marker": ""})
             self._points += ax.plot([], [], "o", color=COLORS[role], markersize=7)
         ax.set(xlim=(0, HIGHEST), ylim=(0, 1.05 * max(errors)), xlabel=f"added to the bias of class {self.digit}")
-        ax.set_ylabel(f"errors of {len(self._labels):,}", labelpad=1)
+        ax.set_ylabel(f"errors of {len(self._labels):,}", labelpad=3)
         ax.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower left", bbox_to_anchor=(-0.06, 1.0), ncols=3,
                   handlelength=1.6, columnspacing=1.0, handletextpad=0.5)  # fmt: skip
         self._now = ax.axvline(0, color=INK, linewidth=0.8, linestyle=":")

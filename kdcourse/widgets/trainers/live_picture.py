@@ -98,7 +98,7 @@ class LivePicture:
         box = title.get_window_extent().transformed(figure.transFigure.inverted())
         title.set_text(words)
         (_, baseline) = figure.transFigure.inverted().transform(title.get_transform().transform(title.get_position()))
-        return figure.text(box.x1 + 0.006, baseline, "", fontsize=title.get_fontsize(), color=INK, va="baseline")
+        return figure.text(box.x1 + 0.01, baseline, "", fontsize=title.get_fontsize(), color=INK, va="baseline")
 
     def show_fork(self, forked: bool) -> None:
         """Add the fork to the legend, or take it away."""
