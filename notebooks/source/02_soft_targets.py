@@ -4,28 +4,26 @@
 # You have 2,000 labelled images and a small network. Somebody else has a large network that has seen many more images. Can the
 # large one help the small one, although it hands over nothing but its answers? In this chapter you move one slider while the small network
 # trains, and **watch what becomes of its errors**. Then you build the loss behind that slider, line by line, and break it in
-# the six ways in which it is usually broken. At the end a student recognises a digit that it has never seen.
+# the six ways in which it is usually broken. At the end a student meets a digit that it has never seen.
 #
 # **You will be able to**
 # - steer a student with the temperature $T$ and the weight $\alpha$ while it trains;
 # - write the distillation loss, and say why $T^2$ stands in front of it and what it does not do;
-# - recognise six common mistakes (traps 1 to 6 of `docs/traps.md`, here in the order 1, 2, 4, 5, 3, 6) by the numbers they leave behind;
+# - recognise six common mistakes by the numbers they leave behind: traps 1 to 6 of [docs/traps.md](../docs/traps.md);
 # - judge by paired differences with intervals whether a teacher helped.
 #
-# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 80 minutes, of which the machine needs two. The chapter
-# has an opening and three parts: the loss, the trainer, and the digit 3 never seen. The end of each part is a good place to stop.
+# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about two and a half hours, in four sittings; about 2 minutes of them are
+# computing. The chapter has an opening and three parts: the loss, the trainer, and the digit 3 never seen. The end of each is a good place to stop.
 #
 # Symbols: $z$ logits, $T$ [temperature](glossary:temperature), $p$ the teacher's probabilities, $q$ the student's.
 
 # %%
-
 from functools import partial
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from IPython.display import HTML
-from torch.func import vmap
 
 from kdcourse import plots, zoo
 from kdcourse.checks import check
@@ -36,9 +34,10 @@ from kdcourse.objectives import with_knobs
 from kdcourse.plots import COLORS, show
 from kdcourse.plots.drawings import draw_soft_targets
 from kdcourse.records import read_record
-from kdcourse.sweeps import compare, format_comparison, in_words, sweep
+from kdcourse.results import verdict
+from kdcourse.sweeps import compare, in_words, sweep
 from kdcourse.training import Knobs, count_errors, pick_device, predict_logits
-from kdcourse.widgets import LiveTrainer, guess
+from kdcourse.widgets import BiasExplorer, LiveTrainer, guess
 
 # %%
 draw_soft_targets()
@@ -52,8 +51,8 @@ draw_soft_targets()
 # ## The cast
 #
 # The teacher comes trained: two hidden layers of 1200 units, with [dropout](glossary:dropout) and with images shifted by up
-# to two pixels, as in the paper. It saw all 60,000 training images. We keep 5,000 of them away from every *student*: with
-# these **held-out** images we choose knobs. The test images are for reporting, at the end.
+# to two pixels, as in Hinton, Vinyals and Dean, 2015, from here on *the paper*. It saw all 60,000 training images. We keep 5,000 of them away from
+# every *student*: with these **held-out** images we choose settings such as $T$ and $\alpha$. The test images are for reporting, at the end.
 #
 # One confession. The teacher's own dropout and learning rate were chosen by looking at *test* errors, so the number of errors that the
 # next cell prints **flatters it**: on new digits it would do a little worse. Nothing below is judged by that number, because students are
@@ -89,12 +88,15 @@ students = {"two hidden layers": make_two_layers, "one hidden layer": make_stude
 def new_live_trainer(seed):
     torch.manual_seed(seed)
     images = (2_000, len(mnist.train.labels))
-    return LiveTrainer(students, teacher, mnist, knobs=Knobs(1.0, 0.9), images=images)
+    trainer = LiveTrainer(students, teacher, mnist, knobs=Knobs(1.0, 0.9), images=images)
+    trainer.digit_choice.value = 7
+    return trainer
 
 
 # %% [markdown]
 # Run the notebook **up to the next cell**, because a kernel that is busy answers no slider. Press ▶ and wait for step 400. Then drag $T$ to 20,
-# and watch the student with a teacher for the next two hundred steps. The student without one shows what would have happened.
+# and watch the distilled student, the one with a teacher, for the next two hundred steps. The student without a teacher shows what would have happened.
+# On the right, the bars are what the teacher says of one 7. The dots and crosses are what the two students say.
 
 # %%
 live = new_live_trainer(seed=2)
@@ -103,60 +105,70 @@ live
 # %% [markdown]
 # When you have seen it, try more:
 #
-# - $T$ back to 0.5. Or $\alpha$ down to 0, or up to 1, so that no label is used at all.
-# - *fork here* keeps a second copy of the student, under knobs of its own.
-# - *show digit* chooses the digit on the right.
-# - When does the teacher **stop helping**? Leave $T$ at 20, and choose *one hidden layer* and *all images*: the race starts again. In our run the student with a teacher was
-#   behind after 800 steps, with 5.3 % against 4.2 %. Then choose *two hidden layers*: ahead again, 2.8 % against 3.7 %. So the shape of the student matters.
+# - Set $T$ to 0.5. Does the help go away?
+# - Set $T$ back to 20 and $\alpha$ to 1, so that no label is used at all. Does the student need labels?
+# - *fork here* keeps a second copy of the student, under knobs of its own. *show digit* chooses the digit on the right.
+# - When does the teacher **stop helping**? Set $T$ to 20 and $\alpha$ to 0.9. Choose *all images*, then *one hidden layer*, then *two hidden layers*: each choice starts
+#   the race again. Give it 800 steps.
 #
-# Those are single runs. The command `kdcourse distill`, in a terminal, measures both shapes over several seeds. *reset* brings everything back to this text's settings.
+# <details><summary>What we measured</summary>
 #
-# Without a running kernel, you see the session here, recorded:
+# Three starts each, in % of the held-out images.
+#
+# - With $T$ at 0.5 for another 400 steps the errors stay low, at 4.7 to 5.3; without a teacher they are 7.6 to 7.9. What was learned at $T = 20$ is not lost so soon.
+# - With $\alpha = 1$ they fall a little further, to 4.2 to 4.8. This student needs no labels.
+# - With all images, one hidden layer and 800 steps, the distilled student is *behind*: 5.3 to 5.7 against 4.6 or 4.7. With two hidden layers it is ahead again: 2.6 to 3.0
+#   against 3.4 to 3.8. So the shape of the student matters.
+#
+# </details>
+#
+# The command `kdcourse distill`, in a terminal, measures both shapes over several seeds. *reset* brings everything back to this text's settings.
+#
+# Without a running kernel, you see the session here, recorded. The slider moves as a hand would move it, over 30 steps:
 
 # %%
 recorded = new_live_trainer(seed=2)
 recorded.step(400)
+for temperature in (2, 4, 8):
+    recorded.temperature.value = temperature
+    recorded.step(10)
 recorded.temperature.value = 20
-recorded.step(400)
+recorded.step(220)
 recorded.close()
+show(recorded.picture.canvas.still(), alt="02.one-slider-recorded")
 
-# %%
-names = {"distilled": "student", "no teacher": "no_teacher"}
-curves = {names[name]: (arm.steps, arm.errors) for name, arm in recorded.arms.items()}
-ax = plots.training_curves(curves, marks={400: "T = 20"})
-ax.set(ylabel="held-out errors, %", ylim=(0, 15))
-show(ax, alt="02.one-slider-recorded")
 
 # %% tags=["claims"]
-ends = {name: arm.errors[-1] for name, arm in recorded.arms.items()}
-at_400 = [
-    arm.errors[arm.steps.index(max(s for s in arm.steps if s <= 400))]
-    for arm in recorded.arms.values()
-]
-assert abs(at_400[0] - at_400[1]) < 1
-assert ends["distilled"] < 0.75 * ends["no teacher"]
+def errors_at(step):
+    arms = recorded.arms.items()
+    return {name: arm.errors[sum(s <= step for s in arm.steps) - 1] for name, arm in arms}
+
+
+at_400, ends = errors_at(400), errors_at(650)
+assert abs(at_400["distilled"] - at_400["no teacher"]) < 1
+assert 4.4 < ends["distilled"] < 6.6 < ends["no teacher"] < 10  # of the choices, near 5.5
 
 # %% [markdown]
-# One run can be luck. So we train from seven starts, with $T = 1$ or with $T = 20$ from the first step to the last. The learning rate is larger here, so that
-# 400 steps are enough. (A first try with half the learning rate and three seeds was unclear against label smoothing. So the result holds for this budget.)
-# Before the run we say what would be too small to matter: fewer than 20 errors of 10,000. This is the [smallest effect of interest](glossary:smallest-effect-of-interest).
+# At first the errors rise. Why? Question 5 at the end of the chapter asks it. Then they fall, and stay far below the other student's.
 #
-# `sweep` trains many students at once. Each way of training is an [arm](glossary:arm). All arms of one seed start from the same weights and see the same
-# batches, so their difference is due to the method alone. `compare` takes that difference seed by seed and gives its
-# [95 % interval](glossary:confidence-interval). Two baselines get the same budget: no teacher, and [label smoothing](glossary:label-smoothing), which
-# softens the labels without knowing anything.
+# One run can be luck. So we train from four starts, with $T = 1$ or with $T = 20$ from the first step to the last. As in chapter 01: paired seeds, two baselines, 95 %
+# intervals. `sweep` trains many students at once; each way of training is an [arm](glossary:arm). `compare` takes the difference of two arms seed by seed.
+#
+# New is the [smallest effect of interest](glossary:smallest-effect-of-interest): before the run we say what would be too small to matter. Here that is fewer
+# than 20 errors of 10,000. The learning rate is larger than above, so that 256 steps are enough. A first try with a third of the rate and three seeds was unclear
+# against [label smoothing](glossary:label-smoothing), so the result holds for this budget.
 
 # %%
 slider = sweep(
     make_student=make_two_layers, data={"train": mnist.train.take(2000), "test": mnist.test},
-    teacher=teacher, temperature=[1, 20], alpha=0.9, seeds=range(7), epochs=25, lr=2e-3,
+    teacher=teacher, temperature=[1, 20], alpha=0.9, seeds=range(4), epochs=16, lr=3e-3,
     executor="processes", progress=False,  # a process for each core
 )  # fmt: skip
 slider["arm"] = slider.arm.str.replace("temperature=", "T = ")
 table = compare(slider, smallest_effect=20)
 ax = plots.intervals(table, smallest_effect=20)
 ax.set(xlabel="difference in test errors (of 10,000)")
-show(ax, alt="02.one-slider-seven-seeds")
+show(ax, alt="02.one-slider-seeds")
 print(in_words(table))
 
 # %% tags=["claims"]
@@ -195,24 +207,8 @@ for name, model in {"teacher": teacher, "student": student}.items():
 # ### What the teacher says
 #
 # The [softmax](glossary:softmax) turns logits into probabilities, $p_i = e^{z_i/T} / \sum_j e^{z_j/T}$. Usually $T = 1$.
-# A trained teacher is so sure of itself that nine of its ten probabilities are practically zero. A larger $T$ flattens the
-# row and keeps its order. It brings the small numbers into sight, and they say which *wrong* answers are nearly right.
-#
-# Here is the digit of our batch that the teacher is least sure of.
-
-# %%
-least_sure = soften(teacher_logits, temperature=1).amax(dim=1).argmin()
-bars = {f"T = {t}": soften(teacher_logits[least_sure], temperature=t) for t in (1, 4, 20)}
-ax = plots.probability_bars(bars, label=int(labels[least_sure]))
-beside = ax.inset_axes([1.0, 0.3, 0.2, 0.5])
-plots.digit_grid(images[least_sure][None], ax=beside)
-show(ax, alt="02.probabilities-at-three-temperatures")
-for name, row in bars.items():
-    print(f"{name:6}: largest {row.max():.2f}, smallest {row.min():.5f}, sum {row.sum():.2f}")
-
-# %% tags=["claims"]
-order = teacher_logits[least_sure].argsort()
-assert all((row.argsort() == order).all() for row in bars.values())  # the order never changes
+# Chapter 01 showed what $T$ does: a trained teacher is so sure that nine of its ten probabilities are practically zero, and a larger $T$ brings them into
+# sight, in the same order. They say which *wrong* answers are nearly right.
 
 # %% [markdown]
 # ### How far is the student away?
@@ -247,7 +243,7 @@ print(f"KL(teacher‖teacher) {kl(p, p).mean():.3f}")
 
 # %% [markdown]
 # Which of the first two do we want? The one in which the *teacher* weights: wherever the teacher sees a possibility, the student
-# must see one too. Now look at what PyTorch offers. Its arguments have an order that has fooled many authors.
+# must see one too. Now look at what PyTorch offers: `F.kl_div`.
 
 # %%
 guess("02.kl-div-order")
@@ -255,9 +251,13 @@ guess("02.kl-div-order")
 # %%
 from_torch = F.kl_div(q.log(), p, reduction="none").sum(dim=-1)  # (256,)
 print(f"F.kl_div(log q, p): {from_torch.mean():.3f}")
+
+# %% tags=["claims"]
 torch.testing.assert_close(from_torch, kl(p, q), rtol=1e-3, atol=1e-5)
 
 # %% [markdown]
+# Read `F.kl_div(input, target)` as KL(target‖input). That order has fooled many authors.
+#
 # <details><summary><b>Trap 1: the direction</b></summary>
 #
 # A common mistake in texts: the docstring says `KL(student || teacher)`, and the code below it computes
@@ -271,7 +271,7 @@ torch.testing.assert_close(from_torch, kl(p, q), rtol=1e-3, atol=1e-5)
 # ### The mean of what?
 #
 # `F.kl_div` gives one number per class and image, here (256, 10). Its argument `reduction` says how they become one number. The
-# default is `"mean"`.
+# default is `"mean"`. (PyTorch will warn you in the cell after the question. That is the point.)
 
 # %%
 guess("02.reduction")
@@ -287,7 +287,7 @@ assert 9.9 < right / with_mean < 10.1
 
 # %% [markdown]
 # `reduction="batchmean"` divides by the first dimension only. For rows that is right. But give it *sequences*, logits of shape
-# (B, L, K) with a row per token, and it divides by B alone. We fold our 256 rows into 32 "sentences" of 8 and look.
+# (B, L, K) with a row for each word, and it divides by B alone. We fold our 256 rows into 32 "sentences" of 8 and look.
 
 # %%
 folded = F.kl_div(q.log().view(32, 8, 10), p.view(32, 8, 10), reduction="batchmean")
@@ -397,51 +397,33 @@ for t in (1.0, 4.0, 20.0):
     torch.testing.assert_close(my_kd_loss(*pair, temperature=t), kd_loss(*pair, temperature=t))
 
 # %% [markdown]
-# ### Thirty temperatures in one call
+# ### One batch, thirty temperatures
 #
-# Why not call `F.kl_div`? First, because written out the loss reads like the formula. Second, because of
-# [`vmap`](glossary:vmap), which runs a function once for many values of an argument. We want the loss at thirty
-# temperatures in one call. A careful author checks the input first:
-
+# The student, the teacher and the batch stay what they are. What does the loss do while $T$ goes from 0.5 to 32?
 
 # %%
-def careful_kd_loss(temperature):
-    if temperature <= 0:
-        raise ValueError("temperature must be positive")
-    return my_kd_loss(student_logits, teacher_logits, temperature=temperature)
-
-
-many = torch.logspace(-0.3, 1.5, 30, device=device)  # (30,): temperatures from 0.5 to 32
-try:
-    vmap(careful_kd_loss)(many)
-except RuntimeError as error:
-    print(str(error).split(". ")[0])
-
-# %% [markdown]
-# Inside `vmap` there is no *one* temperature to compare with 0, because thirty run at once. A check must look at plain numbers and
-# let tensors pass, as the course's `kd_loss` does. `F.kl_div` fails in another way: it has no rule for `vmap`, so PyTorch falls back to
-# a slow loop and warns.
-
-# %%
-losses = vmap(lambda t: kd_loss(student_logits, teacher_logits, temperature=t))(many)  # (30,)
+many = torch.logspace(-0.3, 1.5, 30).tolist()  # temperatures from 0.5 to 32
+losses = [float(my_kd_loss(student_logits, teacher_logits, temperature=t)) for t in many]
 ax = plots.curve(many, losses, color=COLORS["kd"])
 ax.set(xlabel="temperature T", ylabel="kd_loss (nats × T²)")
 show(plots.ticks_at(ax, [0.5, 1, 2, 4, 8, 16, 32]), alt="02.loss-of-one-batch")
 
 # %% tags=["claims"]
-alone = kd_loss(student_logits, teacher_logits, temperature=float(many[7]))
-torch.testing.assert_close(losses[7], alone)
-assert 8 < many[losses.argmax()] < 20
-assert losses.max() > 10 * losses[7]  # T is 1.4 there
+assert 8 < many[losses.index(max(losses))] < 20
+assert max(losses) > 10 * losses[7]  # T is 1.4 there
+stacked = torch.func.vmap(lambda t: kd_loss(student_logits, teacher_logits, temperature=t))
+torch.testing.assert_close(stacked(torch.tensor(many, device=device)).cpu(), torch.tensor(losses))
 
 # %% [markdown]
 # One student, one teacher, one batch, and yet the loss at one temperature is many times the loss at another. Remember it when
-# somebody compares losses: $T$ is part of the ruler.
+# somebody compares the losses of two runs.
 #
-# <details><summary><b>Trap 5: code that `vmap` cannot run</b></summary>
+# <details><summary><b>Trap 5: code that <code>vmap</code> cannot run</b></summary>
 #
-# Value checks on tensors and functions without a batching rule. It matters here because `sweep` can train many students in one program with `vmap`, and $T$ may
-# differ between them.
+# [`vmap`](glossary:vmap) runs a function once for many values of an argument, here for thirty temperatures in one call. The course's `sweep` trains many
+# students in one program with it. Inside there is no *one* temperature, so `if temperature <= 0: raise …` on a tensor stops with "It looks like you're
+# attempting to use a Tensor in some data-dependent control flow". A check must look at plain numbers and let tensors pass, as `kd_loss` does. And `F.kl_div`
+# has no rule for `vmap`: PyTorch falls back to a slow loop and warns. The loss written out has neither problem, and it reads like the formula.
 #
 # </details>
 
@@ -489,23 +471,22 @@ ax.set(xlabel="temperature T", ylabel="gradient at the logits", yscale="log")
 show(plots.ticks_at(ax, temperatures), alt="02.gradient-size")
 
 # %%
-halvings = -torch.tensor(without).log2().diff()  # (6,): from each T to the next, twice as large
+left = torch.tensor(without)[1:] / torch.tensor(without)[:-1]  # (6,): of the row above
 sizes = {"T": temperatures, "gradient without T²": without, "with T²": with_t2}
-sizes["it halves, since the row above"] = ["", *(f"{n:.2f} times" for n in halvings.tolist())]
+sizes["without T², left of the row above"] = ["", *(f"{share:.2f}" for share in left.tolist())]
 pd.DataFrame(sizes).round(4).set_index("T")
 
 # %% tags=["claims"]
 loud = dict(zip(temperatures, with_t2, strict=True))
-assert 1.6 < halvings[-2] < 2.6
-assert 1.6 < halvings[-1] < 2.6
-assert halvings[1] < 1.2  # 1 to 2
+assert left[-2:].min() > 0.16  # about a quarter
+assert left[-2:].max() < 0.34
+assert 0.6 < left[1] < 0.85  # 1 to 2: about seven tenths
 assert 2 / 3 < loud[32] / loud[16] < 3 / 2
 assert loud[4] / loud[1] > 3
 
 # %% [markdown]
-# From each row to the next, $T$ doubles. How many times is the gradient without $T^2$ cut in half meanwhile? The last column says it: once leaves a half, twice a
-# quarter. In the last rows it is about twice, and that is what $T^2$ undoes. In the first rows it is less than once, because there the logits are not small
-# against $T$. There $T^2$ does too much: with the factor, the gradient grows with $T$.
+# From each row to the next, $T$ doubles. If the gradient shrank like $1/T^2$, a quarter would be left. In the last two rows it is about that, and $T^2$ undoes it. In
+# the first rows far more is left, because there the logits are not small against $T$. So there $T^2$ does too much: with the factor, the gradient grows with $T$.
 
 # %% [markdown]
 # <details><summary><b>Trap 3: "T² keeps the gradient constant."</b></summary>
@@ -520,7 +501,7 @@ assert loud[4] / loud[1] > 3
 #
 # For large $T$, $e^{z/T} \approx 1 + z/T$. Shift the logits of each row to mean 0, which a softmax does
 # not notice, and put the approximation into $q_i - p_i$. Then $T^2 \cdot \partial\,\mathrm{KL}/\partial z_i \approx (z^s_i - z^t_i)/K$:
-# the gradient of a plain squared error between logits.
+# the gradient of a plain squared error between logits. How nearly do the two point the same way? The *cosine* says it (1: same direction, 0: unrelated).
 
 # %%
 logits = student_logits.clone().requires_grad_()
@@ -530,7 +511,7 @@ cosines = {}
 for t in (1, 4, 20, 100):
     (gradient,) = torch.autograd.grad(kd_loss(logits, teacher_logits, temperature=t), logits)
     cosines[t] = F.cosine_similarity(gradient.flatten(), difference.flatten(), dim=0).item()
-    print(f"T = {t:3}: cosine of the gradient with 'student minus teacher' {cosines[t]:.3f}")
+    print(f"T = {t:3}: cosine {cosines[t]:.3f}")
 
 # %% tags=["claims"]
 assert cosines[1] < 0.8
@@ -551,10 +532,10 @@ assert cosines[100] > 0.99
 knob = {"temperature": 4.0, "alpha": 0.7}
 both = distillation_loss(student_logits, teacher_logits, labels, **knob)
 unlabelled = distillation_loss(student_logits, teacher_logits, temperature=4.0)
-print(f"both terms {both:.3f}, soft targets alone {unlabelled:.3f}")
+ce = F.cross_entropy(student_logits, labels)
+print(f"0.7 · {unlabelled:.3f} + 0.3 · {ce:.3f} = {both:.3f}")
 
 # %% tags=["claims"]
-ce = F.cross_entropy(student_logits, labels)
 torch.testing.assert_close(both, 0.7 * unlabelled + 0.3 * ce)
 torch.testing.assert_close(unlabelled, kd_loss(student_logits, teacher_logits, temperature=4.0))
 
@@ -583,17 +564,18 @@ quiet = [teacher_share(kd_without_t2, t) for t in temperatures]
 ax = plots.curve(temperatures, loud, role="kd", label="with $T^2$")
 plots.curve(temperatures, quiet, role="no_teacher", label="without $T^2$", ax=ax)
 ax.axhline(50, color=COLORS["teacher"], linewidth=0.8, linestyle=":")
+ax.text(32, 51, "what α = 0.5 promises", ha="right", va="bottom", fontsize=8.5)
 ax.set(xlabel="temperature T", ylabel="teacher's share of gradient, %", ylim=(0, 100))
 show(plots.ticks_at(ax, temperatures), alt="02.teacher-share")
 print(f"α = 0.5, T = 16: {loud[5]:.0f} % with T², {quiet[5]:.0f} % without")
 
 # %% tags=["claims"]
-assert quiet[5] < 10
-assert min(loud[3:]) > 50
+assert quiet[5] < 6
+assert min(loud[3:]) > 80
 
 # %% [markdown]
-# Forget $T^2$, and at $T = 16$ the teacher all but leaves the room, whatever $\alpha$ says. Keep it, and $\alpha$ means roughly the same
-# from $T = 4$ upwards. But even then the teacher's share is larger than the half that $\alpha$ promises. So treat $\alpha$ as a knob to be tuned, not as a
+# Forget $T^2$, and at $T = 16$ the teacher is almost silent: about 3 % of the gradient. Keep it, and $\alpha$ means roughly the same
+# from $T = 4$ upwards. But even then the teacher's share is nearly nine tenths, not a half. So treat $\alpha$ as a knob to be tuned, not as a
 # percentage.
 
 # %% [markdown]
@@ -601,7 +583,7 @@ assert min(loud[3:]) > 50
 #
 # ### The teacher is asked once
 #
-# The teacher does not change, and neither do the images. So its logits are computed once, for all images, and kept. That
+# The teacher does not change, and neither do the images. So its logits are computed once, for all images that are used, and kept. That
 # saves most of the work of a step. It also makes room for a silent mistake: the cache is in the order of the *data*, while
 # batches come *shuffled*.
 
@@ -609,9 +591,10 @@ assert min(loud[3:]) > 50
 guess("02.shuffled-cache")
 
 # %%
-cache = predict_logits(teacher, mnist.train.images)  # (55000, 10), row i belongs to image i
+used = mnist.train.take(55_000 if FULL else 20_000)
+cache = predict_logits(teacher, used.images)  # (20000, 10), row i belongs to image i
 order = torch.randperm(len(cache), generator=torch.Generator().manual_seed(0)).to(device)
-shuffled_labels = mnist.train.labels[order]
+shuffled_labels = used.labels[order]
 in_order = (cache.argmax(dim=1) == shuffled_labels).float().mean()
 by_index = (cache[order].argmax(dim=1) == shuffled_labels).float().mean()
 print(f"cache read in order            {in_order:6.1%} agree with the label beside them")
@@ -639,7 +622,7 @@ def take_batch(images, labels, cache, order, start, size):  # -> images, labels,
 take_batch = check("02.take-batch", take_batch)
 
 # %%
-batch_images, batch_labels, batch_logits = take_batch(*mnist.train, cache, order, 0, 128)
+batch_images, batch_labels, batch_logits = take_batch(*used, cache, order, 0, 128)
 agree = (batch_logits.argmax(dim=1) == batch_labels).float().mean()
 print(f"{len(batch_labels)} images; for {agree:.0%} the cached teacher agrees with the label")
 
@@ -659,17 +642,18 @@ show(plots.digit_grid(torch.cat([batch_images[:10], moved[:10]])), alt="02.shift
 stale = kd_loss(predict_logits(teacher, moved), batch_logits, temperature=4)
 scale = kd_loss(student_logits, teacher_logits, temperature=4)
 print(f"kd_loss of the teacher on shifted images, against its own cached answers: {stale:.2f}")
-print(f"for scale, kd_loss of our student on images that were not shifted: {scale:.2f}")
+print(f"for scale, kd_loss of our barely trained student on unshifted images: {scale:.2f}")
 
 # %% tags=["claims"]
-assert stale > 0.05
+assert 0.05 < stale < 0.03 * scale
 
 # %% [markdown]
 # <details><summary><b>Trap 6: a cache with the wrong key</b></summary>
 #
 # Key it by the image's index, never by the position in the batch. Under random augmentation
 # no such key exists, unless the augmentation itself is part of it. Otherwise run the teacher in the loop, and pay for it. A perfect
-# student, the teacher itself, would be *punished* by the stale cache you see above. Here that is about a hundredth of our student's loss.
+# student, the teacher itself, would be *punished* by the stale cache you see above. Here the punishment is small, about a hundredth of the loss of a barely
+# trained student. This teacher was trained with such shifts, so it hardly notices them. Another one would disagree more.
 #
 # </details>
 
@@ -714,9 +698,10 @@ def my_train(student, batches, objective, optimizer):
 
 # %%
 torch.manual_seed(0)
-student, knobs, history = make_student_mlp().to(device), Knobs(temperature=2.0, alpha=0.7), []
+student = make_student_mlp().to(device)
+knobs, history = Knobs(temperature=2.0, alpha=0.7), []
 optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
-batches = minibatches(*mnist.train, cache, batch_size=128)
+batches = minibatches(*used, cache, batch_size=128, epochs=2)
 for index, terms in my_train(student, batches, with_knobs(objective, knobs), optimizer):
     history.append(terms)
     if index == 150:
@@ -728,22 +713,31 @@ for index, terms in my_train(student, batches, with_knobs(objective, knobs), opt
 values = {name: torch.stack([terms[name] for terms in history]).cpu() for name in ("kd", "ce")}
 curves = {name: (range(len(history)), value) for name, value in values.items()}
 ax = plots.training_curves(curves, marks={150: "T = 8"})
+ax.legend(ax.lines[:2], ["distillation term", "label term"], frameon=False)
 ax.set(ylabel="weighted term of the loss", yscale="log", ylim=(None, 60))  # room for the mark
 show(ax, alt="02.two-terms")
 
 # %% tags=["claims"]
-assert values["kd"][151:171].mean() > values["kd"][130:150].mean()
+before, after = (
+    {name: v[part].mean() for name, v in values.items()}
+    for part in (slice(130, 150), slice(200, 300))
+)
+assert 0.6 < before["kd"] < 2
+assert 10 < values["kd"][151] < 22
+assert after["ce"] > 1.1 * before["ce"]
 
 # %% [markdown]
-# At the mark the distillation term jumps. One small step cannot have spoilt the student: the loss at another temperature is
-# *another ruler*. So two runs with different $T$ are compared by their errors, never by their losses.
+# At the mark the distillation term jumps from about 1 to about 15, from one step to the next. That is not the student: the loss at another temperature is
+# *another ruler*. The label term rises a little as well, and that *is* the student: it now follows the teacher more than the labels. So two runs with
+# different $T$ are compared by their errors, never by their losses.
 #
 # The live trainer above runs this loop.
 
 # %% [markdown]
 # ### Does $T^2$ matter for the student?
 #
-# Again 2,000 images, now for the student with one hidden layer, at $T = 8$ and $\alpha = 0.5$.
+# Again 2,000 images, at $T = 8$ and $\alpha = 0.5$. The student has one hidden layer, as the one whose gradients you have measured. As before, fewer than 20
+# errors would be too small to matter.
 
 # %%
 few = {"train": (*mnist.train.take(2000), cache[:2000]), "test": mnist.test}
@@ -752,20 +746,25 @@ runs = sweep(
     make_student=make_student_mlp, data=few, objective=ways, temperature=8, alpha=0.5,
     seeds=range(5), epochs=20, lr=3e-3, executor="processes", progress=False,
 )  # fmt: skip
-print(in_words(compare(runs, baseline="without T²"), "with T²"))
-format_comparison(compare(runs))
+print(in_words(compare(runs, baseline="without T²", smallest_effect=20), "with T²"))
+table = compare(runs, smallest_effect=20)
+ax = plots.intervals(table, smallest_effect=20)
+ax.set(xlabel="difference in test errors (of 10,000)")
+show(ax, alt="02.with-and-without-t2")
+print(in_words(table))
 
 # %% tags=["claims"]
 pair = compare(runs, baseline="without T²").set_index("arm").loc["with T²"]
-against_none = compare(runs, baseline="no_teacher").set_index("arm")
-against_smoothing = compare(runs, baseline="label_smoothing").set_index("arm")
+against_none = table[table.baseline == "no_teacher"].set_index("arm")
+against_smoothing = table[table.baseline == "label_smoothing"].set_index("arm")
 assert pair.high < 0  # better with it
 assert (against_none.loc[["with T²", "label_smoothing"]].high < 0).all()  # both beat no teacher
 assert not (against_smoothing.verdict == "better").any()  # no teacher beats smoothed labels here
 assert against_none.loc["without T²"].verdict != "better"
 
 # %% [markdown]
-# Read the interval, not the mean. Without the factor nothing is left of the teacher's help. With it, the student beats the one without a teacher.
+# Read the interval, not the mean. With the factor, the student beats the one without a teacher. Without the factor nothing is left of the teacher's help: that
+# student does no better than one without a teacher. The sentence above says whether it does worse.
 #
 # And notice the second baseline: **neither of these students beats label smoothing, which knows no teacher.** Softness
 # alone could be all of the gain here. Without that row the comparison would have flattered the teacher. Part 3 asks what a teacher gives beyond softness.
@@ -774,7 +773,8 @@ assert against_none.loc["without T²"].verdict != "better"
 # ## Part 3: a digit never seen
 #
 # The paper trains students with two hidden layers of 800 units on all 60,000 images at $T = 20$. Here they run with layers of
-# 300 on a part of the images, in a minute. With `FULL = True` at the top they have 800 units, 55,000 images and 20 epochs, close to the record at the end of this part.
+# 300 on a part of the images, in a minute. With `FULL = True` at the top they have 800 units, 55,000 images and 20 epochs, close to the record at the end of
+# this part.
 
 # %%
 hidden, samples, epochs = (800, 55_000, 20) if FULL else (300, 6_000, 10)
@@ -782,12 +782,19 @@ make_student = partial(make_hinton_student, hidden)
 
 
 def distil(split, logits, *, alpha, epochs=epochs):
-    data = {"train": (*split, logits), "held_out": mnist.held_out, "test": mnist.test}
+    data = {"train": (*split, logits), "test": mnist.test}
     return sweep(
         make_student=make_student, data=data, objective={"distilled": objective},
         temperature=20, alpha=alpha, seeds=range(3), epochs=epochs, lr=3e-3, keep_models=True,
         executor="processes", progress=False,
     )  # fmt: skip
+
+
+# %% tags=["plumbing"]
+def averages(runs, **columns):  # column="in words": a row for each arm, the mean over seeds
+    means = runs.groupby("arm", sort=False)[list(columns)].mean().rename(columns=columns)
+    means.index = means.index.str.replace("_", " ")
+    return means.rename_axis(None).round(1)
 
 
 # %% [markdown]
@@ -798,8 +805,8 @@ guess("02.hinton-distilled")
 
 # %%
 runs = distil(mnist.train.take(samples), cache[:samples], alpha=0.9)
-table = compare(runs)
-ax = plots.intervals(table)
+table = compare(runs, smallest_effect=20)
+ax = plots.intervals(table, smallest_effect=20)
 ax.set(xlabel="difference in test errors (of 10,000)")
 show(ax, alt="02.distilled-against-plain")
 print(in_words(table))
@@ -813,7 +820,7 @@ assert FULL or 0.45 < smoothing / against.loc["no_teacher"].difference < 0.85
 
 # %% [markdown]
 # Distillation beats both baselines here. But label smoothing alone goes about two thirds of the way from "no teacher" to "distilled"; at full size it goes a
-# third of the way. The rest comes from the teacher. The student had 6,000 images. Its teacher had ten times as many, and saw each in ever-changing positions. What the
+# third of the way. (The paper's distilled student makes 74 errors, nearly as few as its teacher.) The rest comes from the teacher. The student had 6,000 images. Its teacher had ten times as many, and saw each in ever-changing positions. What the
 # teacher learned there reaches the student in the soft targets.
 
 # %% [markdown]
@@ -834,6 +841,11 @@ for digit in sorted(shares, key=shares.get, reverse=True):
 
 # %% tags=["claims"]
 assert set(sorted(shares, key=shares.get)[-3:]) == {2, 5, 8}
+assert max(shares, key=shares.get) == 8
+assert shares[8] > 10 * shares[6]
+
+# %% [markdown]
+# An 8 has most of a 3 in it, about 2 %, and a 6 has next to none. These few per cent are all that the student will ever hear of a 3.
 
 # %%
 guess("02.threes-found")
@@ -847,96 +859,125 @@ def count_threes(model):
     return int((predict_logits(model, mnist.test.images[is_3]).argmax(dim=1) == 3).sum())
 
 
-is_distilled = without_3.arm == "distilled"
-without_3["threes found of 1010"] = [count_threes(model) for model in without_3.model]
-without_3.groupby("arm", sort=False)[["test_errors", "threes found of 1010"]].mean().round(1)
+without_3["threes"] = [count_threes(model) for model in without_3.model]
+averages(without_3, threes="threes found of 1,010", test_errors="all errors of 10,000")
 
 # %% tags=["claims"]
-assert (without_3[is_distilled]["threes found of 1010"] > 100).all()
-assert (without_3[~is_distilled]["threes found of 1010"] == 0).all()
+is_distilled = without_3.arm == "distilled"
+assert (without_3[is_distilled].threes > 100).all()
+assert (without_3[~is_distilled].threes == 0).all()
+assert FULL or 200 < without_3[is_distilled].threes.mean() < 430
 
 # %% [markdown]
-# Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one. Here are the first ten that one student found, and the first
-# ten that it missed. Below each stands the probability that it gives to the 3; below a missed one also the digit that it chose instead.
-
-# %%
-model, threes = without_3[is_distilled].model.iloc[0], mnist.test.images[is_3]
-row = predict_logits(model, threes).softmax(dim=-1)  # (1010, 10)
-answer = row.argmax(dim=1)  # (1010,)
-chosen = torch.cat([(answer == 3).nonzero()[:10, 0], (answer != 3).nonzero()[:10, 0]])  # (20,)
-captions = [f"{p:.0%}" for p in row[chosen, 3].tolist()]
-captions[10:] = [f"{p} → {d}" for p, d in zip(captions[10:], answer[chosen][10:], strict=True)]
-show(plots.digit_grid(threes[chosen], captions=captions), alt="02.ten-found-ten-missed")
-
-# %% [markdown]
-# Many are missed, and
-# the paper found the reason. The student knows what a 3 looks like, but it has also learned that a 3 never occurs. That second lesson sits in one number, the
-# [bias](glossary:bias) of class 3 in the last layer. So raise it.
+# Hundreds of threes, recognised by a network that never saw one. Without a teacher: not a single one.
+#
+# ### Give it its threes
+#
+# About two thirds of the 1,010 are still missed, and the paper found the reason. The student knows what a 3 looks like, but it has also learned that a 3 never occurs. That second
+# lesson sits in one number, the [bias](glossary:bias) of class 3 in the last layer. So raise it.
 #
 # By how much? The paper chose the amount that was best *on the test set*. We do not, because images by which something was chosen can no
 # longer test it. We choose on the **held-out** images, which have threes among them.
+#
+# Run the notebook **up to the next cell** and move the slider with the mouse or the arrow keys. You see twenty held-out threes: first ten that one of the
+# students finds, then ten that it misses. Watch the brown answers turn blue. Then look at the right: what does it cost, and where are all errors fewest?
+
+# %%
+first_student = without_3.model.iloc[0]  # distilled
+bias_explorer = BiasExplorer(first_student, mnist.held_out)
+bias_explorer
+
+# %% [markdown]
+# Was it the teacher, or is it the bias alone? To find out, all nine students get the same treatment, those without a teacher too: for each we choose
+# the bias with the fewest held-out errors.
 
 
 # %%
-def errors_with(logits, labels, bias, classes):
+def raise_bias(logits, bias, classes):
     moved = logits.clone()  # (N, 10)
     moved[:, classes] += bias
-    return int((moved.argmax(dim=1) != labels).sum())
+    return moved
 
 
 def choose_bias(model, classes, candidates):
-    logits = predict_logits(model, mnist.held_out.images)
-    errors = [errors_with(logits, mnist.held_out.labels, bias, classes) for bias in candidates]
-    return candidates[errors.index(min(errors))], errors
+    logits, labels = predict_logits(model, mnist.held_out.images), mnist.held_out.labels
+    answers = [raise_bias(logits, bias, classes).argmax(dim=1) for bias in candidates]
+    errors = [int((answer != labels).sum()) for answer in answers]
+    return candidates[errors.index(min(errors))]
 
 
 candidates = [step / 4 for step in range(81)]  # 0 to 20
-bias, errors = choose_bias(model, [3], candidates)
-
-# %%
-ax = plots.curve(candidates[:33], errors[:33], role="student", markevery=4)
-ax.axvline(bias, color=COLORS["kd"], linestyle="--", linewidth=1.2)
-ax.set(xlabel="added to the bias of class 3", ylabel="errors on 5,000 held-out images")
-ax.set_ylim(0, None)
-show(ax, alt="02.errors-against-bias")
-print(f"lowest at {bias}; the paper's, tuned on its test set, is 3.5")
 
 # %% [markdown]
-# Was it the teacher, or is it the bias alone? All nine students get the same treatment, those without a teacher too: for each we choose
-# the best bias on held-out images, and then count its test errors.
+# For the student above, without a running kernel:
+
+# %%
+still = BiasExplorer(first_student, mnist.held_out)
+before = still.found
+still.bias.value = choose_bias(first_student, [3], candidates)
+show(still.canvas.figure, alt="02.bias-chosen")
+print(f"chosen: {still.bias.value}; threes found: {before} before, {still.found} after")
+still.close()
+
+# %% tags=["claims"]
+assert 3 < still.bias.value < 12
+assert before < 260
+assert still.found > 1.5 * before
+assert still.found > 300  # of 509
+assert (mnist.held_out.labels == 3).sum() == 509
+
+# %% [markdown]
+# The curve of all errors is steep at first and nearly level around its lowest point, so a little more or less makes hardly a difference. The paper's amount, tuned on its
+# test set, is 3.5.
+#
+# Now we count test errors, each student with its own bias.
 
 
 # %%
 def with_bias(runs, classes, candidates):
     table = runs[["arm", "seed", "test_errors"]].copy()
-    table["bias"] = [choose_bias(model, classes, candidates)[0] for model in runs.model]
+    table["bias"] = [choose_bias(model, classes, candidates) for model in runs.model]
     logits = [predict_logits(model, mnist.test.images) for model in runs.model]
-    table["errors_with_bias"] = [
-        errors_with(row, mnist.test.labels, bias, classes)
-        for row, bias in zip(logits, table.bias, strict=True)
-    ]
+    pairs = zip(logits, table.bias, strict=True)
+    answers = [raise_bias(row, bias, classes).argmax(dim=1) for row, bias in pairs]
+    table["errors_with_bias"] = [int((row != mnist.test.labels).sum()) for row in answers]
+    table["threes"] = [int((row[is_3] == 3).sum()) for row in answers]
     return table
 
 
 table_3 = with_bias(without_3, [3], candidates)
-comparison = compare(table_3, metric="errors_with_bias")
+comparison = compare(table_3, metric="errors_with_bias", smallest_effect=20)
 print(in_words(comparison, "distilled", unit="errors"))
-table_3.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].mean().round(1)
+averages(
+    table_3, threes="threes found with bias", errors_with_bias="all errors with bias",
+    test_errors="all errors without", bias="chosen bias",
+)  # fmt: skip
 
 # %% tags=["claims"]
 distilled = comparison[comparison.arm == "distilled"]
-means = table_3.groupby("arm")[["test_errors", "errors_with_bias"]].mean()
+means = table_3.groupby("arm")[["test_errors", "errors_with_bias", "threes"]].mean()
 left = means.errors_with_bias / means.test_errors  # what the bias leaves of the errors
 assert (distilled.high < 0).all()
 assert distilled["mean"].iloc[0] < 0.6 * distilled.baseline_mean.min()
 assert FULL or left["distilled"] < 0.6
 assert min(left["no_teacher"], left["label_smoothing"]) > 0.65
+assert FULL or 830 < means.threes["distilled"] < 960
+assert FULL or 330 < means.threes["label_smoothing"] < 700
+assert means.threes["no_teacher"] < 450
+found_before = {"distilled": without_3[is_distilled].threes.mean()}
+gained = {arm: means.threes[arm] - found_before.get(arm, 0) for arm in means.index}
+lost = {arm: gained[arm] - (means.test_errors - means.errors_with_bias)[arm] for arm in gained}
+lost_for_each = {arm: lost[arm] / gained[arm] for arm in gained}  # other digits for a three
+assert FULL or lost_for_each["distilled"] < 0.33
+assert FULL or lost_for_each["label_smoothing"] > 2 * lost_for_each["distilled"]
 
 # %% [markdown]
-# The bias takes away about half of these distilled students' errors. The others have a bias to raise as well, and it brings them
-# much less, because they **know little about threes**. In the paper, at full size, the student makes 206 errors, 133 of them on threes. With the bias it makes
-# 109, of which 14 are on
-# threes: 98.6 % of the threes are recognised by a network that never saw one.
+# With the bias the distilled students find about 900 of the 1,010 threes, and about half of all their errors are gone. Look at the other rows, too. Students without a
+# teacher have a bias to raise as well, and then they find some threes, with smoothed labels about half of them. But the price is higher: for each three that is
+# won, students with smoothed labels lose more than twice as many other digits as distilled ones. So far fewer of all their errors go away.
+#
+# In the paper, at full size, the student makes 206 errors, 133 of them on threes. With the bias it makes 109, of which 14 are on threes: it recognises 98.6 % of a
+# digit that it never saw.
 
 # %% [markdown]
 # ### Only sevens and eights
@@ -947,14 +988,17 @@ assert min(left["no_teacher"], left["label_smoothing"]) > 0.65
 guess("02.sevens-and-eights")
 
 # %%
-part = mnist.train.take(55_000 if FULL else 20_000)
-kept = (part.labels == 7) | (part.labels == 8)
-split, logits_78 = (part.images[kept], part.labels[kept]), cache[: len(kept)][kept]
-only_78 = distil(split, logits_78, alpha=1.0, epochs=40 if FULL else 16)
+kept = (used.labels == 7) | (used.labels == 8)
+split = (used.images[kept], used.labels[kept])
+only_78 = distil(split, cache[kept], alpha=1.0, epochs=40 if FULL else 16)
 table_78 = with_bias(only_78, [7, 8], [-step / 4 for step in range(81)])
-comparison = compare(table_78, metric="errors_with_bias")
+comparison = compare(table_78, metric="errors_with_bias", smallest_effect=20)
 print(in_words(comparison, "distilled", unit="errors"))
-table_78.groupby("arm", sort=False)[["test_errors", "bias", "errors_with_bias"]].mean().round(1)
+table_78["right"] = 100 - table_78.test_errors / 100
+table_78["right_with_bias"] = 100 - table_78.errors_with_bias / 100
+averages(
+    table_78, right_with_bias="right with bias, %", right="right without, %", bias="chosen bias"
+)
 
 # %% tags=["claims"]
 distilled = comparison[comparison.arm == "distilled"]
@@ -965,18 +1009,36 @@ assert distilled.baseline_mean.min() > 6800  # of the sevens and eights alone th
 # %% [markdown]
 # These students saw two digits of ten, and get more than 60 % of all ten right; at full size it is 91 %. Students without a teacher get little more right than the sevens
 # and eights themselves, a fifth of the test. The paper reports 47.3 % errors, and 13.2 % with both biases lowered by 7.6, again tuned on the test set.
+#
+# Here are the eight digits that one of these students has never seen, each with the first test image that it recognised, and the share that it recognised of all.
+
+# %%
+logits = predict_logits(only_78.model.iloc[0], mnist.test.images)  # (10000, 10)
+answers = raise_bias(logits, table_78.bias.iloc[0], [7, 8]).argmax(dim=1)  # (10000,)
+firsts, captions = [], []
+for digit in (0, 1, 2, 3, 4, 5, 6, 9):
+    is_digit = mnist.test.labels == digit
+    right = is_digit & (answers == digit)
+    firsts.append(int(right.int().argmax()))
+    captions.append(f"{right.sum() / is_digit.sum():.0%}")
+picture = plots.digit_grid(mnist.test.images[firsts], captions=captions, columns=8)
+show(picture, alt="02.eight-digits-never-seen")
+
+# %% tags=["claims"]
+assert all(caption != "0%" for caption in captions)
 
 # %% [markdown]
 # ### At full size
 #
-# The same three experiments with 2×800 units and all images (but for 5,000 where a bias is chosen on these), 20 epochs and three seeds each (40 epochs of 7s and 8s), are one command, `python -m experiments.hinton`. It records its numbers with
-# seeds, versions and machine. First: did the comparison with both baselines hold?
+# The full-size runs have 2×800 units, all 60,000 images, 20 epochs (40 for the 7s and 8s) and three seeds. Where a bias is chosen, 5,000 images are held out for it. One
+# command makes them: `python -m experiments.hinton`. It records its numbers with seeds, versions and machine. First: did the comparison with both baselines hold?
 
 # %%
 record = read_record("hinton")
 small, full = table[table.arm == "distilled"], pd.DataFrame(record["comparisons"])
-picture = plots.did_it_hold({"this run: 6,000 images": small, "full size: 60,000": full})
-show(picture, alt="02.did-it-hold")
+runs_of = {"this run: 6,000 images": small, "full size: 60,000": full}
+tests = dict.fromkeys(runs_of, 10_000)
+show(plots.did_it_hold(runs_of, images=tests, smallest_effect=15), alt="02.did-it-hold")
 print(in_words(full, unit="errors").replace("In this run", "At full size"))
 
 # %% tags=["claims"]
@@ -984,18 +1046,18 @@ assert (full.high < 0).all()
 means = {arm: part["test_errors"] for arm, part in record["means"].items()}
 gain = means["no_teacher"] - means["label_smoothing"]
 assert 0.3 < gain / (means["no_teacher"] - means["distilled"]) < 0.4
-assert record["settings"]["epochs"] == 20
+assert [record["settings"][key] for key in ("epochs", "seeds", "held_out")] == [20, 3, 5000]
+assert [record["arms"][arm]["longer"] for arm in ("without_3", "only_7_and_8")] == [1, 2]
 assert round(record["means"]["only_7_and_8"]["test_errors_with_bias"], -2) == 900
 assert [round(means[arm]) for arm in ("teacher", "without_3", "no_teacher")] == [61, 127, 143]
 
 # %% [markdown]
 # It held. At full size all students make fewer errors, so the differences are smaller, but the intervals stay left of 0.
 #
-# Now the paper beside our record. Two warnings belong to this picture. At full size the two transfer sets that lack classes have no baseline, so the picture
-# shows means only. And the teacher's 61 is the
-# flattering number from the beginning of this chapter: do not read it as "better than the paper's 67".
+# Now the paper beside our record. Two warnings belong to this picture. At full size we trained no baselines without 3s or with 7s and 8s only, so the picture
+# shows means. And the teacher's 61 is the flattering number from the beginning of this chapter: do not read it as "better than the paper's 67".
 
-# %%
+# %% tags=["plumbing"]
 rows = {
     "teacher": ("teacher", "test_errors"),
     "no teacher": ("no_teacher", "test_errors"),
@@ -1014,9 +1076,8 @@ dots = {
 show(plots.dots(dots, xlabel="test errors of 10,000"), alt="02.paper-and-record")
 
 # %% [markdown]
-# In the paper and here, distillation closes most of the gap between the plain student and the teacher. The students that lack classes make fewer errors in all
-# here than in the paper, before the bias is moved and after. (On threes alone, after it, they make 20 errors, the paper's 14.) So one order differs: in the
-# paper the student that never saw a 3 makes more errors than the plain one, 206 against 146; here it makes fewer, 127 against 143. Our
+# Distillation closes most of the gap between the plain student and the teacher in both. One order differs. In the paper the student that never saw a 3 makes more errors than
+# the plain one (206 against 146); here it makes fewer (127 against 143). After the bias ours still misses 20 threes, the paper's 14. Our
 # biases come from held-out images, the paper's from the test set. All numbers, folded:
 
 # %% tags=["plumbing"]
@@ -1024,50 +1085,57 @@ numbers = {
     name: pd.DataFrame(part).unstack()  # by experiment and by what was counted
     for name, part in {"paper": record["paper"], "recorded here": record["means"]}.items()
 }
-long = pd.DataFrame(numbers).dropna(how="all").to_html()
+long = pd.DataFrame(numbers).dropna(how="all").to_html(na_rep="–")
 HTML(f"<details><summary>Every number of the paper and of the record</summary>{long}</details>")
 
 # %% [markdown]
 # ### Once more, and nothing chosen by test errors
 #
-# This record has two weak points: its teacher's settings were chosen by test errors, and three seeds are few. A second command, `python -m experiments.hinton_table`, has
-# neither. Dropout, rate and epochs of the teacher, the students' $T$ and $\alpha$, and whether they see images shifted by up to two pixels were chosen on 5,000 held-out images,
-# on which nothing was trained. Then eight new seeds were trained for 50 epochs: plain, with smoothed labels, and distilled, all on the same images.
+# This record has two weak points: its teacher's settings were chosen by test errors, and three seeds are few. A second command avoids both: `python -m experiments.hinton_table`.
+# The teacher's dropout, learning rate and epochs were chosen on 5,000 held-out images, on which nothing was trained. So were the students' $T$ and $\alpha$, and whether they
+# see images shifted by up to two pixels. Then eight new seeds were trained for 50 epochs: plain, with smoothed labels, and distilled, all on the same images. It is a new
+# teacher, on 55,000 images; that it makes 61 errors too is chance.
 
-# %%
+# %% tags=["plumbing"]
 chosen = read_record("hinton_table")
-knobs = chosen["settings"]
-print(f"chosen: T = {knobs['temperature']:g}, α = {knobs['alpha']:g}, images {knobs['views']}")
+settings = chosen["settings"]
 ends = pd.DataFrame(chosen["comparisons"])
-words = in_words(ends[ends.arm == "distilled"], unit="errors")
-print(words.replace("In this run", "At full size"))
+ends["verdict"] = [verdict(row.low, row.high, smallest_effect=10) for row in ends.itertuples()]
 sources = {"paper": record["paper"], "by held-out images": chosen["means"]}
 dots = {
     source: {row: part.get(rows[row][0], {}).get("test_errors") for row in list(rows)[:4]}
     for source, part in sources.items()
 }
-show(plots.dots(dots, xlabel="test errors of 10,000"), alt="02.by-held-out-images")
+ax = plots.dots(dots, xlabel="test errors of 10,000")
+ax.set(xscale="linear", xlim=(50, 155))
+show(ax, alt="02.by-held-out-images")
+print(f"chosen: T = {settings['temperature']:g}, α = {settings['alpha']:g},", end=" ")
+print(f"images {settings['views']}")
+words = in_words(ends[ends.arm == "distilled"], unit="errors")
+print(words.replace("In this run", "At full size"))
 
 # %% tags=["claims"]
 of_table = {arm: part["test_errors"] for arm, part in chosen["means"].items()}
-assert knobs["views"] == "shifted"
+assert settings["views"] == "shifted"
 assert [
     round(of_table[arm]) for arm in ("teacher", "no_teacher", "label_smoothing", "distilled")
 ] == [61, 81, 71, 67]
 against = ends[ends.arm == "distilled"].set_index("baseline")
 assert [round(end) for end in against.loc["label_smoothing", ["low", "high"]]] == [-7, -1]
+assert against.verdict["label_smoothing"] == "too small to matter"
 assert (against.high < 0).all()
-assert of_table["distilled"] < 74
 on_threes = [
     part["without_3"]["errors_on_3_with_bias"] for part in (record["means"], record["paper"])
 ]
 assert [round(errors) for errors in on_threes] == [20, 14]
 
 # %% [markdown]
-# The distilled students make 67 errors, fewer than the paper's 74, and come close to their teacher's 61. But look at what else has changed. Held-out images chose the shifts, so *all*
-# students see shifted images now, for more epochs, and with labels alone that makes 81 errors in place of 143. Smoothed labels make 71. So most of the way from 143 is
-# [data augmentation](glossary:augmentation), and softness is a part of the rest. What the teacher gives beyond smoothed labels on the same images is 1 to 7 errors. By the
-# ledger's rule, which was written before the run and asks for 10, that is too small to matter. The paper's students saw no shifted images, so its 74 is not the same experiment.
+# Shifted images and a longer training bring the plain student from 143 errors to 81. (Epochs, batch size and learning rate changed together with the shifts, and we did not
+# separate them.) Smoothed labels bring it to 71, a teacher to 67. So most of the way is the recipe, with [data augmentation](glossary:augmentation) in it. Beyond
+# smoothing the teacher adds 1 to 7 errors. That is less than 10, which the [ledger](../docs/ledger.md#hinton-settings-by-held-out-images) had called the smallest effect that matters, before the run.
+# The paper's students saw no shifted images, so its 74 is not the same experiment.
+#
+# On MNIST, with all labels and this recipe, a teacher hardly matters. With 2,000 images, or with a missing digit, it does.
 
 # %% [markdown]
 # ## Summary
@@ -1133,8 +1201,21 @@ assert [round(errors) for errors in on_threes] == [20, 14]
 #
 # </details>
 #
-# More, with checks that know the usual slips: `exercises/ex02_soft_targets`. And `exercises/ex13_temperature_sweep` asks which temperature is
-# best, for a small and for a large student, with enough seeds to tell.
+# 5. In the opening, $T$ goes from 1 to 20 and the errors first go up. Why? Compare one leap with a slow drag, and a leap with Adam's memory cleared
+#    (`recorded.arms["distilled"].optimizer.state.clear()`).
+#
+# <details><summary>Answer</summary>
+#
+# A part of it is Adam. It divides each gradient by its own running size, and at first these are still the small sizes of $T = 1$, so the steps are too large. Three starts,
+# from about 8 % of the held-out images: in one leap the errors reach 11 to 12 %. With Adam's memory cleared at the leap they reach about 10 %, and with $T$ at 2, 4 and 8
+# for ten steps each 8 to 9 %. The rest is not the optimizer. With a cleared memory *and* a tenth of the learning rate the errors still rise, to 8 or 9 %, and for longer. On its way
+# from one set of targets to another, this student gets worse before it gets better.
+#
+# </details>
+#
+# More, with checks that know the usual slips: [exercise 02](../exercises/ex02_soft_targets/ex02_soft_targets.ipynb). And
+# [exercise 13](../exercises/ex13_temperature_sweep/ex13_temperature_sweep.ipynb) asks which temperature is best, for a small and for a large student, with
+# enough seeds to tell.
 #
 # ## References
 #

@@ -180,8 +180,8 @@ TURNS = {
     "02.kd-loss": Turn(
         my_kd_loss,
         verify_kd_loss,
-        "Without `detach` the teacher would be changed so that it is imitated more easily. Without T² its share of "
-        "the gradient fades as T grows.",
+        "Without `detach` the teacher would be changed so that it is imitated more easily. The factor T² has its own "
+        "section below.",
         KD_LOSS_SLIPS,
     ),
     "02.take-batch": compared(
