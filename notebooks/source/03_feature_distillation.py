@@ -1114,12 +1114,19 @@ show(beside("against no teacher"), alt="03.held-against-no-teacher")
 # The lines above the picture name every row whose verdict turns out differently at the two sizes. A small run can miss an effect that is
 # there, because its intervals are wide. It can also show one that is gone with more images, more steps and more seeds.
 #
-# Now the second question, against soft targets:
+# Now the second question, against soft targets. Next to this run's intervals those at full size are almost too short to see, so
+# they are drawn once more by themselves:
 
 # %%
 show(beside("against soft targets"), alt="03.held-against-soft-targets")
 arms = [*features_only, *(WORDS[arm] for arm in ("fitnets", *mixtures))]
 print(in_words(in_plain_words(comparisons["against soft targets"]), arms))
+
+# %%
+alone_at_full_size = in_plain_words(full["against soft targets"])
+ax = plots.intervals(alone_at_full_size, smallest_effect=15)
+ax.set(xlabel="difference from soft targets, in errors of 10,000")
+show(ax, alt="03.full-size-against-soft-targets")
 
 # %% tags=["claims"]
 none = full["against no teacher"].set_index("arm")
@@ -1168,7 +1175,7 @@ assert weights_of_full in read_record("chapter03")["about"]
 # - FitNets: the mean squared difference between the teacher's hint and a *learned* regression of the student's guided layer. The features
 #   are not scaled, the regressor belongs in the optimizer, and the maps need the same height and width.
 # - Attention transfer: where a layer is active. Channels disappear, so no regressor is needed. The loss is small, and what its weight means
-#   depends on the number of positions.
+#   depends on the number of positions. In a short training the maps of other images brought most of the gain.
 # - Contrastive features: pick the same image out of the batch, in both directions, through projections that learn. Do not push away images
 #   of the same class.
 # - Before you believe in a weight, measure the push of its term beside the others. Then choose on held-out images.
