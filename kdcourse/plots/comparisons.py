@@ -134,7 +134,7 @@ def did_it_hold(
         order = [names.index(row) for row in rows]
         scaled = [end[order] * scales[title] for end in ends]
         handles |= _draw_rows(ax, rows, scaled, smallest_effect, _is_lower_better(tables[title]), unit)
-        ax.set_xlabel(f"{label}, in {unit} of 10,000" if images is not None else label)
+        ax.set_xlabel(f"{label},\nin {unit} of 10,000" if images is not None else label)
         ax.set_title(title, color=INK, fontsize=10, pad=18)
         ax.tick_params(labelleft=place == 0)
     ordered = [word for word in VERDICTS if word in handles]

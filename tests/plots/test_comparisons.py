@@ -131,7 +131,7 @@ def test_runs_with_other_numbers_of_images_share_an_axis_of_errors_in_10_000():
     assert [line.get_xdata()[0] for line in marks_of(left)] == [5 * value for value in middle]
     assert [line.get_xdata()[0] for line in marks_of(right)] == middle
     assert left.get_xlim() == right.get_xlim()
-    assert right.get_xlabel() == "difference from plain, in errors of 10,000"
+    assert right.get_xlabel() == "difference from plain,\nin errors of 10,000"
     assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "± 15: smallest effect of interest"
     # What 10,000 images make of a difference decides whether it is too small.
     inside = TABLE.assign(difference=[2.0] * 3, low=[1.0] * 3, high=[4.0] * 3)
