@@ -1,4 +1,4 @@
-"""Rows that read the records of chapters 09 and 12, and the studies that make these records.
+"""Rows that read the records of chapters 09 and 12, and the studies that make these records and one of chapter 03.
 
 Their arms and choices stand in ``experiments/language.py``, ``continual.py`` and ``quantisation.py``, with a rule for
 each claim that was written before the run. These rows judge the same comparisons by the common rule.
@@ -29,6 +29,7 @@ STUDIES = [
         3,
         writes_itself=True,
     ),
+    Study("other_maps", "Attention maps of other images.", lambda: _unit_of("other_maps"), 8, writes_itself=True),
     Study("quantisation", "A student of 8, 4, 3 and 2 bits.", lambda: _unit_of("quantisation"), 1, writes_itself=True),
 ]
 
