@@ -158,12 +158,12 @@ def exit_network() -> torch.nn.Module:
 
     def only_one(namespace: dict[str, Any], source: str) -> None:
         if source.startswith("own_arms") or "methods = own_arms" in source:
-            namespace["methods"] = {name: namespace["own_arms"][name] for name in ["deepest teaches, T = 1"]}
+            namespace["methods"] = {name: namespace["own_arms"][name] for name in ["labels at every exit"]}
             namespace["seeds"] = 1
 
     chapter = run_chapter("06", lambda source: "objective=methods" in source, only_one)
     runs = chapter["runs"]
-    return runs.model[runs.index[runs.arm == "deepest teaches, T = 1"][0]].eval()
+    return runs.model[runs.index[runs.arm == "labels at every exit"][0]].eval()
 
 
 def schedules() -> dict[str, Any]:

@@ -90,24 +90,25 @@ def draw_attention_transfer() -> Drawing:
 def draw_exits() -> Drawing:
     """Draw a network that teaches itself: its deepest exit is the target of the shallower ones."""
     drawing = Drawing(
-        780, 340,
-        alt="Three stages in a row with a classifier, an exit, after each. All exits learn from the labels. The "
-        "deepest exit's answer is also the soft target of the two shallower exits. An image whose answer "
-        "is sure enough may leave at an early exit.",
+        780, 282,
+        alt="Three stages in a row with a classifier, an exit, above each. All exits learn from the labels. The "
+        "deepest exit's answer, detached, is also the soft target of the two shallower exits. An image whose answer "
+        "is sure enough may leave at exit 1 or 2.",
     )  # fmt: skip
-    drawing.text(14, 240, "image", role="quiet", anchor="start")
-    drawing.arrow([(76, 240), (112, 240)], role="student")
+    drawing.text(58, 240, "image", role="quiet")
+    drawing.arrow([(90, 240), (136, 240)], role="student")
     for number in range(3):
-        x = 116 + 210 * number
+        x = 140 + 220 * number
         drawing.box(x, 212, 130, 56, f"stage {number + 1}", role="student")
-        if number < 2:
-            drawing.arrow([(x + 132, 240), (x + 206, 240)], role="student")
         drawing.box(x + 16, 116, 98, 50, f"exit {number + 1}", role="student")
         drawing.arrow([(x + 65, 210), (x + 65, 170)], role="student")
-        drawing.arrow([(x + 100, 306), (x + 100, 270)], role="ce")
-    drawing.line([(216, 306), (636, 306)], role="ce")
-    drawing.text(690, 306, "labels", role="ce")
-    drawing.arrow([(601, 114), (601, 50), (391, 50), (391, 112)], role="kd")
-    drawing.arrow([(391, 50), (181, 50), (181, 112)], role="kd")
-    drawing.text(496, 30, "soft target", role="kd")
+        drawing.text(x - 56, 141, "labels", role="ce")
+        drawing.arrow([(x - 24, 141), (x + 12, 141)], role="ce")
+        if number < 2:
+            drawing.arrow([(x + 132, 240), (x + 216, 240)], role="student")
+            drawing.arrow([(x + 98, 114), (x + 98, 78)], role="quiet", width=1.8)
+            drawing.text(x + 110, 88, "leaves if sure", role="quiet", anchor="start", size=17)
+    drawing.arrow([(645, 114), (645, 46), (425, 46), (425, 112)], role="kd")
+    drawing.arrow([(425, 46), (205, 46), (205, 112)], role="kd")
+    drawing.text(535, 26, "soft target, detached", role="kd")
     return drawing

@@ -9,6 +9,7 @@ import ipywidgets
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
@@ -140,9 +141,15 @@ class ExitsExplorer(Shown):
         for number, (cost, right) in enumerate(zip(self._costs.tolist(), self._right, strict=True), start=1):
             place = (100 * cost, 100 * float(right.float().mean()))
             ax.plot(*place, "s", color=COLORS["kd"], markersize=5)
-            ax.annotate(str(number), place, (4, -11), textcoords="offset points", color=COLORS["kd"], fontsize=9)
+            offset = (6, 4) if number == 1 else (4, -11)  # below the first square runs the axis
+            ax.annotate(str(number), place, offset, textcoords="offset points", color=COLORS["kd"], fontsize=9)
         ax.set(xlabel="multiply-adds, % of the deepest exit alone", ylabel="accuracy, %")
-        ax.set_title("■ all leave at that exit   ○ now", fontsize=9, color=INK)
+        square = Line2D([], [], linestyle="", marker="s", markersize=5, color=COLORS["kd"])
+        ring = Line2D([], [], linestyle="", marker="o", markersize=7, markerfacecolor=PAPER, color=COLORS["student"])
+        ax.legend(
+            [square, ring], ["all leave at that exit", "now"], loc="lower center", bbox_to_anchor=(0.45, 0.99), ncols=2,
+            frameon=False, fontsize=9, labelcolor=INK, handletextpad=0.1, columnspacing=0.9,
+        )  # fmt: skip
         ax.set_xlim(0, max(108, 104 * float(self._costs[-1])))
         (self._now,) = ax.plot([], [], "o", color=COLORS["student"], markersize=11, markerfacecolor=PAPER)
         self._now.set_markeredgewidth(2.5)
