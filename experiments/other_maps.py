@@ -94,8 +94,8 @@ def main() -> None:
     )
     record = {
         "command": "python -m experiments.other_maps",
-        "about": f"CNN students, {IMAGES:,} images, {EPOCHS} epochs in batches of {BATCH_SIZE}, attention transfer with "
-        f"weight {WEIGHT:g}, {SEEDS} seeds, errors of 10,000 test images",
+        "about": f"CNN students, {IMAGES:,} images, {EPOCHS} epochs in batches of {BATCH_SIZE}, attention transfer "
+        f"with weight {WEIGHT:g}, {SEEDS} seeds, errors of 10,000 test images",
         "smallest_effect": SMALLEST_EFFECT,
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "comparisons": comparisons(runs),

@@ -25,7 +25,8 @@ EXPERIMENTS = ROOT / "experiments" / "results"
 SHIPPED = (
     "experiments/results/chapter*.json", "experiments/results/continual.json", "experiments/results/detection.json",
     "experiments/results/distill.json", "experiments/results/hinton*.json", "experiments/results/language.json",
-    "experiments/results/modern.json", "experiments/results/quantisation.json", "benchmarks/results/losses.json",
+    "experiments/results/modern.json", "experiments/results/other_maps.json", "experiments/results/quantisation.json",
+    "benchmarks/results/losses.json",
 )  # fmt: skip
 
 
@@ -76,6 +77,8 @@ def results() -> str:
         smallest = SMALLEST_EFFECTS[path.stem]
         for name, rows in record["comparisons"].items():
             parts.append(f"**{name}**\n\n{_comparison(rows, smallest.get(name, smallest['']))}\n")
+        if path.stem == "chapter03":
+            parts.append(other_maps())
     if (EXPERIMENTS / "detection.json").exists():
         parts.append(detection())
     if (EXPERIMENTS / "language.json").exists():
@@ -84,6 +87,19 @@ def results() -> str:
         parts.append(modern())
     parts += [with_claims(name) for name in ("continual", "quantisation") if (EXPERIMENTS / f"{name}.json").exists()]
     return "\n".join(parts)
+
+
+def other_maps() -> str:
+    """Attention maps of other images, beside chapter 03's other numbers."""
+    record = read(EXPERIMENTS, "other_maps")
+    tables = "\n".join(
+        f"**another image's map: {name}**\n\n{_comparison(rows)}\n" for name, rows in record["comparisons"].items()
+    )
+    return f"""{record["about"]}.
+
+`{record["command"]}`, {record["minutes"]:g} minutes on {machine(record)}.
+
+{tables}"""
 
 
 MODERN_METRICS = (
