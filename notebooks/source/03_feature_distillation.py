@@ -817,12 +817,15 @@ show(ax, alt="03.another-image")
 
 # %% tags=["claims"]
 of_maps = rows.set_index("arm")
-without = "against no teacher"
-assert of_maps.verdict[[f"own image's map {without}", f"another image's map {without}"]].eq("better").all()
+assert of_maps.verdict.tolist()[:2] == ["better", "better"]
 assert of_maps.difference.round().tolist() == [-92, -111, -63, 19]
 assert of_maps.baseline_mean.iloc[0].round() == 1002
 assert of_maps.verdict.iloc[-1] == "unclear"
 assert of_maps[["low", "high"]].iloc[-1].round().tolist() == [-24, 62]
+each = pd.DataFrame(read_record("other_maps")["runs"])
+each = each.pivot(index="seed", columns="arm", values="test_errors")
+ahead = each["own image's map"] - each["another image's map"]
+assert (ahead.min(), ahead.max()) == (-177, 212)
 
 # %% [markdown]
 # Without a teacher these students make 1,002 errors. Attention transfer spares 92 of them, and with the maps of *other* images 111. Whether
@@ -830,8 +833,8 @@ assert of_maps[["low", "high"]].iloc[-1].round().tolist() == [-24, 62]
 # comes from *where the teacher looks at this image*. Perhaps any such map keeps the student's features from concentrating on a few
 # positions, as a penalty would. A control like this one belongs beside every feature method.
 #
-# The number of seeds matters, too. A first try with five seeds had the right map clearly ahead, by 55 errors of 5,000, between 6 and 103.
-# Sixteen more seeds had it behind by 2, between 16 ahead and 21 behind. One command makes the record: `python -m experiments.other_maps`.
+# Many seeds are needed here: from one seed to the next the right map was up to 177 errors ahead of the other one, and up to 212 behind.
+# One command makes the record: `python -m experiments.other_maps`.
 #
 # ## Contrastive features: learn who is alike
 #
