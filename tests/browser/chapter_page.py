@@ -38,10 +38,13 @@ needs_browser = [
 ]
 
 
-def write_notebook(chapter: str, path: Path, *, trains: str | None = None, shows: str = SHOWS_EXPLORER) -> None:
+def write_notebook(
+    chapter: str, path: Path, *, trains: str | None = None, then: str = "", shows: str = SHOWS_EXPLORER
+) -> None:
     """Write the chapter's cell that ends in ``shows``, and those it needs, without outputs: what is seen was made now.
 
-    With ``trains``, all up to the cell that holds this text, then the explorer's: a long training between is left out.
+    With ``trains``, all up to the cell that holds this text, then ``then``, then the explorer's: a long training
+    between is left out, and ``then`` names what was trained in its place.
     """
     notebook = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -50,7 +53,9 @@ def write_notebook(chapter: str, path: Path, *, trains: str | None = None, shows
         kept = {0, *slice_for([shown], [cell.source for cell in cells])}
     else:
         kept = {*range(next(i for i, cell in enumerate(cells) if trains in cell.source) + 1), shown}
-    notebook.cells = [nbformat.v4.new_code_cell(CLOCK), *(cells[number] for number in sorted(kept))]
+    chosen = [cells[number] for number in sorted(kept)]
+    named = [nbformat.v4.new_code_cell(then)] if then else []
+    notebook.cells = [nbformat.v4.new_code_cell(CLOCK), *chosen[:-1], *named, chosen[-1]]
     for cell in notebook.cells:
         cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, path)

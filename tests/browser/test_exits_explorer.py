@@ -5,12 +5,12 @@ from chapter_page import at_rest, explorer_page, last_frame, needs_browser, wait
 from lab_browser import drag, slider
 
 pytestmark = needs_browser
-TRAINS = "fit(network, few, taught"  # the chapter's first trained network
+TRAINS = "fit(network, few, taught"  # the chapter's first trained network, in place of the one of its long comparison
 
 
 @pytest.fixture
 def explorer(tmp_path):
-    with explorer_page("06_self_distillation", tmp_path, "dark", trains=TRAINS) as page:
+    with explorer_page("06_self_distillation", tmp_path, "dark", trains=TRAINS, then="exit_network = network") as page:
         yield page
 
 
