@@ -19,15 +19,16 @@ def test_temperature_number_and_labels_change_shares_and_sentence(explorer):
     page, told = explorer, explorer.locator(".widget-html", has_text="guessing among")
     first = last_frame(page)
     assert first["negatives"] == 63
-    assert first["false_share"] > 0.5
+    assert first["temperature"] == 1
+    assert first["false_share"] < 0.5
 
-    drag(page, slider(page, "τ").locator(".noUi-handle"), pixels=90)
-    wait(page, "frame.temperature > 0.2")
-    hot = at_rest(page)
-    assert hot["frame"] > first["frame"]
-    assert hot["false_share"] < first["false_share"]
+    drag(page, slider(page, "τ").locator(".noUi-handle"), pixels=-90)
+    wait(page, "frame.temperature < 0.6")
+    cold = at_rest(page)
+    assert cold["frame"] > first["frame"]
+    assert cold["false_share"] > first["false_share"]
     said = re.search(r"τ = ([\d.]+) the push", told.inner_text())
-    assert float(said[1]) == pytest.approx(hot["temperature"], abs=0.001)
+    assert float(said[1]) == pytest.approx(cold["temperature"], abs=0.001)
 
     slider(page, "negatives").locator(".noUi-handle").focus()
     page.keyboard.press("ArrowLeft")
