@@ -1,11 +1,11 @@
 """docs/benchmarks.md: every goal of speed, what was measured against what, and what limits it; all from records."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from ledger import machine, table
+from site_parts.collecting import minutes
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks" / "results"
@@ -248,23 +248,13 @@ def _chapters() -> str:
                 f"{row['words']:,}",
                 str(row["cells"]),
                 str(row["your_turn"]),
-                _reading_time(ROOT / "notebooks" / f"{name}.ipynb"),
+                f"{minutes(ROOT / 'notebooks' / f'{name}.ipynb')} minutes",
                 f"{row['seconds']:.0f}",
             ]
             for name, row in found["chapters"].items()
         ]
-        return table(["chapter", "words", "cells", "your turn", "a reader needs", "seconds"], rows, align="lrrrlr")
+        return table(["chapter", "words", "cells", "your turn", "a reader needs", "seconds"], rows, align="lrrrrr")
     return f"`python -m benchmarks.chapters`: {NOT_YET}."
-
-
-def _reading_time(chapter: Path) -> str:
-    """Return how long a chapter says it takes, in its own words; the sum of its parts if it gives only those."""
-    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
-    text = " ".join("".join(cells[0]["source"]).split())
-    if said := re.search(r"\*\*Time\*\* (.*?)(?:[,;.]| in \w+ sittings)", text):
-        return said[1]
-    parts = re.findall(r"\| \*\*Part \d.*?\| (\d+) \|", text)
-    return f"about {sum(map(int, parts))} minutes" if parts else ""
 
 
 def _gpu() -> list[list[str]]:
