@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from experiments._record import write_json
 from kdcourse import zoo
+from kdcourse.commands.when_it_helps import one_cycle
 from kdcourse.data import load_mnist
 from kdcourse.losses import attention_transfer_loss
 from kdcourse.models import capture, evaluating, make_student_cnn
@@ -44,14 +45,6 @@ def objective(
         "ce": F.cross_entropy(logits, labels),
         "attention": WEIGHT * attention_transfer_loss([features[name] for name in LAYERS], heard),
     }
-
-
-def make_optimizer(parameters: list[nn.Parameter], *, steps: int) -> torch.optim.Optimizer:
-    """Adam whose learning rate rises and falls once, as in chapter 03."""
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=steps + 1)
-    optimizer.register_step_post_hook(lambda *ignored: schedule.step())
-    return optimizer
 
 
 def answers(images: Tensor) -> list[Tensor]:
@@ -87,7 +80,8 @@ def main() -> None:
         seeds=range(SEEDS),
         epochs=EPOCHS,
         batch_size=BATCH_SIZE,
-        make_optimizer=partial(make_optimizer, steps=EPOCHS * math.ceil(IMAGES / BATCH_SIZE)),
+        make_optimizer=one_cycle(EPOCHS * math.ceil(IMAGES / BATCH_SIZE)),
+        lr=LEARNING_RATE,
         cache=options.cache,
         executor="processes",
         progress=False,
