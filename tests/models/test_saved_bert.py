@@ -9,9 +9,12 @@ from kdcourse.losses import attention_loss
 from kdcourse.models.self_attention import watch_attention
 from kdcourse.recipes.student_layers import init_student_from_teacher
 
+# As wide a spread of weights as makes attention uneven, as training does. With the usual 0.02 and 32 units it is
+# almost uniform: two models are then 1e-9 nats apart, less than rounding.
+UNEVEN = {"vocab_size": 6000, "initializer_range": 0.2}
 CONFIGS = [
-    (BertModel, BertConfig(vocab_size=6000, hidden_size=32, num_hidden_layers=4, num_attention_heads=4)),
-    (DistilBertModel, DistilBertConfig(vocab_size=6000, dim=32, hidden_dim=64, n_layers=4, n_heads=4)),
+    (BertModel, BertConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, **UNEVEN)),
+    (DistilBertModel, DistilBertConfig(dim=32, hidden_dim=64, n_layers=4, n_heads=4, **UNEVEN)),
 ]
 
 
@@ -33,4 +36,4 @@ def test_a_model_from_a_folder_is_halved_and_its_attention_compared(family, conf
     for block, place in {1: 2, 2: 4}.items():
         loss = attention_loss(mine.probabilities(block, real), theirs.probabilities(place, real), attention_mask=real)
         assert torch.isfinite(loss)
-        assert loss > 0
+        assert loss > 0.01
