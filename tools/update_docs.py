@@ -1,7 +1,8 @@
 """Write what is generated in docs/ and the records in the package; ``--check`` fails where a file differs.
 
 From records: docs/results.md, docs/benchmarks.md, docs/ledger.md, docs/studies.md, docs/cheat-sheet.md and its picture,
-README's short table, experiments/verdicts.json and ``kdcourse/records/``. From the parser: docs/cli.md. From the code
+README's short table, experiments/verdicts.json, ``kdcourse/records/``, and the measured answers of *Think, then try* in
+the sources of the chapters. From the parser: docs/cli.md. From the code
 that the tests run: docs/your-own-project.md. No number in these pages is typed.
 """
 
@@ -16,6 +17,7 @@ import ledger
 import own_project_page
 from ledger import machine, table
 
+from experiments.think.texts import with_answers
 from kdcourse.__main__ import make_parser
 from kdcourse.results import verdict
 
@@ -308,6 +310,16 @@ def _comparison(rows: list[dict], smallest_effect: float | None = None) -> str:
     return table(["arm", "mean", "against", "its mean", "difference", "seeds", ""], lines, align="lrlrlrl")
 
 
+# The folded answers of the chapters
+
+
+def with_measured_answers(record: Path) -> tuple[Path, str]:
+    """Return the source of the chapter that a record of ``experiments.think`` is about, and what it should be."""
+    (source,) = (ROOT / "notebooks" / "source").glob(f"{record.stem.removeprefix('think')}_*.py")
+    texts = {number: answer["text"] for number, answer in read(EXPERIMENTS, record.stem)["answers"].items()}
+    return source, with_answers(source.read_text(encoding="utf-8"), texts)
+
+
 # docs/cli.md
 
 CLI_HEAD = """# The command line
@@ -365,6 +377,7 @@ def pages() -> dict[Path, str]:
     files |= {ROOT / "README.md": ledger.readme(), ledger.VERDICTS: ledger.verdicts()}
     files |= {docs / "cheat-sheet.md": ledger.cheat_sheet(), records / "ledger.json": ledger.packaged()}
     files[docs / "images" / "cheat-sheet.svg"] = ledger.cheat_sheet_picture()
+    files |= dict(with_measured_answers(path) for path in sorted(EXPERIMENTS.glob("think*.json")))
     shipped = sorted(path for pattern in SHIPPED for path in ROOT.glob(pattern))
     return files | {records / path.name: path.read_text(encoding="utf-8") for path in shipped}
 
