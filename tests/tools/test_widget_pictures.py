@@ -7,8 +7,10 @@ import json
 import re
 
 import nbformat
+import numpy as np
+from matplotlib import colormaps
 from notebook_parts import LARGEST, clean, execute
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageDraw
 from widget_pictures import WIDGET_STATE, WIDGET_VIEW, _smaller
 
 from kdcourse.plots import COLORS, PAPER
@@ -58,16 +60,29 @@ def test_the_picture_is_that_of_the_widget_shown_and_of_no_other():
     assert len(notebook.cells[1].outputs) == 1
 
 
+def stored(frame):
+    """Return a frame as a notebook keeps it, and how far each pixel's colour is from the frame's at that size."""
+    buffer = io.BytesIO()
+    frame.save(buffer, "PNG")
+    small = Image.open(io.BytesIO(_smaller(buffer.getvalue()))).convert("RGB")
+    before = np.asarray(frame.resize(small.size, Image.Resampling.LANCZOS)).astype(int)
+    return small, abs(np.asarray(small).astype(int) - before).sum(axis=2)  # (H, W)
+
+
 def test_a_thin_line_beside_a_heat_map_keeps_the_colour_of_its_role():
     frame = Image.new("RGB", (900, 300), PAPER)
     frame.paste(Image.radial_gradient("L").resize((300, 300)).convert("RGB"), (600, 0))
     for place, role in enumerate(COLORS):
         ImageDraw.Draw(frame).line([(20, 20 + 30 * place), (580, 20 + 30 * place)], fill=COLORS[role], width=3)
-    buffer = io.BytesIO()
-    frame.save(buffer, "PNG")
-    small = Image.open(io.BytesIO(_smaller(buffer.getvalue()))).convert("RGB")
-    shown = {colour for _, colour in small.getcolors(10_000)}
-    for role, colour in COLORS.items():
-        away = min(sum(abs(a - b) for a, b in zip(ImageColor.getrgb(colour), one, strict=True)) for one in shown)
-        assert away < 12, role
-    assert len(shown) > 50, "the heat map has shades, too"
+    small, away = stored(frame)
+    assert away[:, :400].max() < 24, "the lines"
+    assert len(small.getcolors(10_000)) > 50, "the heat map has shades, too"
+
+
+def test_a_heat_map_keeps_the_rare_end_of_its_scale():
+    scale = (colormaps["cividis"](np.linspace(0, 1, 300))[:, :3] * 255).round().astype(np.uint8)  # dark blue to yellow
+    frame = Image.new("RGB", (900, 300), PAPER)
+    frame.paste(Image.fromarray(scale[None].repeat(290, axis=0)).crop((0, 0, 240, 290)), (600, 0))  # without its end
+    frame.paste(Image.fromarray(scale[None].repeat(10, axis=0)), (600, 290))
+    _, away = stored(frame)
+    assert away[-5:, -40:].max() < 40
