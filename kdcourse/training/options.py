@@ -28,8 +28,19 @@ MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
-def make_adam(parameters: list[nn.Parameter], *, lr: float = 1e-3) -> torch.optim.Adam:
+def make_adam(
+    parameters: list[nn.Parameter], *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Adam:
     """Build the course's default optimizer: Adam, one fused update per step.
+
+    Parameters
+    ----------
+    parameters : list of nn.Parameter
+    lr : float
+        Learning rate.
+    betas : tuple of two floats
+        Shares of the running means of gradients, and of their squares, that stay after a step, each in [0, 1). With
+        0.999 Adam remembers the sizes of the last thousand gradients, with 0.99 those of the last hundred.
 
     Examples
     --------
@@ -37,7 +48,7 @@ def make_adam(parameters: list[nn.Parameter], *, lr: float = 1e-3) -> torch.opti
     >>> optimizer.param_groups[0]["lr"]
     0.01
     """
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True)
 
 
 class TrainingOptions(TypedDict, total=False):

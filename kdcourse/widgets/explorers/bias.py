@@ -3,6 +3,8 @@
 Chapter 02. Letters: N images, K classes.
 """
 
+from functools import partial
+
 import ipywidgets
 import torch
 from matplotlib.axes import Axes
@@ -14,7 +16,7 @@ from ...training import predict_logits
 from ..canvas import Canvas, Shown
 from ..controls import slider_layout
 
-COLUMNS, CELL_WIDTH, CELL_HEIGHT = 10, 31, 42  # digits in a row; pixels of a digit with the gap and the words below it
+COLUMNS, CELL_WIDTH, CELL_HEIGHT = 10, 31, 54  # digits in a row; pixels of a digit with the gap and the words below it
 SHOWN = 2 * COLUMNS
 HIGHEST, STEP = 12.0, 0.25  # of the slider
 
@@ -77,7 +79,7 @@ class BiasExplorer(Shown):
         self._is_digit = self._labels == digit  # (N,)
         if not bool(self._is_digit.any()):
             raise ValueError(f"the data have no image of a {digit}: there is nothing to find.")
-        logits = predict_logits(student, images).cpu()  # (N, K)
+        logits = self._logits = predict_logits(student, images).cpu()  # (N, K)
         others = logits.clone()
         others[:, digit] = -torch.inf
         best, self._other = others.max(dim=1)  # (N,) each: the strongest other class
@@ -92,6 +94,12 @@ class BiasExplorer(Shown):
         self.follow(self.bias, action=self._draw)
         self.widget = ipywidgets.VBox([self.bias, self.canvas.widget, self.status])
         self._draw()
+
+    def probabilities(self) -> Tensor:
+        """Return the probability of the class for each shown image, with what is added to its bias; (20,)."""
+        logits = self._logits[self.shown].clone()  # (20, K)
+        logits[:, self.digit] += self.bias.value
+        return logits.softmax(dim=1)[:, self.digit]
 
     def _choose_shown(self) -> Tensor:
         found, missed = (
@@ -109,21 +117,21 @@ class BiasExplorer(Shown):
         return found, taken, int(self._is_digit.sum()) - found + taken + confused
 
     def _make_picture(self) -> None:
-        self.canvas = Canvas(9.2, 2.9)
+        self.canvas = Canvas(9.2, 3.2)
         rows = -(-len(self.shown) // COLUMNS)
         sheet = torch.zeros(CELL_HEIGHT * rows, CELL_WIDTH * COLUMNS)
         picture = self.canvas.add_image(0.005, 0.08, 0.56, 0.80, rows=sheet.shape[0], columns=sheet.shape[1])
-        self._answers = []
+        self._answers, self._shares = [], []
         for place, image in enumerate(self._images):
             top, left = CELL_HEIGHT * (place // COLUMNS), CELL_WIDTH * (place % COLUMNS)
             sheet[top : top + 28, left : left + 28] = image[0]
-            self._answers.append(
-                picture.axes.text(left + 14, top + 34, "", ha="center", va="center", fontsize=9, weight="bold")
-            )
+            words = partial(picture.axes.text, left + 14, s="", ha="center", va="center", fontsize=9)
+            self._answers.append(words(top + 34, weight="bold"))
+            self._shares.append(words(top + 45, color=INK))
         picture.set_data(sheet.numpy())
         self._title = picture.axes.set_title("", fontsize=9.5, color=INK)
         self._make_chart(tidy(self.canvas.add_axes(0.645, 0.17, 0.335, 0.68)))
-        self.canvas.words(self._title, *self._answers)
+        self.canvas.words(self._title, *self._answers, *self._shares)
         self.canvas.moving(self._now, *self._points)
 
     def _make_chart(self, ax: Axes) -> None:
@@ -151,10 +159,14 @@ class BiasExplorer(Shown):
         self.found, self.taken, self.wrong = self._count(bias)
         right = self._needed[self.shown] < bias  # (20,)
         others = self._other[self.shown].tolist()
+        for text, share in zip(self._shares, self.probabilities().tolist(), strict=True):
+            text.set_text(tell_share(share))
         for text, is_found, other in zip(self._answers, right.tolist(), others, strict=True):
             text.set_text(f"✓ {self.digit}" if is_found else f"→ {other}")
             text.set_color(COLORS["student"] if is_found else COLORS["kd"])
-        self._title.set_text(f"found: {self.found:,} of {total:,}     ✓ found   → missed, and the answer instead")
+        self._title.set_text(
+            f"found: {self.found:,} of {total:,}     ✓ found   → the answer instead   %: probability of {self.digit}"
+        )
         missed = total - self.found
         for point, count in zip(self._points, (self.wrong, missed, self.wrong - missed), strict=True):
             point.set_data([bias], [count])
@@ -165,3 +177,8 @@ class BiasExplorer(Shown):
             f"{self.digit} are found</b>, {int(right.sum())} of the {len(self.shown)} shown. {self.taken:,} other "
             f"digits are taken for a {self.digit}. All errors: <b>{self.wrong:,}</b> of {len(self._labels):,}."
         )
+
+
+def tell_share(share: float) -> str:
+    """Return a probability in per cent, short enough to stand below a digit."""
+    return "<1 %" if share < 0.01 else ">99 %" if share > 0.99 else f"{share:.0%}".replace("%", " %")

@@ -55,6 +55,8 @@ class LiveTrainer(Clocked):
         Count of held-out images that the errors are counted on.
     images : sequence of int
         Numbers of training images for a second switch; the first one begins. By default all images are used.
+    digit : int, optional
+        Digit whose soft target is shown at the start; by default the one that the teacher is least sure of.
 
     Attributes
     ----------
@@ -106,6 +108,7 @@ class LiveTrainer(Clocked):
         batch_size: int = 128,
         held_out: int = 2000,
         images: Sequence[int] = (),
+        digit: int | None = None,
     ) -> None:
         super().__init__()
         self.knobs = Knobs() if knobs is None else knobs
@@ -119,7 +122,8 @@ class LiveTrainer(Clocked):
             make_optimizer=make_optimizer, batch_size=batch_size,
         )  # fmt: skip
         self.race: LiveRace = self._make_race(next(iter(self._choices.students)), next(iter(self._choices.images)))
-        self.picture = LivePicture(predict_logits(teacher, measured.images), measured)
+        self.picture = LivePicture(predict_logits(teacher, measured.images), measured, digit=digit)
+        self._first_digit = self.picture.digit
         self.image = self.picture.canvas.widget
         self._moved_by_hand = True
         # What the sliders last wrote, to tell when a cell has written something else.
@@ -149,7 +153,7 @@ class LiveTrainer(Clocked):
             self.draw()
 
     def reset(self) -> None:
-        """Go back to the start: first student, first number of images, T and α as they were given."""
+        """Go back to the start: first student, first number of images, T, α and digit as they were given."""
         super().reset()
         with self.lock:
             self._note = f"Back at the start: {self._describe_start()}."
@@ -161,6 +165,8 @@ class LiveTrainer(Clocked):
         with self._silently():
             for switch in switches:
                 switch.index = 0
+            self.digit_choice.value = self._first_digit
+        self.picture.choose_digit(self._first_digit)
         self.knobs.temperature, self.knobs.alpha = self._first_knobs.temperature, self._first_knobs.alpha
         self._set_silently("distilled", self.knobs)
         if moved:
@@ -194,6 +200,8 @@ class LiveTrainer(Clocked):
         return ", ".join([*filter(None, chosen), f"T = {self.knobs.temperature:.3g}", f"α = {self.knobs.alpha:.2g}"])
 
     def _show_digit(self) -> None:
+        if not self._moved_by_hand:
+            return
         self.picture.choose_digit(self.digit_choice.value)
         self.draw()
 

@@ -21,6 +21,7 @@ from .race import Arm
 
 ROLES = {"distilled": "student", "no teacher": "no_teacher", "fork": "fork"}
 LOWEST_LEVEL = 0.3  # percent
+HEIGHTS = (0.1, 0.2, 0.5, 1.0)  # of the axis for probabilities: at T = 20 all ten are small
 PLACES = {"distilled": 0.0, "no teacher": -0.25, "fork": 0.25}  # on the bars of the soft target
 
 
@@ -33,6 +34,13 @@ class LivePicture:
         Logits for the images that errors are counted on.
     measured : Split
         Those images with their labels.
+    digit : int, optional
+        Digit to show at first; by default the one with the least sure right answer, which has most to say.
+
+    Raises
+    ------
+    ValueError
+        If no image shows the digit.
 
     Attributes
     ----------
@@ -41,10 +49,10 @@ class LivePicture:
     digits : list of int
         Digits that can be shown.
     digit : int
-        Digit that is shown; at first the one with the least sure right answer, which has most to say.
+        Digit that is shown.
     """
 
-    def __init__(self, teacher_logits: Tensor, measured: Split) -> None:
+    def __init__(self, teacher_logits: Tensor, measured: Split, *, digit: int | None = None) -> None:
         self.canvas = Canvas(7.8, 3.2)
         self._teacher_logits, self._measured = teacher_logits, measured
         probabilities = soften(teacher_logits, temperature=4.0)  # (N, 10)
@@ -55,7 +63,9 @@ class LivePicture:
         # A teacher that has seen these images makes next to no errors on them: its line would say nothing.
         level = errors if errors >= LOWEST_LEVEL else None
         self.chart = ErrorChart(self.canvas, (0.075, 0.15, 0.52, 0.7), ROLES, level=level)
-        self.digit = int(measured.labels[self._interest.argmax()])
+        if digit is not None and digit not in self.digits:
+            raise ValueError(f"digit must be one of {self.digits}, got {digit!r}: no measured image shows it.")
+        self.digit = int(measured.labels[self._interest.argmax()]) if digit is None else digit
         self._make_bars()
         self.choose_digit(self.digit)
         self.show_fork(False)
@@ -70,8 +80,9 @@ class LivePicture:
         self.canvas.renew()
 
     def _make_bars(self) -> None:
-        ax = tidy(self.canvas.add_axes(0.665, 0.15, 0.325, 0.66))
-        ax.set(xlim=(-0.6, 9.6), ylim=(0, 1.02), xticks=range(10), xlabel="class")
+        ax = self._ax = tidy(self.canvas.add_axes(0.665, 0.15, 0.325, 0.66))
+        self._room = HEIGHTS[-1]
+        ax.set(xlim=(-0.6, 9.6), ylim=(0, 1.02 * self._room), xticks=range(10), xlabel="class")
         ax.grid(False, axis="x")
         self._title = ax.set_title(self._words(), fontsize=9, color=INK, loc="left")
         self._at = self._continue(self._title)
@@ -98,7 +109,7 @@ class LivePicture:
         box = title.get_window_extent().transformed(figure.transFigure.inverted())
         title.set_text(words)
         (_, baseline) = figure.transFigure.inverted().transform(title.get_transform().transform(title.get_position()))
-        return figure.text(box.x1 + 0.01, baseline, "", fontsize=title.get_fontsize(), color=INK, va="baseline")
+        return figure.text(box.x1 + 0.015, baseline, "", fontsize=title.get_fontsize(), color=INK, va="baseline")
 
     def show_fork(self, forked: bool) -> None:
         """Add the fork to the legend, or take it away."""
@@ -116,6 +127,7 @@ class LivePicture:
         self._at.set_text(f"T = {temperature:.3g}")
         heights = soften(self._target, temperature=temperature).tolist()
         self._bars.set_segments([[(k, 0), (k, height)] for k, height in enumerate(heights)])
+        highest = max(heights)
         for name, points in self._predictions.items():
             if name not in arms:
                 points.set_ydata([math.nan] * 10)
@@ -123,4 +135,22 @@ class LivePicture:
             knobs = arms[name].knobs
             logits = predict_logits(arms[name].student, self._image)[0]  # (10,)
             own = temperature if knobs is None else knobs.temperature
-            points.set_ydata(soften(logits, temperature=own).cpu().numpy())
+            predicted = soften(logits, temperature=own).cpu().numpy()
+            points.set_ydata(predicted)
+            highest = max(highest, float(predicted.max()))
+        self._make_room(highest)
+
+    def _make_room(self, highest: float) -> None:
+        """Let the axis end at a round number above: up to 1, ten probabilities of 0.1 are hardly seen.
+
+        It shrinks late, so that a student near a round number does not make it jump to and fro.
+        """
+        room = self._room
+        if highest > 0.97 * room:
+            room = next((height for height in HEIGHTS if highest <= 0.97 * height), HEIGHTS[-1])
+        else:
+            room = min(room, next((height for height in HEIGHTS if highest <= 0.75 * height), HEIGHTS[-1]))
+        if room != self._room:
+            self._room = room
+            self._ax.set_ylim(0, 1.02 * room)
+            self.canvas.renew()

@@ -10,6 +10,7 @@ from kdcourse.data import load_mnist
 from kdcourse.models import make_mlp
 from kdcourse.training import count_errors, predict_logits
 from kdcourse.widgets import BiasExplorer
+from kdcourse.widgets.explorers.bias import tell_share
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,14 @@ def test_what_cannot_be_shown_is_refused(student, data):
         BiasExplorer(student, type(data)(data.images[others], data.labels[others]))
     with pytest.raises(ValueError, match="on the slider"):
         BiasExplorer(student, data, bias=12.5)
+
+
+def test_the_probability_below_a_digit_is_that_of_the_raised_student(explorer, student, data):
+    explorer.bias.value = 2.5
+    logits = predict_logits(raised(student, 2.5), data.images[explorer.shown])
+    torch.testing.assert_close(explorer.probabilities(), logits.softmax(dim=1)[:, 3], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.0004, "<1 %"), (0.314, "31 %"), (0.999, ">99 %")])
+def test_a_probability_is_said_in_per_cent(share, words):
+    assert tell_share(share) == words

@@ -315,6 +315,28 @@ def test_the_digit_shown_can_be_chosen(make_live, frame_of, small):
     assert live.steps == 0
 
 
+def test_a_reset_shows_the_first_digit_again(make_live):
+    live = make_live(digit=7)
+    live.digit_choice.value = 3
+    live.reset()
+    assert (live.digit_choice.value, live.picture.digit) == (7, 7)
+
+
+def test_a_digit_that_no_image_shows_is_refused(make_live):
+    with pytest.raises(ValueError, match=r"digit must be one of \[0, 1, 2.*\], got 11"):
+        make_live(digit=11)
+
+
+def test_the_axis_of_probabilities_ends_near_the_largest_and_does_not_jump_to_and_fro(make_live):
+    live = make_live()
+    picture = live.picture
+    tops = []
+    for highest in (0.9, 0.18, 0.14, 0.19, 0.199, 0.3, 0.99):
+        picture._make_room(highest)
+        tops.append(round(picture._ax.get_ylim()[1] / 1.02, 2))
+    assert tops == [1.0, 0.5, 0.2, 0.2, 0.5, 0.5, 1.0]
+
+
 def test_buttons_do_what_the_methods_do(make_live):
     live = make_live()
     live.step_button.click()
