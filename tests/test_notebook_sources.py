@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("*.py"))
 LONGEST, LONGEST_MEDIAN = 20, 8  # lines of code cells
 WIDEST = 100  # characters of a line of code: what a laptop shows beside the file browser
-WITHOUT_REFERENCES = ("00_",)
 
 
 def marked_cells_of(text):
@@ -110,6 +109,15 @@ def reference_problems(text):
     return [] if "References" in heads else ["there is no section '## References'"]
 
 
+def part_problems(text):
+    """A chapter draws its method, and the learner writes a line of it."""
+    tree = ast.parse("\n\n".join(code_of(text)))
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == "kdcourse.plots.drawings"]
+    drawn = [alias.name for node in imports for alias in node.names if calls_of(text, alias.name)]
+    found = [] if drawn else ["there is no drawing"]
+    return found + ([] if calls_of(text, "check") else ["there is nothing to write"])
+
+
 @pytest.fixture(scope="module")
 def anchors():
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -153,9 +161,11 @@ def test_glossary_links_lead_somewhere(source, anchors):
     assert link_problems(source.read_text(encoding="utf-8"), anchors) == []
 
 
+def test_a_chapter_has_a_drawing_and_something_to_write(source):
+    assert part_problems(source.read_text(encoding="utf-8")) == []
+
+
 def test_a_chapter_names_its_sources(source):
-    if source.name.startswith(WITHOUT_REFERENCES):
-        pytest.skip("the first chapter tells how to work, and rests on no paper")
     assert reference_problems(source.read_text(encoding="utf-8")) == []
 
 
@@ -169,6 +179,9 @@ GOOD = """\
 guess("00.one-pass")
 
 # %%
+from kdcourse.plots.drawings import draw_soft_targets
+draw_soft_targets()
+kl = check("02.kl", kl)
 found = 1
 show(ax, alt="a line that falls")
 
@@ -179,7 +192,7 @@ show(ax, alt="a line that falls")
 
 def problems_of(text):
     checks = (title_problems, length_problems, picture_problems, guess_problems, heading_problems, claim_problems)
-    found = [problem for check in checks for problem in check(text)]
+    found = [problem for check in (*checks, part_problems) for problem in check(text)]
     return found + link_problems(text, {"dark-knowledge"}) + reference_problems(text)
 
 
@@ -192,7 +205,7 @@ def test_a_chapter_in_order_has_no_problems():
     [
         ("# # A chapter", "# A chapter", "title"),
         ("# %% [markdown]\n# # A", "import torch\n\n# %% [markdown]\n# # A", "title"),
-        ("found = 1\n", "print()\n" * 20, "code cell 2 has 21 lines"),
+        ("found = 1\n", "print()\n" * 20, "code cell 2 has 24 lines"),
         ('guess("00.one-pass")\n', 'guess("00.one-pass")\n' + "print()\n" * 19, "the median code cell has"),
         ("found = 1\n", f"found = '{'1' * 92}'\n", "a line of 102 characters"),
         (', alt="a line that falls"', "", "without alt"),
@@ -204,6 +217,8 @@ def test_a_chapter_in_order_has_no_problems():
         ("# ## References", "# # More\n#\n# ## References", "out of order"),
         ("glossary:dark-knowledge", "glossary:darkness", "no 'darkness'"),
         ("# ## References\n", "", "References"),
+        ("draw_soft_targets()\n", "", "no drawing"),
+        ('check("02.kl", kl)', "kl", "nothing to write"),
     ],
 )
 def test_each_gate_stops_what_it_is_there_for(before, after, told):

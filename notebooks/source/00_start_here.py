@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Start here
 #
-# Welcome. In this course you make a small network, the student, learn from a large one, its teacher. You see it happen: you move a slider
-# and the curve bends. This first notebook takes about 15 minutes. It checks your machine, shows how a chapter works, and trains a network.
+# Welcome. A large network is often more accurate, and a small one is cheaper to run. In this course the small one, the student, learns from the
+# large one, its teacher. Below you see a student that makes fewer errors with a teacher, whether it has 300 images or 55,000. In the next chapters you
+# see it happen: you move a slider and the curve bends. This first notebook takes about 15 minutes. It checks your machine, shows how a chapter works,
+# and trains a network.
 #
 # **You will be able to**
-# - run a chapter and know what your machine can do;
+# - run a chapter, write your first line in it, and know what your machine can do;
 # - tell whether the sliders work here, and what to do if not;
 # - load the digits and the teachers that the course works with.
 #
@@ -26,16 +28,27 @@ import torch
 import torch.nn.functional as F
 
 from kdcourse import plots, zoo
+from kdcourse.checks import check
 from kdcourse.commands.when_it_helps import Study, draw_study
 from kdcourse.data import load_mnist, minibatches
 from kdcourse.models import count_parameters, make_student_mlp
 from kdcourse.plots import show
+from kdcourse.plots.drawings import draw_teacher_and_student
 from kdcourse.records import read_record
 from kdcourse.training import accuracy, count_errors, pick_device, predict_logits, train
 from kdcourse.widgets import guess, hello_slider
 
 # %% [markdown]
-# The first cell names your **device**. You need no GPU: two cores are enough. On Colab,
+# Each chapter has a drawing of its method. This one shows what the course is about:
+
+# %%
+draw_teacher_and_student()
+
+# %% [markdown]
+# The two networks see the same image. The student's answer is compared with the teacher's ten probabilities and with the label, which names one digit.
+# The dashed arrow is the gradient. It changes the student, so that both differences become smaller. The teacher is *frozen*: nothing changes it.
+#
+# The first cell of this notebook names your **device**. You need no GPU: two cores are enough. On Colab,
 # *Runtime → Change runtime type* gives you a GPU. *threads* says how many cores PyTorch uses. One is on purpose: these networks are
 # too small for two. `kdcourse doctor` in a terminal says more.
 #
@@ -117,6 +130,24 @@ assert abs(start - math.log(10)) < 0.3
 assert 0.2 < end < 0.4
 
 # %% [markdown]
+# ## Your turn
+#
+# In each chapter you write a few lines yourself, those that matter. Put yours in place of the `...` and run the cell. A check says whether they are
+# right, and names the usual mistakes. The solution is folded below the cell. If you write nothing, the chapter goes on all the same.
+#
+# Here you count errors, because this course compares networks by their number. `logits` has shape (N, 10): ten numbers for each of N images, one for
+# each digit. The network answers the digit with the largest number. `labels` has shape (N,) and holds the right digits. Return how many
+# answers are wrong. For example, the answers 4, 9 and 9 to images with the labels 4, 4 and 9 hold one error.
+
+
+# %%
+def count_wrong(logits, labels):  # (N, 10), (N,) -> a whole number
+    ...
+
+
+count_wrong = check("00.count-wrong", count_wrong)
+
+# %% [markdown]
 # ## A teacher is waiting
 #
 # Some networks come trained. `zoo.provenance("teacher_mlp")` shows how one was made. They are the [teachers](glossary:teacher) of this
@@ -128,7 +159,7 @@ guess("00.teacher-errors")
 # %%
 teacher = zoo.load("teacher_mlp", device=device)
 for name, network in {"teacher": teacher, "student": student}.items():
-    errors = count_errors(network, *mnist.test)
+    errors = count_wrong(predict_logits(network, mnist.test.images), mnist.test.labels)
     print(f"{name}: {count_parameters(network):>9,} weights and biases, {errors:>3} errors")
 
 # %% tags=["claims"]
@@ -213,7 +244,7 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 # ## Summary
 #
 # - Cells run from top to bottom; the first is the same everywhere and changes nothing that is installed.
-# - You guess, then the machine answers. A collapsed cell checks what the text claims.
+# - You guess, then the machine answers. You write a few lines, and a check names the mistake. A collapsed cell checks what the text claims.
 # - `train` is the loop; an objective is a function that returns the terms of the loss.
 # - Teachers come trained (`kdcourse zoo` lists them), data comes inside the package.
 # - A teacher does not always help. Whether it does depends on the student's shape and on how many images it has.
@@ -234,3 +265,10 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 # </details>
 #
 # From chapter 01 on each chapter has an exercise of its own in the folder `exercises`, with cells that check your answer at once.
+#
+# ## References
+#
+# - Hinton, Vinyals, Dean (2015). *Distilling the knowledge in a neural network.* [arXiv:1503.02531](https://arxiv.org/abs/1503.02531): section 1
+#   (why a small network learns from a large one's answers).
+# - LeCun, Bottou, Bengio, Haffner (1998). *Gradient-based learning applied to document recognition.* Proceedings of the IEEE 86: section III
+#   (how the digits of MNIST were collected).
