@@ -112,7 +112,7 @@ check_relation_loss(my_relation_loss, seed=2020)
 # The sum over nothing is 0. So divide a sum by the number of hidden words, and by 1 if there are none.
 # </details>
 #
-# **Reference** Chapter 09, "Hidden words and the triple loss"; Sanh et al. (2019), arXiv:1910.01108, section 3; traps 67 to 69.
+# **Reference** Chapter 09, "Hidden words and the triple loss"; Sanh et al. (2019), arXiv:1910.01108, section 2; traps 67 to 69.
 
 
 # %% solution="task2_triple_loss" asks="distilbert_loss distilbert_terms hidden_cosine_loss"
@@ -157,7 +157,7 @@ check_triple_loss(repaired_triple_loss, seed=2019)
 # Multiply first and divide afterwards: a rounded $k$ times $i$ is not the same as $i \cdot k$ rounded.
 # </details>
 #
-# **Reference** Chapter 09, "Which block learns from which?"; Jiao et al. (2020), arXiv:1909.10351, section 4.1; trap 66.
+# **Reference** Chapter 09, "Which block learns from which?"; Jiao et al. (2020), arXiv:1909.10351, its map of layers; trap 66.
 
 
 # %% solution="task3_layer_map" asks="map_layers"

@@ -17,8 +17,8 @@
 #
 # **You need** chapters 02 and 03, and a rough idea of what a transformer is. **Time** about 80 minutes; the machine needs about one and a half.
 #
-# Symbols: $B$ texts, $L$ [tokens](glossary:token) in a text, $D$ width, $V$ words of the vocabulary; $T$ [temperature](glossary:temperature). A raised $s$ means
-# the student's, a raised $t$ the teacher's.
+# Symbols: $B$ texts, $L$ [tokens](glossary:token) in a text, $D$ width, $d$ width of one head, $V$ words of the vocabulary; $T$ [temperature](glossary:temperature).
+# A raised $s$ means the student's, a raised $t$ the teacher's.
 
 # %%
 import itertools
@@ -74,12 +74,19 @@ disable_progress_bar()  # of loading and saving models
 draw_language()
 
 # %% [markdown]
-# Teacher and student are BERTs. A text is cut into *tokens*, and each token becomes a vector, its [embedding](glossary:embedding). Then come *blocks*. In each
-# block every token looks at the others ([attention](glossary:self-attention)) and takes over what it finds there. For this a token has three vectors: a *query*
-# (what it looks for), a *key* (what it offers to be found by) and a *value* (what it hands over). How much token $i$ looks at token $j$ is a share: the softmax
-# over $j$ of query $i$ times key $j$. This happens several times side by side; each of these is an *attention head*. What leaves a block is called a
-# [hidden state](glossary:hidden-state). At the end the mean of the last states gives an answer. The student has half of the blocks, so its block 1 is compared
-# with the teacher's block 2, and its block 2 with block 4.
+# Teacher and student are BERTs. These are their parts:
+#
+# - **Token.** A text is cut into pieces, its tokens.
+# - **[Embedding](glossary:embedding).** Each token becomes a vector.
+# - **Block.** In a block every token looks at the others ([attention](glossary:self-attention)) and takes over what it finds there. Several blocks follow one
+#   another.
+# - **Query, key and value.** For attention a token has three vectors: what it looks for, what it offers to be found by, and what it hands over.
+# - **Attention head.** How much token $i$ looks at token $j$ is a share: the softmax over $j$ of the inner product of query $i$ and key $j$, divided by
+#   $\sqrt d$. This happens several times side by side; each of these is a head.
+# - **[Hidden state](glossary:hidden-state).** The vector of a token when it leaves a block.
+#
+# At the end the mean of the last hidden states gives an answer. The student has half of the blocks, so its block 1 is compared with the teacher's block 2, and
+# its block 2 with block 4.
 #
 # ## The cast
 #
@@ -115,18 +122,18 @@ linear, settings = record["linear_model"], record["settings"]
 scores = {"teacher": made, "counts words and pairs": linear}
 table = {
     name: {
-        "test errors": row["test_errors"],
-        "right": 1 - row["test_errors"] / row["test_definitions"],
+        "test errors": f"{row['test_errors']:,}",
+        "right": f"{1 - row['test_errors'] / row['test_definitions']:.1%}",
     }
     for name, row in scores.items()
 }
-pd.DataFrame(table).T.style.format({"test errors": "{:,.0f}", "right": "{:.1%}"})
+pd.DataFrame(table).T
 
 # %% [markdown]
 # The transformer is better, and not by much. Definitions are short, and one word often gives the kind away. Keep that in mind: what a student can gain here lies between a
 # student that has seen few labels and this teacher. One more thing to know: the teacher learned from smoothed labels, which made it better on held-out
-# definitions. Such a teacher may be a worse one to
-# learn *answers* from; the ledger has a [row on that](../docs/ledger.md#label-smoothed-teacher).
+# definitions. Whether such a teacher is a worse one to learn *answers* from is disputed. On this course's digits it was the better one: the ledger has a
+# [row on that](../docs/ledger.md#label-smoothed-teacher).
 #
 # The students have 2 blocks. Where are the parameters of a small student?
 
@@ -140,9 +147,8 @@ for layers, width in ((4, 256), (2, 256), (2, 128), (2, 64)):
     sizes[f"{layers} × {width}"] = {"blocks and outputs": body, "embeddings": embeddings}
 sizes = pd.DataFrame(sizes).T
 sizes["share of embeddings"] = sizes["embeddings"] / sizes.sum(axis=1)
-sizes.style.format(
-    {"blocks and outputs": "{:,.0f}", "embeddings": "{:,.0f}", "share of embeddings": "{:.0%}"}
-)
+shares = sizes["share of embeddings"].map("{:.0%}".format)
+sizes.map("{:,.0f}".format).assign(**{"share of embeddings": shares})
 
 # %% tags=["claims"]
 assert sizes["share of embeddings"].iloc[-1] > 0.7
@@ -183,11 +189,12 @@ assert untrained["teacher"] < untrained["its blocks 2 and 4"]
 assert untrained["random weights"] > 850
 
 # %% [markdown]
-# Move the sliders, and type a definition of your own. A row of a map says where its token looks. Three things to look for:
+# Run the notebook **up to the next cell**, then move the sliders, and type a definition of your own. A row of a map says where its token looks. Three things to
+# look for:
 #
 # - Does the student's head look where the teacher's head does?
 # - Do all rows of a map look at the same token? Which one?
-# - What do both believe: at $T = 1$ one kind, at $T = 5$ its relatives too?
+# - What does the teacher believe: at $T = 1$ mostly one kind, at $T = 5$ a little of every kind?
 
 # %%
 TEXT = "a large wild cat of the rainforest"
@@ -221,12 +228,16 @@ for block in (1, 4):
     shares[block] = looks.transpose(1, 2)[real.bool()].mean(dim=0)  # (heads,)
 assert shares[4].min() > 0.5
 assert shares[1].max() < 0.4
-assert [kinds[kind] for kind in (answer / 5).topk(1).indices] == ["animal"]
+soft = (answer / 5).softmax(dim=0).topk(4)
+assert kinds[soft.indices[0]] == "animal"
+assert [round(100 * float(p)) for p in soft.values] == [9, 6, 6, 6]
 
 # %% [markdown]
-# In the picture nearly every token of the teacher's head looks at one small word, *of*. Such a head tells all tokens the same. It is not alone: over 64 definitions the heads of the teacher's block 4 give more than half of their look to little words, commas and the special tokens, and the heads of
-# block 1 much less. One reading: the shares of a row must sum to 1, so a head that has nothing to look for parks on a small word. At $T = 5$ *animal* is still
-# first, and its relatives are nearly as likely.
+# In the picture nearly every token of the teacher's head looks at one small word, *of*. Such a head tells all tokens the same. It is not alone: over 64
+# definitions the heads of the teacher's block 4 give more than half of their look to little words, commas and the special tokens, and the heads of
+# block 1 much less. One reading: the shares of a row must sum to 1, so a head that has nothing to look for parks on a small word.
+#
+# At $T = 5$ *animal* is still first, with 9 %. The next three kinds have 6 % each. If all 24 were alike, each would have 4 %.
 #
 # The copied student still tells most kinds. Each block *adds* something to the vectors that it gets, so where a block is missing much of them is as it was. And
 # yet its second block looks elsewhere: it was made to follow block 3, and block 3 is gone.
@@ -259,8 +270,8 @@ assert 180 < untrained["its blocks 2 and 4"] < 210
 # %% [markdown]
 # The second block looks elsewhere, and the student gets 81 % right all the same. So a student can look elsewhere and be right nearly as often.
 #
-# Two things go wrong in nearly all code that is written for the first time. Here is the first. `attentions` of `transformers` are probabilities already. Somebody takes
-# a softmax again, as one does with logits. What becomes of the loss?
+# Two mistakes are common. Here is the first. The output `attentions` of the library `transformers` holds probabilities already. Somebody takes a softmax again, as
+# one does with logits. What becomes of the loss? We try it with the student with random weights.
 
 # %%
 guess("09.softmax-twice")
@@ -276,8 +287,12 @@ print(f"probabilities: {once:.3f}    softmax again: {twice:.4f}")
 
 # %% tags=["claims"]
 assert twice < once / 10
+assert once < apart[2] / 2
 
 # %% [markdown]
+# The right number is small because of the mistake. The left number is the true distance, and it is less than half of what the copied block 2 had above. Random
+# weights spread a row evenly, and that costs less than to look firmly at the wrong token.
+#
 # <details><summary><b>Trap 63: a softmax over probabilities</b></summary>
 #
 # Numbers between 0 and 1 are nearly equal for a softmax: $e^1$ is only 2.7 times $e^0$. So both sides become nearly uniform, and the loss says that all is well.
@@ -304,6 +319,7 @@ def mean_over_all_cells(student, teacher, real):  # (1, heads, L, L) twice
     return keys_only.mean()
 
 
+# %%
 short = "a large wild cat"
 rows = []
 for longest in (6, 12, 24, 48):
@@ -418,7 +434,8 @@ places = check("09.places", places)
 # ### Which two blocks?
 #
 # The map says more than who is compared with whom: it also chooses the blocks that a student starts from. Try it before any loss comes in. Choose two of the
-# teacher's blocks, write down how many errors of 1,000 you expect, and count. Nothing is trained.
+# teacher's blocks, write down how many errors you expect, and count. Nothing is trained. But something is chosen, so we count on 1,000 held-out definitions and keep
+# the test definitions for what was chosen.
 
 # %%
 CHOSEN = (1, 4)  # yours: two of 1, 2, 3, 4
@@ -431,32 +448,44 @@ def cut(*blocks):
     return student
 
 
-errors = count_kind_errors(cut(*CHOSEN), *test)
-print(f"blocks {CHOSEN}: {errors} errors of {TESTED:,}; you expected {EXPECTED}")
+held_out = definitions.held_out.take(TESTED)
+held_out = (*encode(tokenizer, held_out.texts, max_length=32), held_out.labels)
+errors = count_kind_errors(cut(*CHOSEN), *held_out)
+print(f"blocks {CHOSEN}: {errors} errors of {TESTED:,}")
+if EXPECTED is not None:
+    print(f"you expected {EXPECTED}")
 
 # %%
 guess("09.two-blocks")
 
 # %%
-cuts = {(2, 4): untrained["its blocks 2 and 4"], tuple(CHOSEN): errors}
+cuts = {tuple(CHOSEN): errors}
 for blocks in itertools.combinations((1, 2, 3, 4), 2):
     if blocks not in cuts:
-        cuts[blocks] = count_kind_errors(cut(*blocks), *test)
-cuts = pd.Series(cuts, name=f"errors of {TESTED:,}").rename_axis(["first block", "second block"])
-cuts.sort_values().to_frame()
+        cuts[blocks] = count_kind_errors(cut(*blocks), *held_out)
+cuts = pd.Series(cuts, name=f"errors of {TESTED:,} held out")
+cuts.rename_axis(["first block", "second block"]).sort_values().to_frame()
+
+# %%
+best = cuts.idxmin()
+to_beat = count_kind_errors(cut(*best), *test)
+print(f"errors of {TESTED:,} test definitions:")
+print(f"blocks {best[0]} and {best[1]}: {to_beat}    the whole teacher: {untrained['teacher']}")
 
 # %% tags=["claims"]
 in_order = cuts[[first < second for first, second in cuts.index]]
 assert in_order.idxmin() == (1, 2)
 assert in_order.idxmax() == (3, 4)
-assert cuts[1, 2] < untrained["teacher"] + 30
+assert count_kind_errors(cut(1, 2), *test) < untrained["teacher"] + 30
 
 # %% [markdown]
-# The teacher's **lower half alone** tells the kinds nearly as well as the whole teacher. It costs no training, and no label beyond those that the teacher has seen.
+# On the held-out definitions blocks 1 and 2 are best. On the test definitions, which had no part in that choice, the teacher's **lower half alone** tells the kinds
+# nearly as well as the whole teacher. It costs no training, and no label beyond those that the teacher has seen.
 # So for kinds the upper half was hardly needed, and no comparison of losses would have told us.
 #
 # Then why go on? A cut has its teacher's width, vocabulary and heads. A student of another shape needs a loss. And the cut is from now on the number to
-# beat: it stands in the pictures below as a dotted line. Everything below keeps to blocks 2 and 4, as DistilBERT and TinyBERT do: then the last block learns from the last.
+# beat: it stands in the pictures below as a dotted line. Everything below keeps to blocks 2 and 4. Blocks at even distances are also what DistilBERT starts from and what
+# TinyBERT compares.
 #
 # ## More to compare: states, relations, words
 #
@@ -472,7 +501,7 @@ assert cuts[1, 2] < untrained["teacher"] + 30
 #
 # A hidden state has shape (B, L, D), and the simplest loss is the mean squared error over real tokens. A student of another width needs a *projection*: a
 # learned linear map from its
-# width to the teacher's. It is trained with the student, and thrown away afterwards, as in chapter 03. There the map was part of the method too, and the mistake is the same: a
+# width to the teacher's. It is trained with the student, and thrown away afterwards, as in chapter 03. There the projection was part of the method too, and the mistake is the same: a
 # projection that is not among the optimizer's parameters stays random.
 
 # %%
@@ -496,12 +525,13 @@ for name, needed in (("narrow", projection), ("copied", None), ("all 0", None)):
     print(f"{name:6} {far[name]:.2f}")
 
 # %% tags=["claims"]
-assert far["copied"] < 0.6 * far["all 0"]
+assert 0.3 < far["copied"] / far["all 0"] < 0.42
 assert far["all 0"] < far["narrow"]
 
 # %% [markdown]
-# The last row is a student whose states are all 0. So the narrow student, with random weights, is worse than one that says nothing, and the copied one has much of it
-# from the start.
+# The last row is a student whose states are all 0. So the narrow student, with random weights, is worse than one that says nothing. The copied student starts at about a
+# third of that row.
+#
 # The embeddings alone can be compared as well (`embedding_loss`). For the copied student that term is 0 at the start: it has the same table.
 #
 # ### MiniLM: relations instead of numbers
@@ -559,10 +589,8 @@ print("after: ", shown)
 
 # %%
 with torch.no_grad():
-    guesses = teacher.word_logits(teacher(masked, real)["last_hidden_state"][5, place]).softmax(
-        dim=-1
-    )
-top = guesses.topk(4)
+    logits = teacher.word_logits(teacher(masked, real)["last_hidden_state"][5, place])
+top = logits.softmax(dim=-1).topk(4)
 best = tokenizer.convert_ids_to_tokens(top.indices.tolist())
 print("the first hidden word:", tokenizer.convert_ids_to_tokens([words[5, place].item()])[0])
 print("teacher:", ", ".join(f"{word} {p:.0%}" for word, p in zip(best, top.values, strict=True)))
@@ -574,8 +602,8 @@ assert best[0] == "person"
 
 # %% [markdown]
 # Two pieces were hidden, and `##ment` was replaced by *statesman*. Of the chosen pieces 80 % are hidden, 10 % replaced by any other and 10 % left in place, so that
-# the model has to think about words that it can see too. The teacher's first choice is wrong here, and not silly. It sees *suitable* and *applicants*, and thinks
-# of people.
+# the model has to think about words that it can see too. The teacher's first choice is wrong, and does not even fit after *an*. But it sees *suitable* and
+# *applicants*, and thinks of people.
 #
 # ### Your turn: the soft targets of a text
 #
@@ -680,49 +708,18 @@ assert table["push"]["attention"] > 2 * table["push"]["value relations"]
 # relations less again: with equal weights a student would not feel them. So an equal weight would mean nothing, and each term gets a weight of its own, chosen on
 # held-out definitions.
 #
-# ## Bad input
-#
-# Some inputs are legal and need care. A text that is longer than the model's 64 positions is cut, and its closing token is kept. A word that the tokenizer has
-# never seen is cut into
-# pieces, and a sign that it does not know becomes `[UNK]`. A text that is all padding adds nothing to the loss.
-
-# %%
-long, _ = encode(tokenizer, ["word " * 500])
-print(long.shape, tokenizer.convert_ids_to_tokens(long[0, -1:].tolist()))
-print(tokenizer.tokenize("a zyzzyva and a 猫"))
-nothing = torch.ones(4, ours.shape[-1])
-nothing[0] = 0
-three = attention_loss(ours[1:4], theirs[1:4], attention_mask=nothing[1:])
-four = attention_loss(ours[:4], theirs[:4], attention_mask=nothing)
-print(f"three texts: {three:.3f}    with a text of padding: {four:.3f}")
-
-# %% [markdown]
-# The next ones are mistakes, and would be silent without a check.
-
-# %%
-two_heads = ours[:, :2]
-for attempt in (
-    lambda: attention_loss(two_heads, theirs),
-    lambda: attention_loss(scored[0][0], scored[0][1]),
-    lambda: kd_loss(torch.zeros(2, 5000), torch.zeros(2, 6000), temperature=2.0),
-    lambda: init_student_from_teacher(make_bert(layers=2, width=64, heads=4), teacher),
-    lambda: map_layers(6, 4),
-):
-    try:
-        attempt()
-    except ValueError as error:
-        print("-", error)
-
-# %% [markdown]
 # ## A short lesson, live
 #
 # Now two questions at once: does it matter where a student
 # *starts*, and what can a teacher add? There are labels for 320 definitions. Another 320 have none, and only the
 # teacher can say something about them. Each arm reads the same 640 definitions in the same order, and there are three seeds for each of two starts. Baselines read the
 # definitions without a label too, and learn nothing from them: their label is −100, which `cross_entropy` skips.
+#
+# Learning rates and $\alpha = 0.9$ are those that the recorded experiment below chose on held-out definitions. $T = 2$ was fixed before, and not varied. A
+# difference below 10 errors of 1,000 counts as too small to matter.
 
 # %%
-FULL = False  # True: more labels, more definitions, five seeds
+FULL = False  # True: a longer lesson; the record called full size below is larger still
 LABELLED, READ, SEEDS = (1000, 4000, 5) if FULL else (320, 640, 3)
 train = definitions.train.take(READ)
 ids, real = encode(tokenizer, train.texts, max_length=20)
@@ -744,11 +741,11 @@ ARMS = {"no_teacher": {}, "label_smoothing": {"smoothing": 0.1}, "logits": {"alp
 
 
 # %%
-def lesson(seed, start, knobs):
+def lesson(seed, start, knobs, layer_map=None):
     torch.manual_seed(seed)
     student = make_bert(layers=2, width=256)
     if start == "teacher's layers":
-        init_student_from_teacher(student, teacher)
+        init_student_from_teacher(student, teacher, layer_map)
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATES[start], fused=True)
     fit(
         student, data, lambda *batch: objective(*batch, **knobs), optimizer,
@@ -757,6 +754,7 @@ def lesson(seed, start, knobs):
     return count_kind_errors(student, *test)
 
 
+# %%
 runs = pd.DataFrame(
     [
         {"start": start, "arm": arm, "seed": seed, "errors": lesson(seed, start, knobs)}
@@ -778,13 +776,13 @@ lessons = runs.pivot_table(index="arm", columns="start", values="errors", sort=F
 lessons.index = lessons.index.str.replace("_", " ")
 before = [untrained["random weights"], untrained["its blocks 2 and 4"]]
 lessons = pd.concat([pd.DataFrame([before], ["before training"], lessons.columns), lessons])
-print(f"for comparison, blocks 1 and 2, untrained: {cuts[1, 2]} errors of {TESTED:,}")
+print(f"for comparison, blocks 1 and 2, untrained: {to_beat} errors of {TESTED:,}")
 lessons.round().astype(int)
 
 # %% tags=["claims"]
 errors = runs.groupby(["start", "arm"]).errors.mean()
 assert errors["teacher's layers"].max() < errors["random start"].min()
-assert errors["teacher's layers"].min() > cuts[1, 2]
+assert errors["teacher's layers"].min() > count_kind_errors(cut(1, 2), *test)
 assert abs(errors["teacher's layers"]["no_teacher"] - untrained["its blocks 2 and 4"]) < 30
 
 # %% [markdown]
@@ -852,7 +850,7 @@ print(against_smoothing.replace("In this run", "Full size, random start"))
 # %% tags=["claims"]
 fresh, halved = plain["random start"], plain["teacher's layers"]
 attention = ["attention scores", "attention probabilities", "MiniLM"]
-assert fresh["logits"] < fresh["hidden states"] < fresh[attention].min()
+assert fresh["logits"] < fresh["hidden states"] < fresh["embedding"] < fresh[attention].min()
 assert fresh[[arm for arm in fresh.index if arm != "no_teacher"]].max() < fresh["no_teacher"]
 against = full.set_index(["baseline", "arm"]).verdict
 assert set(against["no_teacher"]) == {"better"}
@@ -867,18 +865,19 @@ assert abs(trained - untrained["its blocks 2 and 4"] / TESTED) < 0.02
 
 # %% [markdown]
 # With random weights every term of the teacher's helps against no teacher, attention included. Against label smoothing alone, MiniLM and the triple loss are
-# unclear. But the **logits** of the kinds do more than attention, and so do the hidden states. For 5,600 of the definitions the logits are the only
+# unclear. But the **logits** of the kinds do more than attention, and so do the hidden states and even the embeddings alone. For 5,600 of the definitions the logits are the only
 # thing that says the kind at all; where the teacher looks says it only to somebody who can read it. Remember the copied student: it looked elsewhere and was right
 # nearly as often. With the teacher's layers as a start little is left to gain, and what is left comes from the logits again.
 # **The start** does more than any term: the plain student that begins with the teacher's layers makes less than half of the errors of the best single term with a random start.
 #
 # And one number hangs over all of this: the teacher's blocks 1 and 2, cut out and never trained. **No trained student of this chapter gets there**, not even with
-# all labels. Training moves the plain copy of blocks 2 and 4 little as well: untrained it has about 80 % right, after 300 steps 81 %. We kept to blocks 2 and 4, as
-# DistilBERT does. For students that begin with the teacher's layers the choice of blocks was worth more than any loss.
+# all labels. Training moves the plain copy of blocks 2 and 4 little as well: untrained it has about 80 % right, after 300 steps 81 %. We kept to blocks 2 and 4. For students that begin with the teacher's layers the choice of blocks was worth more than any loss.
 #
 # In DistilBERT's own ablation a random start costs most too: 3.7 points of GLUE, a collection of language tasks, more than any term. Wang, Weissweiler, Schütze and Plank
-# ([arXiv:2305.15032](https://arxiv.org/abs/2305.15032)) find attention best. They compare it with other losses *inside* the network, on larger models. They also find that the
-# teacher's lower layers make a better start than the upper ones, for logits and for hidden states.
+# ([arXiv:2305.15032](https://arxiv.org/abs/2305.15032)) find attention best. They compare it with plain distillation from the logits and with other losses
+# inside the network, on larger models and other tasks. So the two results disagree, and we do not know why. They also find that the teacher's lower layers make
+# a better start than the upper ones, for logits and for hidden states; that agrees with our cut.
+#
 # And mind what is small here: one data set, 300 steps, a teacher that learned from smoothed labels.
 #
 # What do these terms do to the guessing of words? [Perplexity](glossary:perplexity) is the number of words among which a model hesitates, on average: lower is better.
@@ -887,7 +886,8 @@ assert abs(trained - untrained["its blocks 2 and 4"] / TESTED) < 0.02
 means["right"] = 1 - means.test_errors / settings["test"]
 wide = means.loc["1,000 labels", ["right", "perplexity"]].unstack("start").loc[order]
 wide.index = wide.index.str.replace("_", " ")
-wide.style.format({c: "{:.1%}" if c[0] == "right" else "{:.0f}" for c in wide.columns})
+styles = {"right": "{:.1%}", "perplexity": "{:.0f}"}
+wide.apply(lambda column: column.map(styles[column.name[0]].format))
 
 # %% tags=["claims"]
 words_best = [arm for arm in order if arm != "all together"]
@@ -905,7 +905,7 @@ others = means.drop("1,000 labels").rename(index={"narrow student": "student of 
 others = others.right.unstack(["block", "start"])
 others = others.loc[[arm for arm in order if arm in others.index]]
 others.index = others.index.str.replace("_", " ")
-others.style.format("{:.1%}", na_rep="–")
+others.map("{:.1%}".format, na_action="ignore").fillna("–")
 
 # %% tags=["claims"]
 for column in ("student of width 128", "narrow student"):
@@ -941,7 +941,7 @@ full = pd.concat([of_logits(tables[f"1,000 labels, {start}"], start) for start i
 both = {"logits, this run": small, "logits, full size": full}
 sizes = {"logits, this run": TESTED, "logits, full size": settings["test"]}
 figure = plots.did_it_hold(both, images=sizes, smallest_effect=100)
-figure.axes[0].locator_params(axis="x", nbins=5)
+figure.axes[0].locator_params(axis="x", nbins=6)
 show(figure, alt="09.held")
 for name, table in both.items():
     print(f"{name}:", ", ".join(f"{row.arm} {row.verdict}" for row in table.itertuples()))
@@ -950,6 +950,42 @@ for name, table in both.items():
 # At full size, with five seeds and 300 steps, the logits help from both starts. This run has three seeds and 20 steps. Where it is unclear it does not contradict:
 # three seeds of so short a lesson cannot tell.
 #
+# ## Bad input
+#
+# Some inputs are legal and need care. A text that is longer than the model's 64 positions is cut, and its closing token is kept. A word that the tokenizer has
+# never seen is cut into
+# pieces, and a sign that it does not know becomes `[UNK]`. A text that is all padding adds nothing to the loss.
+
+# %%
+long, _ = encode(tokenizer, ["word " * 500])
+print(long.shape, tokenizer.convert_ids_to_tokens(long[0, -1:].tolist()))
+print(tokenizer.tokenize("a zyzzyva and a 猫"))
+nothing = torch.ones(4, ours.shape[-1])
+nothing[0] = 0
+three = attention_loss(ours[1:4], theirs[1:4], attention_mask=nothing[1:])
+four = attention_loss(ours[:4], theirs[:4], attention_mask=nothing)
+print(f"three texts: {three:.3f}    with a text of padding: {four:.3f}")
+
+# %% [markdown]
+# The next ones are mistakes, and would be silent without a check.
+
+# %%
+narrow_start = make_bert(layers=2, width=64, heads=4)
+words_of = torch.zeros(2, 5000), torch.zeros(2, 6000)
+mistakes = {
+    "another number of heads": lambda: attention_loss(ours[:, :2], theirs),
+    "scores in place of shares": lambda: attention_loss(*scored[0]),
+    "another vocabulary": lambda: kd_loss(*words_of, temperature=2.0),
+    "layers of another width": lambda: init_student_from_teacher(narrow_start, teacher),
+    "deeper than the teacher": lambda: map_layers(6, 4),
+}
+for name, attempt in mistakes.items():
+    try:
+        attempt()
+    except ValueError as error:
+        print(f"{name}: {error}")
+
+# %% [markdown]
 # ## Your own text, and a model of your own
 #
 # Nothing above depends on this teacher. With a network, set `NAME = "bert-base-uncased"`, or any BERT-like model of a hub: the next cells then compare its
@@ -987,6 +1023,8 @@ for block, learned_from in used.items():
     print(f"block {block} from {learned_from}: attention {apart:.3f} apart")
 
 # %% [markdown]
+# Copied weights do not mean copied attention: the student's last block is far from its teacher's.
+#
 # ## Summary
 #
 # - **Try the simple cut first.** The teacher's blocks 1 and 2, untrained, beat everything that we trained. Its blocks 3 and 4 did not.
@@ -1002,48 +1040,65 @@ for block, learned_from in used.items():
 #
 # ## Think, then try
 #
+# The answers were measured; `python -m experiments.think 09`, in a clone of the repository, measures them again.
+#
 # 1. Blocks 1 and 2 tell the kinds nearly as well as the whole teacher. What would you measure before you throw the other two away?
-# 2. In the lesson, let students start from blocks 1 and 2: `init_student_from_teacher(student, teacher, {1: 1, 2: 2})`. What do the labels add, and what the logits?
+# 2. In the lesson, let students start from blocks 1 and 2: `lesson(seed, "teacher's layers", ARMS["logits"], {1: 1, 2: 2})`. What do the labels add, and what the
+#    logits?
 # 3. Why can the loss on attention not be 0 for a narrow student with random embeddings, however long it trains on one batch?
 # 4. A student of two blocks has half of the teacher's *blocks*. Does it need half of the time?
 #
 # <details><summary>1</summary>
 #
-# What else the model is for. This teacher also guesses hidden words, and its layer for words was trained on what leaves block 4. Its perplexity on 1,000 test definitions
-# is 83. That of blocks 1 and 2 is 103, of blocks 2 and 4 208, of blocks 3 and 4 537. So the lower half loses
-# a little there, and still guesses better than every trained student of the tables above. And look at the definitions that only one
-# of them gets right. Of 1,000, only the whole teacher gets 14, and only the lower half 11. They are of many kinds, and not longer than others.
+# What else the model is for. This teacher also guesses hidden words, and its layer for words was trained on what leaves
+# block 4. Its perplexity on 1,000 test definitions is 83. That of blocks 1 and 2 is 103, of blocks 2 and 4 208, of
+# blocks 3 and 4 537. So the lower half loses something there, and still guesses better than every trained student of
+# the tables above: the best of them has 120.
+#
+# And look at the definitions that only one of them gets right. Of 1,000 test definitions, 14 are right only with the
+# whole teacher, and 11 only with the lower half. These definitions are of 15 different kinds. They have 15.0 tokens on
+# average; all 1,000 have 17.3.
 #
 # </details>
 #
 # <details><summary>2</summary>
 #
-# Nothing. We tried it with 400 labels, 560 definitions without one, 30 steps and three seeds. The students made 170 errors of 1,000 without a teacher, 162 with label
-# smoothing and 149 with the logits. So the logits helped against both baselines, but the untrained cut makes 146. The few labels spoil what was there; the logits
-# mostly keep it. A third of the learning rate does not change that: 159, 156 and 147.
+# No student beats the untrained cut, which makes 146 errors of 1,000 test definitions. Over 6 seeds the students make
+# 168 without a teacher, 164 with label smoothing and 150 with the logits.
+#
+# The few labels spoil what was there: without a teacher the students make 22 errors more (19 to 26) than the cut. The
+# logits mostly keep it: 4 errors more (3 to 5) than the cut, which is too small to matter, 19 errors fewer (16 to 22)
+# than without a teacher, and 14 errors fewer (11 to 18) than with label smoothing.
+#
+# With a third of the learning rate the labels spoil less: 158 errors without a teacher, 156 with label smoothing, 150
+# with the logits. None of the three is better than the cut.
 #
 # </details>
 #
 # <details><summary>3</summary>
 #
-# A narrow student has fewer dimensions for queries and keys in a head, so not every map of scores can be formed: $QK^\top$ has at most rank $d$. On one batch it can
-# come very near all the same, because it can learn each text by heart. We tried it with 64 definitions: in 300 steps the term fell from 1.84 to 0.03. On 64 other
-# definitions it *rose* meanwhile, from 1.93 to 3.04. On new texts the student must tell from its own embeddings what the teacher tells from its own.
+# A narrow student has fewer dimensions for queries and keys in a head, so not every map of scores can be formed:
+# $QK^\top$ has at most rank $d$. On one batch it can come very near all the same, because it can learn each text by
+# heart. We measured it with 64 definitions and 5 seeds: in 300 steps the term fell from 1.84 to 0.03. On 64 other
+# definitions it *rose* meanwhile, from 1.93 to 3.22, which is 1.30 more (1.14 to 1.45). On new texts the student must
+# tell from its own embeddings what the teacher tells from its own.
 #
 # </details>
 #
 # <details><summary>4</summary>
 #
-# For kinds, about half: on our processor it took 0.48 of the teacher's time. For hidden words it took 0.54, because the output layers cost the same in both. The
-# decoder of hidden words is the largest matrix of all, with 6,000 outputs: that is why only hidden places go through it.
+# In multiplications, for kinds half: 50 % of the teacher's, counted on 1,000 test definitions. For hidden words it is
+# 52 %, because the layer that guesses words costs the same in both. Its matrix is the largest of all, with 6,000
+# outputs. That is why only hidden places go through it, 13 % of the tokens. If every token did, the student would need
+# 61 %. Time follows this count only roughly, so measure it on the processor that will run the student.
 #
 # </details>
 #
 # ## References
 #
 # - Devlin, Chang, Lee, Toutanova (2019), *BERT*, [arXiv:1810.04805](https://arxiv.org/abs/1810.04805), section 3.1: hidden words.
-# - Sanh, Debut, Chaumond, Wolf (2019), *DistilBERT*, [arXiv:1910.01108](https://arxiv.org/abs/1910.01108), section 3: the triple loss and the start from the teacher's layers.
-# - Jiao et al. (2020), *TinyBERT*, [arXiv:1909.10351](https://arxiv.org/abs/1909.10351), equations 7 to 9 and section 4.1: scores, states, embeddings, the map of layers.
-# - Wang et al. (2020), *MiniLM*, [arXiv:2002.10957](https://arxiv.org/abs/2002.10957), equations 5 to 8: attention and relations of values of the last block.
+# - Sanh, Debut, Chaumond, Wolf (2019), *DistilBERT*, [arXiv:1910.01108](https://arxiv.org/abs/1910.01108), sections 2 and 3: the triple loss, and the start from the teacher's layers.
+# - Jiao et al. (2020), *TinyBERT*, [arXiv:1909.10351](https://arxiv.org/abs/1909.10351), the method: scores, states, embeddings, the map of layers.
+# - Wang et al. (2020), *MiniLM*, [arXiv:2002.10957](https://arxiv.org/abs/2002.10957), the method: attention and relations of values of the last block.
 # - Wang, Weissweiler, Schütze, Plank (2023), *How to Distill your BERT*, [arXiv:2305.15032](https://arxiv.org/abs/2305.15032), abstract: attention, and the choice of layers.
 # - Fellbaum (ed., 1998), *WordNet: An Electronic Lexical Database*, MIT Press: the definitions.

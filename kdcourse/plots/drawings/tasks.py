@@ -53,8 +53,8 @@ def draw_language() -> Drawing:
         alt="A definition goes into a frozen teacher of four blocks and a student of two. Embeddings are compared "
         "with embeddings, the student's first block with the teacher's second, its second with the teacher's "
         "fourth: hidden states through a learned projection, and attention, which token looks at which. In the last "
-        "block the relations of values are compared too, and at the end the softened answers. Gradients flow into the "
-        "student only.",
+        "block the relations of values are compared too, and at the end the softened answers. From each of these "
+        "losses gradients flow into the student only.",
     )  # fmt: skip
     drawing.box(14, 178, 106, 66, ("a large", "wild cat"), role="ink", size=17)
     for y, role, name, blocks in ((40, "teacher", "teacher", 4), (316, "student", "student", 2)):
@@ -78,11 +78,12 @@ def draw_language() -> Drawing:
     ):
         half = 30 if len(label) < 3 else 37
         drawing.arrow([(x, 98), (x, 206 - half)], role="teacher")
-        drawing.arrow([(x, 314), (x, 214 + half)], role="student")
+        drawing.arrow([(x - 12, 314), (x - 12, 214 + half)], role="student")
+        drawing.arrow([(x + 12, 212 + half), (x + 12, 312)], role="student", gradient=True)
         drawing.box(x - 64, 210 - half, 128, 2 * half, label, role="kd", size=17)
     drawing.arrow([(727, 98), (727, 176)], role="teacher")
-    drawing.arrow([(727, 312), (727, 244)], role="student")
+    drawing.arrow([(715, 312), (715, 244)], role="student")
+    drawing.arrow([(739, 242), (739, 310)], role="student", gradient=True)
     drawing.box(678, 180, 98, 60, "T² · KL", role="kd", size=17)
-    drawing.arrow([(776, 242), (788, 262), (788, 396), (214, 396), (214, 376)], role="student", gradient=True)
     drawing.legend(196, 430)
     return drawing

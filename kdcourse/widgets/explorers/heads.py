@@ -78,11 +78,14 @@ class HeadsExplorer(Shown):
     def _make_picture(self) -> None:
         self.canvas = Canvas(9.2, 6.0, full_colour=True)
         self._axes, self._images = {}, {}
-        for place, name in enumerate(self._models):
-            ax = self.canvas.add_axes(0.11 + 0.5 * place, 0.47, 0.36, 0.47)
+        for place, (name, colours) in enumerate((("teacher", "Greys"), ("student", "Blues"))):
+            ax = self.canvas.add_axes(0.11 + 0.5 * place, 0.47, 0.36, 0.46)
+            # At the ends of rows and columns of tokens: long tokens need the room where a label of an axis stands.
+            ax.text(-0.02, 1.02, "this token", transform=ax.transAxes, ha="right", fontsize=9)
+            ax.text(-0.1, -0.05, "looks at", transform=ax.transAxes, ha="right", va="top", fontsize=9)
             self._axes[name] = ax
-            self._images[name] = ax.imshow([[0.0]], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        below = tidy(self.canvas.add_axes(0.07, 0.18, 0.92, 0.14))
+            self._images[name] = ax.imshow([[0.0]], cmap=colours, vmin=0, vmax=1, aspect="auto")
+        below = tidy(self.canvas.add_axes(0.07, 0.18, 0.92, 0.12))
         below.set(ylim=(0, 1), xlim=(-0.6, len(self._kinds) - 0.4), ylabel="probability")
         below.set_xticks(range(len(self._kinds)), labels=self._kinds, rotation=60, ha="right", fontsize=8)
         self._bars: dict[str, BarContainer] = {}
