@@ -49,7 +49,7 @@ COUNT_WRONG_SLIPS = {
         lambda logits, labels: (logits.argmax(dim=1) != labels).float(),
     ),
     "no digit": Slip(
-        "Not one answer is right. argmax(dim=1) gives for each image the place of its largest logit: that is the digit.",
+        "No answer is right. argmax(dim=1) gives for each image the place of its largest logit: that is the digit.",
         lambda logits, labels: (logits.amax(dim=1) != labels).sum(),
         lambda logits, labels: (logits.argmax() != labels).sum(),
     ),
