@@ -26,6 +26,21 @@ def text_of(path):
     return "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
 
 
+@pytest.mark.parametrize(
+    ("latex", "part"),
+    [
+        (r"0.7 \log p", '<mn>0.7</mn><mspace width="0.167em" /><mi>log</mi><mspace width="0.167em" /><mi>p</mi>'),
+        (r"\log(p)", '<mi>log</mi><mo stretchy="false">&#x00028;</mo>'),
+        (r"\log_2 3", "<msub><mi>log</mi><mn>2</mn></msub>"),
+        (r"M = 1{,}000", "<mn>1,000</mn>"),
+        (r"0 \cdot (-\infty)", '<mo form="prefix">&#x02212;</mo><mo>&#x0221E;</mo>'),
+        (r"|w|", '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo><mi>w</mi>'),
+    ],
+)
+def test_formulas_are_spaced_as_they_are_printed(latex, part):
+    assert part in to_mathml(latex, display=False)
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_formula_of_a_chapter_becomes_mathml_without_leftover_latex(path):
     text = re.sub(r"```.*?```|`[^`]*`", "", text_of(path), flags=re.DOTALL)

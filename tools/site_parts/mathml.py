@@ -20,6 +20,19 @@ PLAIN = (
     (r"\\[td]frac(?![a-zA-Z])", r"\\frac"),
     (r"\\tfrac12", r"\\frac{1}{2}"),
 )
+# What the converter writes, and what a browser then draws as it is printed.
+SPACE = '<mspace width="0.167em" />'
+BAR = '<mo stretchy="false">&#x0007C;</mo>'
+DRAWN = (
+    # spaces around a function, unless what it is of stands in brackets, or the function has an index
+    (rf"(?<!<msu[bp]>)(<mi>(?:log|ln|exp|cos|sin)</mi>)(?=<(?!mo |mo>|/)|{BAR})", rf"\1{SPACE}"),
+    (r"(</mn>|</mi>|</msub>)(?=<mi>(?:log|ln|exp|cos|sin)</mi>)", rf"\1{SPACE}"),
+    # 1{,}000 is one number
+    (r"(?<=\d)</mn><mrow><mo>&#x0002C;</mo></mrow><mn>(?=\d{3}<)", ","),
+    # a minus behind a bracket or a sign is no difference
+    (r"(&#x00028;|&#x0003D;|&#x000B7;)</mo><mo>&#x02212;</mo>", r'\1</mo><mo form="prefix">&#x02212;</mo>'),
+    (BAR, BAR.replace(">", ' lspace="0" rspace="0">', 1)),
+)
 
 
 def to_mathml(latex: str, *, display: bool) -> str:
@@ -33,7 +46,10 @@ def to_mathml(latex: str, *, display: bool) -> str:
         text = re.sub(pattern, replacement, text)
     if display and "\\\\" in text and "\\begin{" not in text:
         text = rf"\begin{{aligned}}{text}\end{{aligned}}"
-    return convert(text, display="block" if display else "inline")
+    drawn = convert(text, display="block" if display else "inline")
+    for pattern, replacement in DRAWN:
+        drawn = re.sub(pattern, replacement, drawn)
+    return drawn
 
 
 def visit_math(self: Any, node: nodes.math) -> None:

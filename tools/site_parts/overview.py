@@ -104,7 +104,9 @@ def write_overviews(pages: Path, root: Path = ROOT) -> None:
     values = {
         "CHAPTERS": chapter_rows(pages, root),
         "CHAPTER_TREE": toctree(
-            sorted(f"/notebooks/{p.stem}" for p in (pages / "notebooks").glob("*.ipynb")), ":hidden:", ":maxdepth: 1"
+            sorted(f"{p.stem[:2]} {title_of(p)} </notebooks/{p.stem}>" for p in (pages / "notebooks").glob("*.ipynb")),
+            ":hidden:",
+            ":maxdepth: 1",
         ),
         "EXERCISE_TREE": toctree([f"/exercises/{p.parent.name}/{p.stem}" for p in staged], ":maxdepth: 1"),
         "READING": reading(pages, root),

@@ -11,8 +11,8 @@ kd.add("relations", ({ controls, charts, says }, data) => {
   const both = points.map(point => {
     const at = [plane.x(point[0]), plane.y(point[1])];
     const way = kd.svg("line", { x1: at[0], y1: at[1], stroke: colors.no_teacher, "stroke-width": 0.8 }, plane.inside);
-    kd.svg("circle", { cx: at[0], cy: at[1], r: 2.6, fill: colors.no_teacher }, plane.inside);
-    return { way, digit: kd.svg("text", { class: "kd-dot", fill: colors.student, "text-anchor": "middle" }, plane.inside) };
+    const home = kd.svg("circle", { cx: at[0], cy: at[1], r: 2.6, fill: colors.no_teacher }, plane.inside);
+    return { way, home, digit: kd.svg("text", { class: "kd-dot", fill: colors.student, "text-anchor": "middle" }, plane.inside) };
   });
   both.forEach(({ digit }, i) => (digit.textContent = data.labels[i]));
   const names = ["distance", "angle", "Gram", "similarity-preserving"];
@@ -66,9 +66,15 @@ kd.add("relations", ({ controls, charts, says }, data) => {
       const [x, y] = i ? point : point.map(v => v + (outlier.value * v) / far);
       return [scale.value * (x * Math.cos(a) - y * Math.sin(a)) + shift.value * Math.SQRT1_2, scale.value * (x * Math.sin(a) + y * Math.cos(a)) + shift.value * Math.SQRT1_2];
     });
-    const inside = v => Math.max(-0.96 * reach, Math.min(0.96 * reach, v));
-    student.forEach(([x, y], i) => {
-      const at = [plane.x(inside(x)), plane.y(inside(y))];
+    // Far points make the picture smaller for both, so that none lies on the edge as if it were there.
+    const view = Math.max(1, ...student.flat().map(v => Math.abs(v) / (0.96 * reach)));
+    const at_view = ([x, y]) => [plane.x(x / view), plane.y(y / view)];
+    student.forEach((point, i) => {
+      const at = at_view(point), home = at_view(points[i]);
+      both[i].way.setAttribute("x1", home[0]);
+      both[i].way.setAttribute("y1", home[1]);
+      both[i].home.setAttribute("cx", home[0]);
+      both[i].home.setAttribute("cy", home[1]);
       both[i].digit.setAttribute("x", at[0]);
       both[i].digit.setAttribute("y", at[1] + 4.5);
       both[i].way.setAttribute("x2", at[0]);
@@ -81,9 +87,10 @@ kd.add("relations", ({ controls, charts, says }, data) => {
     });
     const moves = names.filter((_, i) => shares[i] >= 0.005), still = names.filter((_, i) => shares[i] < 0.005);
     const list = words => (words.length < 2 ? words.join("") : words.slice(0, -1).join(", ") + " and " + words[words.length - 1]);
+    const capital = words => words[0].toUpperCase() + words.slice(1);
     says.textContent = !moves.length
       ? "No loss moves: to all four, this student is still the teacher."
-      : `${list(moves)} ${moves.length > 1 ? "see" : "sees"} what you did` + (still.length ? `; ${list(still)} ${still.length > 1 ? "do" : "does"} not.` : ".");
+      : `${capital(list(moves))} ${moves.length > 1 ? "see" : "sees"} what you did` + (still.length ? `; ${list(still)} ${still.length > 1 ? "do" : "does"} not.` : ".");
     shown = { values, shares };
   });
   return { read: () => shown };

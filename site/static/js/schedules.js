@@ -28,7 +28,7 @@ kd.add("schedules", ({ controls, charts, says }, data) => {
     });
     rows.forEach((bar, i) => bar.setAttribute("fill", arms[i] === name ? colors.kd : told[arms[i]] ? "#8a8a8a" : "#c9b3a6"));
     const row = data.differences[name];
-    says.textContent = `${name[0].toUpperCase() + name.slice(1)}: at ${kd.percent(at / 40)} of the training, T = ${Number(temperatures[at].toPrecision(3))} and α = ${kd.number(alphas[at], 2)}. ` +
+    says.textContent = `${/^[a-z]/.test(name) ? name[0].toUpperCase() + name.slice(1) : name}: at ${kd.percent(at / 40)} of the training, T = ${Number(temperatures[at].toPrecision(3))} and α = ${kd.number(alphas[at], 2)}. ` +
       `Mean of ${data.seeds} students: ${kd.thousands(data.errors[name])} errors` +
       (row ? `, ${kd.thousands(Math.abs(row.difference))} ${row.difference < 0 ? "fewer" : "more"} than with knobs that stand still (95 % interval ${kd.number(row.low, 0)} to ${kd.number(row.high, 0)}): ${row.verdict}.` : ". The others are measured against this one.");
     shown = { temperature: temperatures[at], alpha: alphas[at], errors: data.errors[name] };

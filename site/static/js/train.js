@@ -15,7 +15,7 @@ kd.add("train", ({ controls, charts, says }, data) => {
   [["no_teacher", "7 4", "no teacher"], ["label_smoothing", "2 3", "smoothed labels"]].forEach(([baseline, dash, words], i) => {
     const stroke = i ? colors.label_smoothing : "#5a5a5a";
     by_images.line([[1, 1]], { d: draw({ baseline }), stroke, "stroke-dasharray": dash });
-    by_images.label(by_images.box.right - 4, 40 + 16 * i, "- - " + words, { "text-anchor": "end", fill: stroke });
+    by_images.label(by_images.box.right - 4, 40 + 16 * i, (i ? "··· " : "- - ") + words, { "text-anchor": "end", fill: stroke });
   });
   by_images.label(by_images.box.right - 4, 72, "— with the teacher", { "text-anchor": "end", fill: colors.kd });
   const line = by_images.line([[1, 1]], { stroke: colors.kd }), dot = by_images.dot({ fill: colors.kd });
