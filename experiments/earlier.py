@@ -313,7 +313,7 @@ _OF_06 = [
             "T and α are chosen": [("errors inherited, %", "child, chosen", "its twin", WORSE)],
         },
         smallest=2,
-        unit="% of the parent's errors",
+        unit="% of the child's errors",
     ),
 ]
 

@@ -23,7 +23,7 @@ ANSWERS = {
 }
 LONGEST_WHERE = 18  # characters; longer conditions are counted
 UNITS = {  # shorter names, for a line of the sheet
-    "% of the parent's errors": "% of its errors",
+    "% of the child's errors": "% of its errors",
     "doublings of noise over signal": "doublings of noise",
     "errors on noisy images": "errors, noisy images",
     "refused pairs of one": "refused",
