@@ -38,7 +38,7 @@ def test_a_cohort_trains_while_t_and_the_way_change(tmp_path):
 def test_a_schedule_is_drawn_and_trained_and_each_press_of_play_is_one_run(tmp_path):
     with explorer_page(CHAPTER, tmp_path, "light", shows="editor") as page:
         play = page.locator(".widget-play button").first
-        choose(page, "start from", "as the widely read text has it")
+        choose(page, "start from", "the stages")
         wait(page, "Math.abs(frame.last_temperature - 2.8) < 1e-6 && frame.last_alpha === 0.9")
         play.click()
         done = page.get_by_text("· done ·")

@@ -17,7 +17,7 @@ from ..controls import alpha_slider, is_snap, make_row, temperature_slider, wide
 from .clock import PLAYING, Clocked
 from .race import Track
 from .schedule_picture import KEPT, ROLES, SchedulePicture
-from .schedule_presets import LINES, PRESETS, PROGRESS, SHORT, STAGES, draw_schedule
+from .schedule_presets import LINES, PRESETS, PROGRESS, STAGES, draw_schedule
 from .schedule_race import ScheduledRace, ScheduleRun
 from .training_data import add_teacher_logits, take_measured
 
@@ -52,7 +52,7 @@ class ScheduleEditor(Clocked):
     ----------
     preset : ipywidgets.Dropdown
         Schedules to begin with: "constant", "T falls", "T rises", "α falls", "α rises", "linear", "cosine", "steps",
-        "as the widely read text has it" (five stages, of which the last still has T = 2.8 and α = .9) or "labels only";
+        "the stages" (five of them, and the last still has T = 2.8 and α = .9) or "labels only";
         "as drawn" once a slider was moved.
     between : ipywidgets.Dropdown
         What is between two sliders: "straight lines" between the values at progress 0, ¼, ½, ¾ and 1, or "five
@@ -272,7 +272,7 @@ class ScheduleEditor(Clocked):
             copy.deepcopy(self._student), self._track, temperature=self.temperature_schedule, alpha=self.alpha_schedule
         )
         self._begun += 1
-        name = f"{self._begun} {SHORT.get(self.preset.value, self.preset.value)}"
+        name = f"{self._begun} {self.preset.value}"
         self.race = race
         self.runs.append(ScheduleRun(name, next(role for role in ROLES if role not in taken), race))
         self.pace.clear()

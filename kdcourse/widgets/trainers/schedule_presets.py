@@ -10,7 +10,6 @@ from ...training.schedules import Schedule, constant, cosine, linear, piecewise,
 
 PROGRESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where the five sliders stand
 LINES, STAGES = "straight lines", "five stages"  # what is between two sliders
-TEXT = "as the widely read text has it"
 
 
 class Preset(NamedTuple):
@@ -34,14 +33,13 @@ PRESETS = {
     "linear": Preset(_sample(linear(8.0, 2.0)), _sample(linear(0.9, 0.5))),
     "cosine": Preset(_sample(cosine(8.0, 2.0)), _sample(cosine(0.9, 0.5))),
     "steps": Preset((8.0, 6.5, 5.0, 3.5, 2.0), (0.9, 0.8, 0.7, 0.6, 0.5), STAGES),
-    # The text announces T from 10 to 1 and α from .5 to 1 in five stages. But its formula divides the number of the
-    # stage, 0 to 4, by 5. So the last stage is at four fifths of the way, and nothing trains with T = 1 or α = 1.
-    TEXT: Preset(
+    # The advice is T from 10 to 1 and α from .5 to 1 in five stages. It is often written with the number of the stage,
+    # 0 to 4, divided by 5. So the last stage is at four fifths of the way, and nothing trains with T = 1 or α = 1.
+    "the stages": Preset(
         tuple(10 - 9 * stage / 5 for stage in range(5)), tuple(0.5 + 0.5 * stage / 5 for stage in range(5)), STAGES
     ),
     "labels only": Preset(_sample(constant(4.0)), _sample(constant(0.0))),
 }
-SHORT = {TEXT: "the text's"}  # in the name of a run
 
 
 def draw_schedule(values: Sequence[float], *, between: str) -> Schedule:

@@ -12,7 +12,7 @@ from kdcourse.models import make_mlp
 from kdcourse.recipes import progressive
 from kdcourse.training import count_errors
 from kdcourse.widgets import ScheduleEditor
-from kdcourse.widgets.trainers.schedule_presets import PRESETS, STAGES, TEXT
+from kdcourse.widgets.trainers.schedule_presets import PRESETS, STAGES
 
 EPOCHS, BATCH = 2, 50  # of 300 images: 12 steps
 
@@ -98,9 +98,9 @@ def test_between_two_sliders_the_schedule_is_straight_or_a_stage(make_editor):
     assert "T</b> in stage" in editor.widget.children[1].children[0].children[0].children[0].value
 
 
-def test_the_widely_read_text_never_trains_at_t_1_and_ends_with_hardly_any_labels(make_editor, spy):
+def test_the_stages_never_train_at_t_1_and_end_with_hardly_any_labels(make_editor, spy):
     editor = make_editor()
-    editor.preset.value = TEXT
+    editor.preset.value = "the stages"
     editor.train()
     assert min(spy)[0] == pytest.approx(2.8)
     assert spy[-1] == pytest.approx((2.8, 0.9))
@@ -112,9 +112,9 @@ def test_the_widely_read_text_never_trains_at_t_1_and_ends_with_hardly_any_label
 
 def test_what_a_front_end_rounds_to_its_grid_stays_as_it_was_drawn(make_editor):
     editor = make_editor()
-    editor.preset.value = TEXT
+    editor.preset.value = "the stages"
     editor.temperatures[4].value = 2.0**1.48  # the place of the slider next to 2.8
-    assert editor.preset.value == TEXT
+    assert editor.preset.value == "the stages"
     assert editor.temperature_schedule(1.0) == pytest.approx(2.8)
     editor.temperatures[4].value = 2.0**1.46
     assert editor.preset.value == "as drawn"
@@ -247,7 +247,7 @@ def test_each_control_changes_the_picture(make_editor, frame_of):
     editor = make_editor()
     seen = {frame_of(editor).tobytes()}
     for control, value in (
-        (editor.preset, TEXT), (editor.between, "straight lines"), (editor.temperatures[2], 1.0),
+        (editor.preset, "the stages"), (editor.between, "straight lines"), (editor.temperatures[2], 1.0),
         (editor.alphas[4], 0.0),
     ):  # fmt: skip
         control.value = value
