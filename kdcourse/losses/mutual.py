@@ -59,13 +59,11 @@ def mutual_learning_loss(
     """
     _check_cohort(all_logits, labels, temperature)
     losses = []
-    for own in range(len(all_logits)):
-        divergences = [
-            kd_loss(all_logits[own], all_logits[peer], temperature=temperature)
-            for peer in range(len(all_logits))
-            if peer != own
-        ]
-        losses.append(_cross_entropy(all_logits[own], labels) + torch.stack(divergences).mean())
+    for own, logits in enumerate(all_logits):
+        peers = torch.stack([peer for index, peer in enumerate(all_logits) if index != own])  # (S-1, B, K)
+        # One call for all peers: its mean over peers and samples is the mean of their divergences.
+        divergence = kd_loss(logits.expand_as(peers), peers, temperature=temperature)
+        losses.append(_cross_entropy(logits, labels) + divergence)
     return losses
 
 
