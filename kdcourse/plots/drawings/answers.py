@@ -88,18 +88,21 @@ def draw_generations() -> Drawing:
     drawing = Drawing(
         760, 300,
         alt="Three networks of one shape in a row. The first, generation 0, learns from labels. Generations 1 and 2 "
-        "learn from labels and from the frozen network before them. At the end all three vote.",
+        "learn from labels and from the frozen network before them; gradients flow into the newest one only. At the "
+        "end all three vote.",
     )  # fmt: skip
     for number in range(3):
         x = 50 + 210 * number
         drawing.network(x, 46, 110, 88, (0.7, 1.0, 0.8, 0.45), f"generation {number}", role="student")
         drawing.box(x + 10, 220, 90, 42, "labels", role="ce")
-        drawing.arrow([(x + 55, 218), (x + 55, 170)], role="ce")
+        drawing.arrow([(x + 40, 218), (x + 40, 170)], role="ce")
+        drawing.arrow([(x + 70, 218), (x + 70, 170)], role="student", gradient=True)
         if number < 2:
             drawing.arrow([(x + 118, 90), (x + 204, 90)], role="kd")
             drawing.text(x + 161, 70, "teaches", role="kd", size=17)
             drawing.lock(x + 152, 112, role="kd")
         drawing.line([(x + 55, 42), (x + 55, 24), (690, 24)], role="quiet", width=1.6)
+    drawing.text(130, 196, "gradients", role="student", anchor="start", size=17)
     drawing.arrow([(690, 24), (690, 64)], role="quiet")
     drawing.box(640, 68, 102, 48, "vote", role="ink")
     return drawing
@@ -110,7 +113,8 @@ def draw_cohort() -> Drawing:
     drawing = Drawing(
         760, 376,
         alt="Three students see the same batch at the same time. Each learns from the labels and from the answers of "
-        "the other two. Nobody is frozen, but no gradient flows through a peer's answer.",
+        "the other two. Nobody is frozen: each loss has a gradient into its own student, and none flows through a "
+        "peer's answer.",
     )  # fmt: skip
     places = [(90, 30), (560, 30), (325, 170)]
     for number, (x, y) in enumerate(places):
@@ -124,9 +128,10 @@ def draw_cohort() -> Drawing:
     drawing.text(380, 34, "answers, detached", role="peer")
     for x, y in ((145, 206), (615, 206), (380, 318)):
         drawing.box(x - 42, y, 84, 40, "labels", role="ce")
-    drawing.arrow([(145, 204), (145, 132)], role="ce")
-    drawing.arrow([(615, 204), (615, 132)], role="ce")
-    drawing.arrow([(380, 316), (380, 272)], role="ce")
+    for x, y0, y1 in ((145, 204, 132), (615, 204, 132), (380, 316, 272)):
+        drawing.arrow([(x - 14, y0), (x - 14, y1)], role="ce")
+        drawing.arrow([(x + 14, y0), (x + 14, y1)], role="student", gradient=True)
+    drawing.text(172, 172, "gradients", role="student", anchor="start", size=17)
     return drawing
 
 

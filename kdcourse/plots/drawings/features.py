@@ -90,10 +90,11 @@ def draw_attention_transfer() -> Drawing:
 def draw_exits() -> Drawing:
     """Draw a network that teaches itself: its deepest exit is the target of the shallower ones."""
     drawing = Drawing(
-        780, 282,
+        780, 290,
         alt="Three stages in a row with a classifier, an exit, above each. All exits learn from the labels. The "
         "deepest exit's answer, detached, is also the soft target of the two shallower exits. An image whose answer "
-        "is sure enough may leave at exit 1 or 2.",
+        "is sure enough may leave at exit 1 or 2. Gradients flow from each exit into its stage and the stages before "
+        "it, and none through the soft target.",
     )  # fmt: skip
     drawing.text(58, 240, "image", role="quiet")
     drawing.arrow([(90, 240), (136, 240)], role="student")
@@ -101,14 +102,17 @@ def draw_exits() -> Drawing:
         x = 140 + 220 * number
         drawing.box(x, 212, 130, 56, f"stage {number + 1}", role="student")
         drawing.box(x + 16, 116, 98, 50, f"exit {number + 1}", role="student")
-        drawing.arrow([(x + 65, 210), (x + 65, 170)], role="student")
+        drawing.arrow([(x + 75, 210), (x + 75, 170)], role="student")
+        drawing.arrow([(x + 45, 168), (x + 45, 208)], role="student", gradient=True)
         drawing.text(x - 56, 141, "labels", role="ce")
         drawing.arrow([(x - 24, 141), (x + 12, 141)], role="ce")
         if number < 2:
-            drawing.arrow([(x + 132, 240), (x + 216, 240)], role="student")
+            drawing.arrow([(x + 132, 230), (x + 216, 230)], role="student")
+            drawing.arrow([(x + 218, 254), (x + 134, 254)], role="student", gradient=True)
             drawing.arrow([(x + 98, 114), (x + 98, 78)], role="quiet", width=1.8)
             drawing.text(x + 110, 88, "leaves if sure", role="quiet", anchor="start", size=17)
     drawing.arrow([(645, 114), (645, 46), (425, 46), (425, 112)], role="kd")
     drawing.arrow([(425, 46), (205, 46), (205, 112)], role="kd")
     drawing.text(535, 26, "soft target, detached", role="kd")
+    drawing.text(318, 278, "gradients", role="student", size=17)
     return drawing

@@ -51,10 +51,11 @@ def _turned(point: Point) -> Point:
 def draw_info_nce() -> Drawing:
     """Draw InfoNCE's square: every student row against every teacher row, the diagonal should win."""
     drawing = Drawing(
-        780, 340,
+        824, 340,
         alt="A square of similarities. Rows are the student's embeddings of five images, columns the teacher's of the "
         "same five. In each row a softmax runs over the columns. The diagonal, an image with itself, should get all "
-        "of it; the other cells are negatives, two of them of the same class.",
+        "of it; the other cells are negatives, two of them of the same class. The gradient leads to the student's "
+        "embeddings only: the teacher is frozen.",
     )  # fmt: skip
     shades = [[0.85 if i == j else 0.12 + 0.1 * ((i * 3 + j * 5) % 3) for j in range(5)] for i in range(5)]
     shades[0][3] = shades[3][0] = 0.6
@@ -65,6 +66,7 @@ def draw_info_nce() -> Drawing:
         x, y = 300 + 44 * place, 76 + 44 * place
         drawing.line([(x, y), (x + 44, y), (x + 44, y + 44), (x, y + 44), (x, y)], role="student", width=2.6)
     drawing.text(410, 28, "teacher's embeddings", role="teacher", bold=True)
+    drawing.lock(532, 28, role="teacher")
     drawing.text(140, 176, "student's", role="student", bold=True)
     drawing.text(140, 200, "embeddings", role="student", bold=True)
     drawing.arrow([(540, 98), (590, 98)])
@@ -74,6 +76,8 @@ def draw_info_nce() -> Drawing:
     drawing.arrow([(590, 174), (456, 106)], role="quiet", width=1.6)
     drawing.text(600, 174, "same class: a", role="quiet", anchor="start")
     drawing.text(600, 198, "false negative", role="quiet", anchor="start")
+    drawing.arrow([(768, 98), (802, 98), (802, 320), (140, 320), (140, 218)], role="student", gradient=True)
+    drawing.text(210, 304, "gradients", role="student", size=17)
     return drawing
 
 
