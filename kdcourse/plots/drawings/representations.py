@@ -51,7 +51,7 @@ def _turned(point: Point) -> Point:
 def draw_info_nce() -> Drawing:
     """Draw InfoNCE's square: every student row against every teacher row, the diagonal should win."""
     drawing = Drawing(
-        824, 340,
+        800, 340,
         alt="A square of similarities. Rows are the student's embeddings of five images, columns the teacher's of the "
         "same five. In each row a softmax runs over the columns. The diagonal, an image with itself, should get all "
         "of it; the other cells are negatives, two of them of the same class. The gradient leads to the student's "
@@ -76,7 +76,7 @@ def draw_info_nce() -> Drawing:
     drawing.arrow([(590, 174), (456, 106)], role="quiet", width=1.6)
     drawing.text(600, 174, "same class: a", role="quiet", anchor="start")
     drawing.text(600, 198, "false negative", role="quiet", anchor="start")
-    drawing.arrow([(768, 98), (802, 98), (802, 320), (140, 320), (140, 218)], role="student", gradient=True)
+    drawing.arrow([(768, 98), (786, 98), (786, 320), (140, 320), (140, 218)], role="student", gradient=True)
     drawing.text(210, 304, "gradients", role="student", size=17)
     return drawing
 
