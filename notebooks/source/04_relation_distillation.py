@@ -1002,8 +1002,6 @@ print("milliseconds:", ", ".join(f"{name} {time:.1f}" for name, time in millisec
 # %% tags=["claims"]
 inert, useful = (by_arm["no_teacher"].difference[name] for name in ("Gram ÷ B²", "Gram"))
 assert abs(inert) < 0.2 * abs(useful)
-if device.type == "cpu":
-    assert milliseconds["angle"] > 1.5 * milliseconds["distance"]
 
 # %% [markdown]
 # <details><summary><b>Trap 35, trained</b></summary>
