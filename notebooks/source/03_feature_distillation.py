@@ -1093,7 +1093,8 @@ print(in_words(in_plain_words(pooled), "mixtures"))
 
 # %% [markdown]
 # The mixtures have the feature *and* the answer at every step. FitNets sees no answer in its first stage. The verdicts say how sure three
-# seeds can be. At full size the three mixtures make 264 to 283 errors, FitNets makes 338, and students without a teacher make 434. Look at the line about
+# seeds can be. At full size the three mixtures make 264 to 283 errors, FitNets makes 338, and students without a teacher make 434. What FitNets' first
+# stage is worth is told against soft targets, further down: your guess is about that. Look at the line about
 # label smoothing, too. It costs nothing and knows no teacher, and few seeds may not tell it from the mixtures.
 #
 # The harder question is whether a feature term adds anything *to soft targets*, which cost nothing but a table of logits. These three seeds
@@ -1170,7 +1171,7 @@ assert weights_of_full in read_record("chapter03")["about"]
 #
 # - *The contrastive term alone* may look as good as soft targets in a small run, or better. At full size it makes 51 more, 95 %
 #   interval 19 to 84. Perhaps soft targets need more steps than the small run has.
-# - *The hint stage of FitNets is not worth its steps.* At full size FitNets makes 48 errors more
+# - *The hint stage of FitNets is not worth its steps*, which was the guess. At full size FitNets makes 48 errors more
 #   than soft targets that had all the steps, 95 % interval 20 to 77. It still makes 96 fewer than no teacher: its second stage learns from soft targets
 #   too.
 # - *Attention transfer alone* is often recommended as the first method to try, because it needs no regressor. Here it makes 131 errors more than soft
@@ -1191,14 +1192,13 @@ assert weights_of_full in read_record("chapter03")["about"]
 # - FitNets: the mean squared difference between the teacher's hint and a *learned* regression of the student's guided layer. The features
 #   are not scaled, the regressor belongs in the optimizer, and the maps need the same height and width.
 # - Attention transfer: where a layer is active. Channels disappear, so no regressor is needed. The loss is small, and what its weight means
-#   depends on the number of positions. In a short training the maps of other images helped as much as the right ones.
+#   depends on the number of positions. In a short training it was unclear whether the right map helps more than that of another image.
 # - Contrastive features: pick the same image out of the batch, in both directions, through projections that learn. Do not push away images
 #   of the same class.
 # - Before you believe in a weight, measure the push of its term beside the others. Then choose on held-out images.
 # - Start with soft targets: a table of logits instead of megabytes of maps. With 2,000 images every feature term alone was worse, and so was
 #   FitNets. No feature term added to soft targets made a difference that eight seeds could show.
-# - Do features beat soft targets? It depends on which. Hints and maps from the middle of the network do not, here. In chapter 04 two relations alone do
-#   (distances and angles), and in chapter 05 so does a copy of the teacher's last embedding.
+# - Do features beat soft targets? Hints and maps from the middle of the network do not, here. Chapters 04 and 05 ask the same of features from its end.
 # - A few seeds of a small student decide little. Look at the width of an interval before you look at its place.
 #
 # ## Think, then try
