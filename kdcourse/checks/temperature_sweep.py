@@ -214,8 +214,8 @@ QUESTIONS = (
     Question(
         right="b",
         wrong={
-            "a": "that is true of all five students; ask what was done with their five numbers.",
-            "c": "write down five noisy numbers around 100, and cross out all but the one that you would have kept.",
+            "a": "that is true at all four temperatures; ask what was done with the four numbers.",
+            "c": "write down four noisy numbers around 100, and cross out all but the one that you would have kept.",
         },
         because="the smallest of several noisy numbers is small partly by luck; fresh images show how much of it",
     ),

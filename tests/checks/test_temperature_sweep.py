@@ -385,8 +385,8 @@ def test_answers_to_the_questions(capsys):
     check_sweep_questions(["B", " c", "a"])
     assert capsys.readouterr().out.count("Passed") == 3
     for answers, told in [
-        ("aca", "true of all five"),
-        ("cca", "five noisy numbers around"),
+        ("aca", "true at all four"),
+        ("cca", "four noisy numbers around"),
         ("baa", "on the other side"),
         ("bba", "leave out 0"),
         ("bcb", "count of parameters"),
