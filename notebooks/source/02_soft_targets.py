@@ -157,11 +157,13 @@ assert 6.5 < ends["no teacher"] < 8.5
 # than 20 errors of 10,000.
 
 # %%
-moves = {"T stays at 1": constant(1), "T moves to 20": stages([1, 20])}
 slider = sweep(
     make_student=make_two_layers, data={"train": mnist.train.take(2000), "test": mnist.test},
     teacher=teacher, alpha=0.9, seeds=range(7), epochs=24, make_optimizer=quick_adam,
-    objective={move: with_knobs(soft_target_objective, {"temperature": t}) for move, t in moves.items()},
+    objective={
+        "T stays at 1": with_knobs(soft_target_objective, {"temperature": constant(1)}),
+        "T moves to 20": with_knobs(soft_target_objective, {"temperature": stages([1, 20])}),
+    },
     executor="processes", progress=False,  # a process for each core
 )  # fmt: skip
 table = compare(slider, smallest_effect=20)
