@@ -121,7 +121,9 @@ def _run(images: tuple[int, ...], steps: int, students: dict, *, picture: Path |
         "cpu_seconds": round(_processor_seconds() - before, 1),
         "settings": {
             "teacher": TEACHER, "temperature": when_it_helps.TEMPERATURE, "alpha": when_it_helps.ALPHA,
-            "lr": LEARNING_RATE, "batch_size": BATCH_SIZE, "steps": steps, "seeds": list(SEEDS),
+            "lr": LEARNING_RATE, "batch_size": BATCH_SIZE, "steps": steps,
+            "seeds": {shape: list(seeds) for shape, seeds in SEEDS.items()},
+            "smallest_effect": when_it_helps.SMALLEST_EFFECT,
         },
         "table": study.to_text(),
         "verdicts": [

@@ -122,7 +122,9 @@ With any of --temperature, --alpha, --epochs, --teacher or --student it makes th
         "--student", choices=STUDENTS, help="one comparison: 784-128-10, Hinton's 2×800, or a CNN; mlp if absent"
     )
     distill.add_argument("--seed", type=_seed, default=0, help="first seed of weights and sample order")
-    distill.add_argument("--seeds", type=_few, default=3, help="students per method; 2 or more give an interval")
+    distill.add_argument(
+        "--seeds", type=_few, help="students per method, 2 or more give an interval; by default 3, 5 of the small shape"
+    )
     distill.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     distill.add_argument("--threads", type=_count, help="CPU threads; 1 keeps all in one process; chosen if absent")
     distill.add_argument("--picture", type=_path, default=Path("distill.png"), help="file for the picture, a .png")

@@ -6,7 +6,7 @@ comparison, here.
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,17 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"the picture must be a .png in a folder that exists, got {options.picture}.")
     check_writable(options.picture, size=2**17)
     choose_threads(options.threads)
-    seeds = range(options.seed, options.seed + options.seeds)
     if given:
-        return _compare_once(options, settings, seeds, device)
-    return _ask_when(options, seeds, device)
+        return _compare_once(options, settings, range(options.seed, options.seed + (options.seeds or 3)), device)
+    counts = {shape: options.seeds or len(seeds) for shape, seeds in when_it_helps.SEEDS.items()}
+    return _ask_when(options, {s: range(options.seed, options.seed + count) for s, count in counts.items()}, device)
 
 
-def _ask_when(options: argparse.Namespace, seeds: Sequence[int], device: torch.device) -> int:
+def _ask_when(options: argparse.Namespace, seeds: Mapping[str, Sequence[int]], device: torch.device) -> int:
     steps = options.steps or when_it_helps.STEPS
+    counts = " or ".join(dict.fromkeys(f"{len(each)}" for each in seeds.values()))
     say(  # first: standard output may be a full disk
-        f"When does a teacher help? Test errors of 10,000, means of {len(seeds)} students; T = "
+        f"When does a teacher help? Test errors of 10,000, means of {counts} students; T = "
         f"{when_it_helps.TEMPERATURE:g}, alpha = {when_it_helps.ALPHA:g}, about {steps:,} steps for each, {device}.\n"
     )
     study = when_it_helps.study(

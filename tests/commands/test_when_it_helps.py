@@ -55,6 +55,22 @@ def test_the_text_has_every_mean_every_difference_and_the_answer(made_up):
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.parametrize(
+    ("distilled", "word"), [(690, "better"), (790, "too small to matter"), (805, "too small to matter"), (850, "worse")]
+)
+def test_a_verdict_says_when_what_a_teacher_adds_is_too_small_to_matter(distilled, word):
+    found = Study(runs_of({("flat", 300): (900, 800, distilled)}), teacher_errors=61)
+    assert found.verdicts() == {("flat", 300): word}
+    assert {"worse": "a baseline is better", "better": "the teacher helps"}.get(word, word) in found.to_text()
+
+
+def test_a_shape_may_have_more_seeds_than_another(small):
+    students = {"flat": lambda: make_mlp(4), "deep": lambda: make_mlp(4, 4)}
+    found = study(**small, students=students, images=[64], seeds={"flat": range(3), "deep": range(2)})
+    assert found.runs.groupby("student")["seed"].nunique().to_dict() == {"flat": 3, "deep": 2}
+    assert found.comparison().groupby("student")["n"].first().to_dict() == {"flat": 3, "deep": 2}
+
+
 def test_one_seed_claims_nothing():
     text = Study(runs_of(ERRORS, seeds=1), teacher_errors=61).to_text()
     assert "no interval" in text
