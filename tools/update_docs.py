@@ -247,7 +247,9 @@ def newcomer() -> str:
 over all digits, *distilled* ones see a teacher's softened answers too. The teacher is {settings["teacher"]}, T =
 {settings["temperature"]:g} and alpha = {settings["alpha"]:g}. Every student gets about {settings["steps"]:,} steps of
 {settings["batch_size"]} images, one pass over them at least, while its learning rate rises to {settings["lr"]:g} and
-falls to nearly 0; seeds {", ".join(map(str, settings["seeds"]))}.
+falls to nearly 0; {
+        " and ".join(f"{len(seeds)} seeds of {shape}" for shape, seeds in settings["seeds"].items())
+    }. An interval within {settings["smallest_effect"]} errors of 0 is *too small to matter*.
 
 ```text
 $ {record["command"]}
