@@ -211,7 +211,11 @@ words = {(row["student"], row["images"]): row["verdict"] for row in record["verd
 assert all(words["784-300-300-10", images] == "better" for images in (300, 10000, 55000))
 assert [words["784-128-10", n] for n in (300, 10000, 55000)] == ["better", "worse", "unclear"]
 assert record["teacher_errors"] == 61
-alone = {(row["images"], row["baseline"]): row for row in record["comparison"] if row["student"] == "784-128-10"}
+alone = {
+    (row["images"], row["baseline"]): row
+    for row in record["comparison"]
+    if row["student"] == "784-128-10"
+}
 assert round(alone[10000, "smoothed"]["difference"]) == 44
 assert (round(alone[10000, "smoothed"]["low"]), round(alone[10000, "smoothed"]["high"])) == (13, 74)
 
