@@ -38,12 +38,17 @@ def with_answers(source: str, texts: Mapping[str, str]) -> str:
 
 
 def _commented(text: str, indent: str) -> str:
-    """Return Markdown as comment lines between two empty ones; paragraphs are wrapped, tables and code are not."""
+    """Return Markdown as comment lines between two empty ones; text is wrapped, tables and code are not."""
     lines = [""]
     for paragraph in re.split(r"\n\s*\n", textwrap.dedent(text).strip()):
         if paragraph.lstrip().startswith(("|", "```")):
             lines += [*paragraph.splitlines(), ""]
         else:
-            joined = " ".join(paragraph.split())
-            lines += [*textwrap.wrap(joined, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False), ""]
+            for item in re.split(r"\n(?=- )", paragraph):  # the points of a list begin lines of their own
+                hanging = "  " if item.startswith("- ") else ""
+                lines += textwrap.wrap(
+                    " ".join(item.split()), WIDTH - len(indent), subsequent_indent=hanging, break_long_words=False,
+                    break_on_hyphens=False,
+                )  # fmt: skip
+            lines.append("")
     return "".join(f"# {indent}{line}".rstrip() + "\n" for line in lines)

@@ -1268,11 +1268,12 @@ assert [round(errors) for errors in on_threes] == [20, 14]
 # Means of 5 starts, in % of the 2,000 held-out images.
 #
 # - With $T$ at 0.5 for another 400 steps the errors stay low: 4.3 %, where the student without a teacher makes 7.4 %.
-# What was learned at $T = 20$ is not lost so soon. - With $\alpha = 1$, the errors after another 400 steps are 3.9 %.
-# This student needs no labels. - With all images and 800 steps, a student of two hidden layers gets 1.4 % wrong with
-# the teacher and 3.2 % without, which is 37 errors fewer (26 to 48). With one hidden layer it is 3.1 % against 3.9 %,
-# 15 errors fewer (5 to 24). So the shape of the student matters. Why? A likely reason is that one hidden layer cannot
-# follow this teacher; we did not measure that.
+#   What was learned at $T = 20$ is not lost so soon.
+# - With $\alpha = 1$, the errors after another 400 steps are 3.9 %. This student needs no labels.
+# - With all images and 800 steps, a student of two hidden layers gets 1.4 % wrong with the teacher and 3.2 % without,
+#   which is 37 errors fewer (26 to 48). With one hidden layer it is 3.1 % against 3.9 %, 15 errors fewer (5 to 24). So
+#   the shape of the student matters. Why? A likely reason is that one hidden layer cannot follow this teacher; we did
+#   not measure that.
 #
 # </details>
 #

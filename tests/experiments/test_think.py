@@ -72,6 +72,14 @@ def test_texts_go_to_their_questions_and_nothing_else_changes():
     assert with_answers(CHAPTER, {"2": "None of them."}) == CHAPTER
 
 
+def test_a_list_stays_a_list():
+    words = "word " * 40
+    lines = with_answers(CHAPTER, {"2": f"Two points.\n\n- First {words}\n- Second\n  point."}).splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("# - First word"))
+    assert lines[first + 1].startswith("#   word")
+    assert "# - Second point." in lines
+
+
 @pytest.mark.parametrize(("source", "number"), [(CHAPTER, "3"), (CHAPTER, "0"), ("# ## Another\n", "1")])
 def test_a_question_that_is_not_there_is_refused(source, number):
     with pytest.raises(ValueError, match=r"there is an answer|needs one heading"):
