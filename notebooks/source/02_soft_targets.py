@@ -12,7 +12,7 @@
 # - recognise six common mistakes by the numbers they leave behind: traps 1 to 6 of [docs/traps.md](../docs/traps.md);
 # - judge by paired differences with intervals whether a teacher helped.
 #
-# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 150 minutes, in four sittings; about 2 minutes of them are
+# **You need** chapter 01, and PyTorch as far as `loss.backward()`. **Time** about 150 minutes, in four sittings; about 3 minutes of them are
 # computing. The chapter has an opening and three parts: the loss, the trainer, and the digit 3 never seen. The end of each is a good place to stop.
 #
 # Symbols: $z$ logits, $T$ [temperature](glossary:temperature), $p$ the teacher's probabilities, $q$ the student's.
