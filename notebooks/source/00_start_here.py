@@ -272,5 +272,4 @@ hello.close()  # raises if anything went wrong in reaction to the slider
 #
 # - Hinton, Vinyals, Dean (2015). *Distilling the knowledge in a neural network.* [arXiv:1503.02531](https://arxiv.org/abs/1503.02531): section 1
 #   (why a small network learns from a large one's answers).
-# - LeCun, Bottou, Bengio, Haffner (1998). *Gradient-based learning applied to document recognition.* Proceedings of the IEEE 86: section III
-#   (how the digits of MNIST were collected).
+# - LeCun, Bottou, Bengio, Haffner (1998). *Gradient-based learning applied to document recognition.* Proceedings of the IEEE 86: the digits of MNIST.
